@@ -1,0 +1,52 @@
+"""How every command of the project meets its user: flags, errors, Ctrl-C.
+
+A user's mistake is one line on standard error and exit status 2; nothing of
+this module knows what a command does.
+"""
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+
+class UserError(Exception):
+  """A mistake that the user can mend: the message names the flag or file, its value and the mend."""
+
+
+def _parse(argv: list[str]) -> list[str]:
+  try:
+    rest = flags.FLAGS(argv)
+  except flags.Error as error:
+    _fail(f'{" ".join(str(error).split())} (--help lists the flags)', 2)
+  return rest
+
+
+def _fail(message: str, status: int) -> None:
+  sys.stderr.write(f'error: {message}\n')
+  sys.stderr.flush()
+  sys.exit(status)
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+  """Parses the flags, runs `main(arguments without the command's name)` and ends the process.
+
+  Exit status: `main`'s own (None is 0), 2 for a user's mistake, 130 for Ctrl-C.
+  """
+
+  def guarded(argv: list[str]) -> int | None:
+    if not flags.FLAGS['verbosity'].present:
+      logging.set_verbosity(logging.ERROR)  # libraries report their own doings as INFO
+    try:
+      return main(argv[1:])
+    except UserError as error:
+      _fail(str(error), 2)
+    except KeyboardInterrupt:
+      _fail('interrupted; the same command continues from what is already written', 130)
+
+  app.run(guarded, flags_parser=_parse)
+
+
+def no_arguments(arguments: list[str]) -> None:
+  """Raises `UserError` where a command that takes only flags was given something else."""
+  if arguments:
+    raise UserError(f'{arguments[0]!r} is not a flag: this command takes flags only, as --name=value (--help lists them)')

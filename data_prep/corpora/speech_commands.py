@@ -1,0 +1,70 @@
+"""Speech Commands v0.02: 105,829 clips of 35 words, 16 kHz, at most 1 s (Warden 2018, arXiv 1804.03209; CC BY 4.0).
+
+A folder a word, {speaker}_nohash_{take}.wav in it. Which part a clip belongs to is in
+validation_list.txt and testing_list.txt; without them the speaker's hash decides, by
+the rule of the data set's README, which gives the same lists.
+"""
+import hashlib
+import re
+from pathlib import Path
+
+from data_prep import download
+from data_prep.cli import UserError
+from data_prep.corpora import base
+
+CLIP_SECONDS = 1.0
+FIT = 'pad'
+DOWNLOAD = download.Archive('http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz',
+                            'sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58')
+WORDS = tuple('backward bed bird cat dog down eight five follow forward four go happy house learn left marvin nine no '
+              'off on one right seven sheila six stop three tree two up visual wow yes zero'.split())
+LISTS = {'validation': 'validation_list.txt', 'test': 'testing_list.txt'}
+NOISE = '_background_noise_'
+_LARGEST = 2**27 - 1  # the rule's "maximum number of WAVs per class"
+
+
+def speaker(path: str) -> str:
+  """'bed/0a7c2a8d_nohash_0.wav' -> '0a7c2a8d'."""
+  return re.sub(r'_nohash_.*$', '', path.rpartition('/')[2])
+
+
+def part_by_hash(path: str, validation: float = 10.0, test: float = 10.0) -> str:
+  """The official part of a clip by its speaker alone, with the two shares in per cent."""
+  number = int(hashlib.sha1(speaker(path).encode()).hexdigest(), 16)
+  share = number % (_LARGEST + 1) * (100.0 / _LARGEST)
+  return 'validation' if share < validation else 'test' if share < validation + test else 'train'
+
+
+def parts(root: Path, paths: list[str]) -> list[str]:
+  """'train', 'validation' or 'test' of each path: by the official lists, else by the hash rule."""
+  if not all((root / name).is_file() for name in LISTS.values()):
+    return [part_by_hash(path) for path in paths]
+  listed = {}
+  for part, name in LISTS.items():
+    try:
+      listed |= dict.fromkeys((root / name).read_text(encoding='utf-8').split(), part)
+    except (OSError, UnicodeDecodeError) as error:
+      raise UserError(f'{root / name}: cannot be read as a list of clips ({error}): put the original back') from error
+  return [listed.get(path, 'train') for path in paths]
+
+
+def words(root: Path) -> tuple[list[str], list[str]]:
+  """Paths of the 35 words' recordings, and of every other file."""
+  found, ignored = [], []
+  for path in base.files(root):
+    word = path.split('/')[0]
+    (found if word in WORDS and path.endswith('.wav') else ignored).append(path)
+  have = {path.split('/')[0] for path in found}
+  if not have:
+    raise base.missing(root, 'folders of the 35 words', 'give the folder of Speech Commands v0.02, or --download it')
+  if absent := [word for word in WORDS if word not in have]:
+    raise UserError(f'--raw_dir: {root} has no recordings of {", ".join(absent)}: complete it, or read it as it is '
+                    'with --corpus=folder')
+  return found, ignored
+
+
+def read(root: Path) -> base.Corpus:
+  found, ignored = words(root)
+  clips = tuple(base.Clip(path, path.split('/')[0], speaker(path), part=part)
+                for path, part in zip(found, parts(root, found)))
+  return base.Corpus(root, WORDS, clips, tuple(path for path in ignored if not path.startswith(NOISE)))

@@ -1,0 +1,88 @@
+"""Makes the store of a corpus, and describes or draws it.
+
+    python -m data_prep.main --corpus=fsdd --raw_dir=corpora --download --describe
+
+Prints the store's folder. Run again, it checks that the store still fits its recordings
+and does nothing; interrupted, it continues.
+"""
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from data_prep import cli
+from data_prep import flags as store_flags
+from data_prep import statistics
+from data_prep import store
+
+flags.adopt_module_key_flags(store_flags)
+_DESCRIBE = flags.DEFINE_bool('describe', False, 'also print what the store holds')
+_FIGURE = flags.DEFINE_string('figure', None, 'also draw a clip of each class and the values\' distribution into this PNG')
+
+
+def main(arguments: list[str]) -> None:
+  cli.no_arguments(arguments)
+  path = store_flags.prepare_from_flags()
+  if _DESCRIBE.value:
+    print(describe(store.load(path)))
+  else:
+    print(path)
+  if _FIGURE.value:
+    statistics.figure(store.load(path), Path(_FIGURE.value))
+
+
+def describe(held: store.Store) -> str:
+  """What a store holds, for people: a page of text at most 80 columns wide but for paths."""
+  manifest, features = held.manifest, held.features
+  n_mels, frames = features.shape
+  values = held.mels[::max(1, len(held.mels) // 1000)].astype('float32')
+  most = max(manifest['counts'].values())
+  groups = sorted({group for group in held.groups.tolist() if group})
+  measured = statistics.summary(held.entropies, held.crossings)
+  lines = [
+      f'{held.path}',
+      f'  corpus      {manifest["corpus"]}, from {manifest["raw_dir"]}',
+      f'  clips       {len(held.labels)} of {manifest["num_recordings"]} recordings, {len(held.classes)} classes',
+      f'  features    log-Mel [{n_mels}, {frames}] in dB, {features.sample_rate} Hz, {features.clip_seconds:g} s, '
+      f'n_fft {features.n_fft}, hop {features.hop_length}',
+      f'  values      {values.min():.1f} to {values.max():.1f} dB, mean {values.mean():.1f}, '
+      f'deviation {values.std():.1f}',
+      f'  entropy     {_spread(measured["entropy"])} bits/symbol',
+      f'  crossings   {_spread(measured["crossings"])} Hz',
+      f'  length      {manifest["longer"]} clips longer (their end is cut), {manifest["shorter"]} shorter '
+      f'({"repeated" if features.fit == "repeat" else "padded with silence"})',
+      f'  groups      {len(groups)} speakers or recordings' if groups else '  groups      none known',
+      f'  folds       {_counts(held.folds[held.folds > 0].tolist())}',
+      f'  parts       {_counts([part for part in held.parts.tolist() if part])}',
+      f'  identical   {len(held.hashes) - len(set(zip(held.hashes, held.paths)))} clips of one recording, '
+      f'{_copies(held)} recordings that are byte-identical to another',
+      f'  skipped     {len(manifest["skipped"])} unreadable recordings, {len(manifest["ignored"])} other files ignored',
+      f'  made with   {", ".join(f"{name} {number}" for name, number in manifest["versions"].items())}',
+      f'  SHA-256     {manifest["files"]["mels.npy"]["sha256"]}',
+      '  classes',
+  ]
+  width = max(len(name) for name in held.classes)
+  for name in held.classes:
+    count = manifest['counts'][name]
+    lines.append(f'    {name:{width}} {count:6} {"#" * round(40 * count / most)}')
+  for name, reason in list(manifest['skipped'].items())[:10]:
+    lines.append(f'  skipped {name}: {reason}')
+  lines += ['  definitions', *(f'    {name}: {text}' for name, text in measured['definitions'].items())]
+  return '\n'.join(lines)
+
+
+def _spread(of: dict[str, float]) -> str:
+  return f'{of["mean"]:.3f}, standard deviation {of["deviation"]:.3f}, standard error {of["error"]:.3f}'
+
+
+def _counts(values: list) -> str:
+  return ', '.join(f'{value}: {values.count(value)}' for value in sorted(set(values))) or 'none'
+
+
+def _copies(held: store.Store) -> int:
+  first = dict(zip(held.paths.tolist(), held.hashes.tolist()))
+  return len(first) - len(set(first.values()))
+
+
+if __name__ == '__main__':
+  sys.exit(cli.run(main))

@@ -1,0 +1,366 @@
+"""From a corpus to its store: finds what is already done, computes the rest in several processes, writes.
+
+Finished clips go to a journal beside the store as they come, so an interrupted
+preparation continues, and a store whose corpus has changed is made anew from its own
+unchanged clips. Knows of no flags.
+"""
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from tqdm import tqdm
+
+from data_prep import audio
+from data_prep import corpora
+from data_prep import download as downloads
+from data_prep import mel
+from data_prep import statistics
+from data_prep import store
+from data_prep.cli import UserError
+from data_prep.corpora.base import Clip, Corpus, enough
+from data_prep.mel import Features
+
+CHUNK = 64  # clips a worker takes at once
+_IDLE = 5  # seconds after which a worker without work ends
+_ALONE = 2 * CHUNK  # fewer clips than this are done before another process has started
+
+Key = tuple[str, float, float]  # path, start, gain: with the features, all that a clip's array depends on
+
+
+class Measured(NamedTuple):
+  """Of a clip: seconds of its recording, and the two `statistics` of its samples."""
+  seconds: float = 0.0
+  entropy: float = 0.0
+  crossings: float = 0.0
+
+
+class Done(NamedTuple):
+  """A clip's array (row `row` of a file of rows) and the recording it came from, as it was then."""
+  rows: Path
+  offset: int
+  row: int
+  size: int
+  mtime_ns: int
+  sha256: str
+  measured: Measured
+
+
+class Result(NamedTuple):
+  """What a worker returns of a clip: its array as bytes, or the reason why there is none."""
+  key: Key
+  size: int
+  mtime_ns: int
+  sha256: str
+  measured: Measured
+  array: bytes
+  reason: str
+
+
+def prepare(corpus_name: str, raw_dir: str | os.PathLike[str], store_dir: str | os.PathLike[str], features: Features,
+            *, skip_unreadable: bool = False, download: bool = False, num_processes: int | None = None) -> Path:
+  """Makes the store of a corpus where there is none that still fits its recordings.
+
+  Args:
+    corpus_name: one of `corpora.NAMES`.
+    raw_dir: see `corpora.locate`.
+    store_dir: the folder of stores.
+    skip_unreadable: leave out recordings that cannot be decoded; they are listed in the manifest.
+    download: fetch the corpus where its folder is absent.
+    num_processes: None for one a core.
+
+  Returns:
+    The store's folder.
+
+  Raises:
+    UserError: unknown corpus; folder missing, empty or not as expected; a class with fewer than three clips;
+      undecodable recordings; an altered store.
+  """
+  module = corpora.get(corpus_name)
+  root = corpora.locate(corpus_name, raw_dir)
+  path = Path(store_dir) / store.name(corpus_name, features)
+  with _locked(path):
+    if not root.exists():
+      if (path / 'manifest.json').exists():
+        _say(f'{root} is not there; using {path} without comparing it with its recordings')
+        store.same_features(path, Features.from_json(store.read_manifest(path, whole=False)['features']), features)
+        return path
+      _obtain(module, root, download, num_processes)
+    corpus = corpora.read(corpus_name, raw_dir)
+    old = _Old.of(path, corpus_name, features, root)
+    if old is not None and old.fits(corpus):
+      _refuse_unreadable(path, old.skipped, len(old.files), skip_unreadable)
+      return path
+    _make(path, corpus_name, corpus, features, {} if old is None else old.reusable(), skip_unreadable, num_processes)
+  return path
+
+
+def _obtain(module: ModuleType, root: Path, download: bool, num_processes: int | None) -> None:
+  """Makes or fetches an absent corpus where it can be; `corpora.read` complains where it is still absent."""
+  if hasattr(module, 'make'):
+    module.make(root, num_processes)
+  elif download and hasattr(module, 'DOWNLOAD'):
+    downloads.fetch(module.DOWNLOAD, root)
+  elif download:
+    raise UserError(f'--download: {getattr(module, "MEND", f"put the recordings into {root} by hand")}')
+
+
+class _Old:
+  """A store that is there, compared with the corpus as it is now."""
+
+  def __init__(self, path: Path, root: Path):
+    self.path, self.root = path, root
+    self.clips = store.read_clips(path)
+    recordings = store.read_recordings(path)
+    self.files = {row.path: row for row in recordings}
+    self.skipped = {row.path: row.skipped for row in recordings if row.skipped}
+    self._same: dict[str, bool] = {}
+
+  @classmethod
+  def of(cls, path: Path, corpus_name: str, features: Features, root: Path) -> '_Old | None':
+    if not path.exists():
+      return None
+    manifest = store.read_manifest(path, whole=False)
+    store.same_features(path, Features.from_json(manifest['features']), features)
+    if manifest['corpus'] != corpus_name:
+      raise UserError(f'{path}: holds {manifest["corpus"]}, not {corpus_name}: give another --store_dir')
+    old = cls(path, root)
+    known = os.path.abspath(root)
+    if manifest['raw_dir'] != known and not all(old.unchanged(each) for each in old.files):
+      raise UserError(f'{path}: was made from {manifest["raw_dir"]}, and {known} holds other recordings: give another '
+                      '--store_dir, or delete the store')
+    return old
+
+  def unchanged(self, recording: str) -> bool:
+    """By size and time; by its hash where only the time differs."""
+    if recording not in self._same:
+      row, (size, mtime_ns) = self.files[recording], _state(self.root / recording)
+      self._same[recording] = (size, mtime_ns) == (row.size, row.mtime_ns) or (
+          size == row.size and bool(row.sha256) and _digest(self.root / recording) == row.sha256)
+    return self._same[recording]
+
+  def fits(self, corpus: Corpus) -> bool:
+    wanted = [clip for clip in corpus.clips if clip.path not in self.skipped]
+    have = [Clip(row.path, row.label, row.group, row.fold, row.part, row.start, row.gain) for row in self.clips]
+    now = {clip.path for clip in corpus.clips}
+    changed = [each for each in self.files if each in now and not self.unchanged(each)]
+    new, gone = len(now - self.files.keys()), len(self.files.keys() - now)
+    if wanted == have and not (changed or new or gone):
+      return True
+    _say(f'{self.path}: {len(changed)} recordings changed, {new} are new, {gone} are gone'
+         f'{"" if changed or new or gone else ", but labels or parts differ"}; the store is made anew')
+    return False
+
+  def reusable(self) -> dict[Key, Done]:
+    mels = self.path / 'mels.npy'
+    store.read_manifest(self.path)  # rows are taken over only from a store that is whole
+    offset = np.load(mels, mmap_mode='r').offset
+    return {(clip.path, clip.start, clip.gain):
+            Done(mels, offset, row, self.files[clip.path].size, _state(self.root / clip.path)[1], clip.sha256,
+                 Measured(clip.seconds, clip.entropy, clip.crossings))
+            for row, clip in enumerate(self.clips) if self.unchanged(clip.path)}
+
+
+def _make(path: Path, corpus_name: str, corpus: Corpus, features: Features, done: dict[Key, Done],
+          skip_unreadable: bool, num_processes: int | None) -> None:
+  partial = path.with_name(f'.{path.name}.partial')
+  with _Journal(partial, features) as journal:
+    done = done | journal.done
+    files = {clip.path: None for clip in corpus.clips}
+    states = {each: _state(corpus.root / each) for each in files}
+    keys = dict.fromkeys((clip.path, clip.start, clip.gain) for clip in corpus.clips)
+    todo = [key for key in keys if key not in done or (done[key].size, done[key].mtime_ns) != states[key[0]]]
+    reasons, hashes = {}, {}
+    for result in _progress(_compute_all(corpus.root, todo, features, num_processes), len(todo), len(keys), corpus_name):
+      if result.reason:
+        reasons[result.key[0]], hashes[result.key[0]] = result.reason, result.sha256
+        done.pop(result.key, None)
+      else:
+        done[result.key] = journal.add(result)
+  _refuse_unreadable(path, reasons, len(files), skip_unreadable)
+  clips, sources = [], []
+  for clip in corpus.clips:
+    if clip.path not in reasons:
+      source = done[clip.path, clip.start, clip.gain]
+      sources.append(source)
+      clips.append(store.ClipRow(*clip[:5], source.sha256, clip.start, clip.gain, *source.measured))
+      hashes[clip.path] = source.sha256
+      states[clip.path] = source.size, source.mtime_ns
+  enough(corpus.classes, [clip.label for clip in clips], f'--raw_dir: {corpus.root}, without its '
+         f'{len(reasons)} unreadable recordings' if reasons else f'--raw_dir: {corpus.root}')
+  recordings = [store.RecordingRow(each, *states[each], hashes[each], reasons.get(each, '')) for each in files]
+  manifest = {'corpus': corpus_name, 'raw_dir': os.path.abspath(corpus.root), 'features': features.to_json(),
+              'classes': list(corpus.classes), 'ignored': list(corpus.ignored),
+              'longer': sum(clip.seconds > features.clip_seconds for clip in clips),
+              'shorter': sum(clip.seconds < features.clip_seconds for clip in clips),
+              'versions': {each: version(each) for each in ('librosa', 'numpy', 'soundfile', 'soxr')}}
+  store.write(path, manifest, (len(clips), *features.shape), _blocks(sources, features), clips, recordings)
+  shutil.rmtree(partial)
+  if manifest['longer']:
+    _say(f'{corpus_name}: {manifest["longer"]} of {len(clips)} clips are longer than '
+         f'--clip_seconds={features.clip_seconds:g} and lose their end')
+  if reasons:
+    _say(f'{corpus_name}: {len(reasons)} unreadable recordings left out, listed in {path / "manifest.json"}')
+
+
+class _Journal:
+  """Finished clips on disk in the order they came: arrays in rows.bin, one JSON line each in rows.jsonl."""
+
+  def __init__(self, folder: Path, features: Features):
+    self._row_bytes = store.DTYPE.itemsize * features.n_mels * features.frames
+    self.done: dict[Key, Done] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    self._rows_path = folder / 'rows.bin'
+    self._rows, self._lines = open(self._rows_path, 'ab'), open(folder / 'rows.jsonl', 'a+', encoding='utf-8')
+    whole = self._rows.tell() // self._row_bytes
+    self._lines.seek(0)
+    good = 0
+    for line in self._lines.read().splitlines(keepends=True):
+      # A line is written after its row; what an abrupt end cut short is computed again.
+      if not line.endswith('\n') or len(self.done) >= whole:
+        break
+      key, *rest, measured = json.loads(line)
+      self.done[tuple(key)] = Done(self._rows_path, 0, *rest, Measured(*measured))
+      good += len(line)
+    self._count = 1 + max((each.row for each in self.done.values()), default=-1)
+    self._lines.seek(good)
+    self._lines.truncate()
+    self._rows.truncate(self._count * self._row_bytes)
+
+  def __enter__(self) -> '_Journal':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._rows.close()
+    self._lines.close()
+
+  def add(self, result: Result) -> Done:
+    self._rows.write(result.array)
+    self._rows.flush()
+    done = Done(self._rows_path, 0, self._count, result.size, result.mtime_ns, result.sha256, result.measured)
+    self._count += 1
+    self._lines.write(json.dumps([result.key, *done[2:]]) + '\n')
+    self._lines.flush()
+    return done
+
+
+def _blocks(sources: Sequence[Done], features: Features, block: int = 1024) -> Iterator[np.ndarray]:
+  """The clips' arrays in order, a block at a time; files are mapped anew so that no memory stays in use."""
+  for first in range(0, len(sources), block):
+    maps = {}
+    arrays = []
+    for each in sources[first:first + block]:
+      if each.rows not in maps:
+        maps[each.rows] = np.memmap(each.rows, store.DTYPE, 'r', each.offset)
+      size = features.n_mels * features.frames
+      arrays.append(maps[each.rows][each.row * size:(each.row + 1) * size].reshape(features.shape))
+    yield np.stack(arrays)
+
+
+def _compute_all(root: Path, keys: Sequence[Key], features: Features, num_processes: int | None) -> Iterator[Result]:
+  """Results in the order in which they are finished."""
+  if not keys:
+    return
+  made = mel.tables(features)
+  chunks = [keys[first:first + CHUNK] for first in range(0, len(keys), CHUNK)]
+  processes = num_processes or joblib.cpu_count()
+  if len(keys) <= _ALONE:
+    processes = 1
+  # loky starts its workers afresh, without the threads of this process and without its main module.
+  # They end when idle, so that none outlives this command for long, however it ends, nor stays while others train.
+  work = joblib.Parallel(processes, backend='loky', return_as='generator_unordered', idle_worker_timeout=_IDLE)
+  try:
+    for results in work(joblib.delayed(_compute)(root, chunk, features, made) for chunk in chunks):
+      yield from results
+  except TerminatedWorkerError as error:
+    raise UserError('--num_processes: one of the processes was killed, perhaps for lack of memory: run again with '
+                    f'fewer than {processes}; what is finished is kept') from error
+
+
+def _compute(root: Path, keys: Sequence[Key], features: Features, made: mel.Tables) -> list[Result]:
+  return [_compute_one(root, key, features, made) for key in keys]
+
+
+def _compute_one(root: Path, key: Key, features: Features, made: mel.Tables) -> Result:
+  path, start, gain = key
+  state = _state(root / path)
+  sha256 = ''
+  try:
+    data = audio.load(root / path)
+    sha256 = audio.digest(data)
+    own, rate = audio.decode(data)
+    samples = audio.resample(own, rate, features.sample_rate)[round(start * features.sample_rate):]
+  except audio.Unreadable as error:
+    return Result(key, *state, sha256, Measured(), b'', str(error))
+  samples = samples[:features.num_samples] * np.float32(gain)
+  array = mel.log_mel(mel.fit_length(samples, features), features, made)
+  measured = Measured(len(own) / rate, statistics.entropy(samples),
+                      statistics.crossings(samples, features.sample_rate))
+  return Result(key, *state, sha256, measured, array.astype(store.DTYPE).tobytes(), '')
+
+
+def _refuse_unreadable(path: Path, reasons: dict[str, str], total: int, skip: bool) -> None:
+  """Raises UserError with the first few unreadable recordings; all of them go to a file."""
+  listing = path.with_name(f'{path.name}.unreadable.txt')
+  if not reasons or skip:
+    listing.unlink(missing_ok=True)
+    return
+  text = ''.join(f'{name}\t{reason}\n' for name, reason in sorted(reasons.items()))
+  part = listing.with_name(f'.{listing.name}.new')
+  part.write_text(text, encoding='utf-8', errors='surrogateescape')
+  os.replace(part, listing)
+  few = ', '.join(f'{name} ({reason})' for name, reason in sorted(reasons.items())[:3])
+  more = f' and {len(reasons) - 3} more' if len(reasons) > 3 else ''
+  raise UserError(f'{len(reasons)} of {total} recordings cannot be decoded: {few}{more}; all are listed in {listing}: '
+                  'mend or remove them, or give --skip_unreadable')
+
+
+def _progress(results: Iterator[Result], todo: int, total: int, name: str) -> Iterator[Result]:
+  if todo:
+    _say(f'{name}: computing the features of {todo} clips'
+         f'{f", {total - todo} are done already" if todo < total else ""}')
+  return iter(tqdm(results, f'{name}: features', todo, unit='clip', disable=not (todo and sys.stderr.isatty()),
+                   dynamic_ncols=True))
+
+
+def _state(path: Path) -> tuple[int, int]:
+  """Size in bytes and time of change in ns; (-1, 0) for a file that is not there."""
+  try:
+    found = os.stat(path)
+  except (OSError, ValueError):
+    return -1, 0
+  return found.st_size, found.st_mtime_ns
+
+
+def _digest(path: Path) -> str:
+  try:
+    return audio.digest(audio.load(path))
+  except audio.Unreadable:
+    return ''
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+  """Two commands that want the same store make it once; the lock goes with the process, however it ends."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with open(path.with_name(f'.{path.name}.lock'), 'w') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      _say(f'{path} is being made by another command; waiting for it')
+      fcntl.flock(file, fcntl.LOCK_EX)
+    yield
+
+
+def _say(message: str) -> None:
+  print(message, file=sys.stderr, flush=True)

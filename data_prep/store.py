@@ -1,0 +1,222 @@
+"""A store: the log-Mel arrays of a corpus and all that a study must know of its clips, in one folder.
+
+    mels.npy        float16 [clips, n_mels, frames], dB
+    clips.csv       a row a clip: path, label, group, fold, part, sha256 of its recording, start, gain, seconds,
+                    entropy, crossings
+    recordings.csv  a row a recording: path, size, mtime_ns, sha256, and why it was skipped
+    manifest.json   format, corpus, features, versions, classes, counts, skipped recordings, hashes of the three above
+
+A store is written whole or not at all, and is read only when it is what was written.
+Knows nothing of how recordings become arrays.
+"""
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_prep.cli import UserError
+from data_prep.mel import Features
+
+FORMAT = 2
+DTYPE = np.dtype(np.float16)
+_FILES = ('mels.npy', 'clips.csv', 'recordings.csv')
+
+
+class ClipRow(NamedTuple):
+  """A row of clips.csv: `corpora.base.Clip`, the recording's hash and seconds, and the samples' `statistics`."""
+  path: str
+  label: str
+  group: str
+  fold: int
+  part: str
+  sha256: str
+  start: float
+  gain: float
+  seconds: float
+  entropy: float
+  crossings: float
+
+
+class RecordingRow(NamedTuple):
+  """A row of recordings.csv; `size` in bytes (-1: absent), `skipped` is the reason or ''."""
+  path: str
+  size: int
+  mtime_ns: int
+  sha256: str
+  skipped: str
+
+
+class Store(NamedTuple):
+  """A store in memory; only `mels` stays on disk, read as it is used.
+
+  Attributes:
+    mels: [clips, n_mels, frames] float16, dB, a read-only memory map.
+    labels: [clips] int32, positions in `classes`.
+    groups: [clips] str, speaker or source recording; '' where unknown.
+    folds: [clips] int32, from 1; 0 where the corpus has none.
+    parts: [clips] str, the official 'train', 'validation' or 'test'; ''.
+    paths: [clips] str, of the recording, relative to the corpus's folder.
+    hashes: [clips] str, SHA-256 of the recording; equal for byte-identical ones.
+    entropies, crossings: [clips] float64, see `statistics`.
+  """
+  path: Path
+  mels: np.ndarray
+  labels: np.ndarray
+  groups: np.ndarray
+  folds: np.ndarray
+  parts: np.ndarray
+  paths: np.ndarray
+  hashes: np.ndarray
+  entropies: np.ndarray
+  crossings: np.ndarray
+  classes: tuple[str, ...]
+  features: Features
+  manifest: dict[str, Any]
+
+
+def name(corpus: str, features: Features) -> str:
+  """The store's folder within --store_dir."""
+  return f'{corpus}-{features.digest()}'
+
+
+def write(path: Path, manifest: dict[str, Any], shape: tuple[int, int, int], blocks: Iterable[np.ndarray],
+          clips: Sequence[ClipRow], recordings: Sequence[RecordingRow]) -> None:
+  """Writes a store, replacing the one at `path`: under another name first, so that `path` is whole or absent.
+
+  Args:
+    manifest: all but the format, the counts and the hashes, which are added here.
+    shape: [clips, n_mels, frames].
+    blocks: the clips' arrays in order, float16 [any, n_mels, frames].
+  """
+  fresh, old = path.with_name(f'.{path.name}.new'), path.with_name(f'.{path.name}.old')
+  for left in (fresh, old):
+    shutil.rmtree(left, ignore_errors=True)
+  fresh.mkdir(parents=True)
+  with open(fresh / 'mels.npy', 'wb') as file:
+    np.lib.format.write_array_header_1_0(file, {'descr': DTYPE.str, 'fortran_order': False, 'shape': shape})
+    for block in blocks:
+      file.write(np.ascontiguousarray(block, DTYPE).data)
+    _to_disk(file)
+  _write_rows(fresh / 'clips.csv', ClipRow._fields, clips)
+  _write_rows(fresh / 'recordings.csv', RecordingRow._fields, recordings)
+  counts = dict.fromkeys(manifest['classes'], 0)
+  for clip in clips:
+    counts[clip.label] += 1
+  skipped = {row.path: row.skipped for row in recordings if row.skipped}
+  whole = {'format': FORMAT, **manifest, 'num_clips': len(clips), 'num_recordings': len(recordings),
+           'counts': counts, 'skipped': skipped, 'files': {each: _signature(fresh / each) for each in _FILES}}
+  with open(fresh / 'manifest.json', 'w', encoding='utf-8', errors='surrogateescape') as file:
+    json.dump(whole, file, indent=1, ensure_ascii=False)
+    _to_disk(file)
+  if path.exists():
+    os.rename(path, old)
+  os.rename(fresh, path)
+  shutil.rmtree(old, ignore_errors=True)
+
+
+def read_manifest(path: str | os.PathLike[str], *, whole: bool = True) -> dict[str, Any]:
+  """The manifest of a store whose files are what was written.
+
+  Args:
+    whole: hash every file (about a second a gigabyte); otherwise mels.npy is checked by its size alone.
+
+  Raises:
+    UserError: absent, of another format, truncated or altered, with the reason.
+  """
+  path = Path(path)
+  try:
+    manifest = json.loads((path / 'manifest.json').read_text(encoding='utf-8', errors='surrogateescape'))
+    made, files = manifest['format'], manifest['files']
+  except FileNotFoundError as error:
+    raise UserError(f'{path}: no store, manifest.json is missing: prepare it with python -m data_prep.main') from error
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise _refused(path, f'manifest.json cannot be read ({error})') from error
+  if made != FORMAT:
+    raise _refused(path, f'its format is {made}, this program reads {FORMAT}')
+  for each in _FILES:
+    here = path / each
+    if not here.is_file():
+      raise _refused(path, f'{each} is missing')
+    size = here.stat().st_size
+    if size != files[each]['bytes']:
+      raise _refused(path, f'{each} has {size} bytes, {files[each]["bytes"]} were written')
+    if (whole or each != 'mels.npy') and _signature(here) != files[each]:
+      raise _refused(path, f'{each} was altered (its SHA-256 is not the one in manifest.json)')
+  return manifest
+
+
+def read_clips(path: Path) -> list[ClipRow]:
+  return [ClipRow(*row[:3], int(row[3]), *row[4:6], *map(float, row[6:])) for row in _read_rows(path / 'clips.csv')]
+
+
+def read_recordings(path: Path) -> list[RecordingRow]:
+  return [RecordingRow(a, int(b), int(c), d, e) for a, b, c, d, e in _read_rows(path / 'recordings.csv')]
+
+
+def load(path: str | os.PathLike[str], features: Features | None = None) -> Store:
+  """Reads a store after hashing all of it, about a second a gigabyte.
+
+  Args:
+    features: the settings it must have been made with, where that matters.
+
+  Raises:
+    UserError: absent, truncated, altered, or made with other settings.
+  """
+  path = Path(path)
+  manifest = read_manifest(path)
+  own = Features.from_json(manifest['features'])
+  if features is not None:
+    same_features(path, own, features)
+  clips = read_clips(path)
+  classes = tuple(manifest['classes'])
+  position = {label: index for index, label in enumerate(classes)}
+  columns = ClipRow(*zip(*clips))
+  return Store(path, np.load(path / 'mels.npy', mmap_mode='r'),
+               np.array([position[label] for label in columns.label], np.int32), np.array(columns.group),
+               np.array(columns.fold, np.int32), np.array(columns.part), np.array(columns.path),
+               np.array(columns.sha256), np.array(columns.entropy), np.array(columns.crossings), classes, own, manifest)
+
+
+def same_features(path: Path, made: Features, asked: Features) -> None:
+  """Raises UserError naming the first setting in which a store is not what was asked for."""
+  old, new = made.to_json(), asked.to_json()
+  for field, value in new.items():
+    if old[field] != value:
+      raise UserError(f'{path}: the store was made with {field}={old[field]}, --{field}={value} is asked for: give '
+                      f'--{field}={old[field]}, or another --store_dir')
+
+
+def _refused(path: Path, reason: str) -> UserError:
+  return UserError(f'{path}: store refused: {reason}; delete the folder and run again to make it anew')
+
+
+def _signature(path: Path) -> dict[str, Any]:
+  with open(path, 'rb') as file:
+    return {'bytes': os.fstat(file.fileno()).st_size, 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}
+
+
+def _to_disk(file: Any) -> None:
+  file.flush()
+  os.fsync(file.fileno())
+
+
+def _write_rows(path: Path, header: tuple[str, ...], rows: Sequence[tuple]) -> None:
+  # A file name may hold bytes that are no UTF-8; surrogateescape carries them there and back.
+  with open(path, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file:
+    table = csv.writer(file, lineterminator='\n')
+    table.writerow(header)
+    table.writerows(rows)
+    _to_disk(file)
+
+
+def _read_rows(path: Path) -> list[list[str]]:
+  with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
+    table = csv.reader(file)
+    next(table)
+    return list(table)

@@ -1,0 +1,40 @@
+"""Files of a workdir, each written whole or not at all."""
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+  """Gives another name in the same folder to write to; renames it to `path` when all went well."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  fresh = path.with_name(f'.{path.name}.new')
+  try:
+    yield fresh
+    with open(fresh, 'rb') as file:
+      os.fsync(file.fileno())
+    os.replace(fresh, path)
+  finally:
+    fresh.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+  with replacing(path) as fresh:
+    fresh.write_bytes(content)
+
+
+def write_json(path: Path, content: Any) -> None:
+  write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + '\n').encode())
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+  """JSON lines, a row each."""
+  write_bytes(path, ''.join(json.dumps(row, allow_nan=False) + '\n' for row in rows).encode())
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+  """The rows of a JSON-lines file; none where it is absent."""
+  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -1,0 +1,77 @@
+"""From a store's log-Mel arrays to the network's input images, on the device (paper, Section 3.1: 256x256x3).
+
+A store keeps small arrays; resizing and colouring happen inside the jitted step. Row 0 of an
+image is the lowest frequency, column 0 the first frame.
+"""
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+CHANNELS = ('magma', 'delta')
+NORMALISATIONS = ('train', 'clip')
+_FLOOR = 1e-3  # dB; keeps a silent clip, which has no deviation, finite
+_DELTA_WIDTH = 9  # frames; librosa.feature.delta's default
+
+
+class Scaling(NamedTuple):
+  """Mean and standard deviation of the training clips' values, in dB; scalars, or one a lane."""
+  mean: jax.Array
+  std: jax.Array
+
+
+def scaling_of(mels: np.ndarray, indices: np.ndarray) -> Scaling:
+  """The scaling of the clips `indices` of [clips, n_mels, frames], read in blocks and summed in float64."""
+  count = total = squares = 0.0
+  for start in range(0, len(indices), 1024):
+    block = mels[np.sort(indices[start:start + 1024])].astype(np.float64)
+    count, total, squares = count + block.size, total + block.sum(), squares + (block * block).sum()
+  mean = total / count
+  std = max(np.sqrt(max(squares / count - mean * mean, 0.0)), _FLOOR)
+  return Scaling(np.float32(mean), np.float32(std))
+
+
+def to_image(mels: jax.Array, input_shape: tuple[int, int, int], scaling: Scaling, *, channels: str,
+             normalisation: str) -> jax.Array:
+  """Log-Mel arrays [clips, n_mels, frames] in dB as images [clips, height, width, channels] float32.
+
+  Args:
+    input_shape: height (frequency), width (time), and 1 channel, or 3.
+    scaling: of the training clips, used where `normalisation` is 'train'.
+    channels: of 3: 'magma', a picture of each clip between its lowest and highest value, in [0, 1];
+      'delta', the log-Mel with its first and second difference in time.
+    normalisation: of the log-Mel to mean 0 and deviation 1, by the statistics of the training clips
+      ('train') or of each clip ('clip'); a picture has its own.
+  """
+  height, width, depth = input_shape
+  x = mels.astype(jnp.float32)
+  if depth == 3 and channels == 'magma':
+    low, high = x.min((1, 2), keepdims=True), x.max((1, 2), keepdims=True)
+    return _magma(_resized((x - low) / jnp.maximum(high - low, _FLOOR), height, width))
+  if normalisation == 'train':
+    x = (x - scaling.mean) / scaling.std
+  else:
+    x = (x - x.mean((1, 2), keepdims=True)) / jnp.maximum(x.std((1, 2), keepdims=True), _FLOOR)
+  planes = [x] if depth == 1 else [x, _delta(x, 1), _delta(x, 2)]
+  return jnp.stack([_resized(plane, height, width) for plane in planes], axis=-1)
+
+
+def _resized(x: jax.Array, height: int, width: int) -> jax.Array:
+  return x if x.shape[1:] == (height, width) else jax.image.resize(x, (len(x), height, width), 'linear')
+
+
+def _magma(x: jax.Array) -> jax.Array:
+  """Values in [0, 1] as colours [..., 3] of matplotlib's magma, in which librosa draws."""
+  from matplotlib import colormaps  # imported where a colour map is asked for: it is slow to import
+  table = jnp.asarray(colormaps['magma'](np.arange(256))[:, :3], jnp.float32)
+  return table[jnp.clip(x * 256, 0, 255).astype(jnp.int32)]
+
+
+def _delta(x: jax.Array, order: int) -> jax.Array:
+  """The `order`-th difference in time, as `librosa.feature.delta(mode='nearest')` fits it."""
+  from scipy.signal import savgol_coeffs
+  taps = savgol_coeffs(_DELTA_WIDTH, polyorder=order, deriv=order, use='dot').astype(np.float32)
+  half = _DELTA_WIDTH // 2
+  padded = jnp.pad(x, ((0, 0), (0, 0), (half, half)), mode='edge')
+  return sum(padded[..., tap:tap + x.shape[-1]] * taps[tap] for tap in range(_DELTA_WIDTH))

@@ -1,0 +1,66 @@
+"""Trains a study of M3Net: prepares the features, trains every lane, tests, writes the workdir.
+
+    python -m m3net_jax.main --flagfile=launch/quick.flags
+
+The same command continues a stopped study from its last epoch; a finished one says so and does nothing.
+"""
+import os
+import time
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from data_prep import cli, store
+from data_prep import flags as data_flags
+from m3net_jax import config as settings
+from m3net_jax import files, results, splits, study, workdir
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'checkpoints and results of this study (default: studies/CORPUS)')
+for module in (data_flags, settings):
+  flags.adopt_module_key_flags(module)
+
+
+def main(arguments: list[str]) -> None:
+  cli.no_arguments(arguments)
+  config, features = settings.from_flags(), data_flags.features_from_flags()
+  prepared = store.load(data_flags.prepare_from_flags(), features)
+  made = splits.make(prepared, config.split)
+  here = workdir.open_for(Path(_WORKDIR.value or f'studies/{prepared.manifest["corpus"]}'), config, features,
+                          prepared.path, prepared.manifest['files']['mels.npy']['sha256'])
+  if here.finished:
+    print(f'{here.path}: this study is finished; give another --workdir to train it anew\n')
+    print(results.summary(here.results()))
+    return
+  _prepare_jax(here.path)
+  print(f'{here.path}: {len(config.variants)} x {len(made)} x {config.num_seeds} lanes (variants, splits, seeds), '
+        f'{config.num_epochs} epochs', flush=True)
+  begun = time.monotonic()
+  finished = study.train(config, here.seeds, prepared, made, here.path)
+  _write(here, prepared, made, finished, time.monotonic() - begun)
+
+
+def _write(here: workdir.Workdir, prepared: store.Store, made: list[splits.Split], finished: list[study.Finished],
+           seconds: float) -> None:
+  from m3net_jax import plots  # matplotlib is slow to import: not before training
+  metrics = here.metrics()
+  here.write_predictions({f'{name.variant}/{made[name.split].name}/{name.seed}': predicted for cohort in finished
+                          for name, predicted in zip(cohort.names, cohort.predicted)})
+  found = results.build(here.config, prepared, made, [row for cohort in finished for row in cohort.rows],
+                        compilations=sum(cohort.compilations for cohort in finished),
+                        seconds=max(seconds, *(row['seconds'] for row in metrics)))
+  pictures = plots.write(here.path / 'figures', found, metrics)
+  files.write_json(here.path / 'results.json', found)
+  print(f'\n{results.summary(found)}\n')
+  print('\n'.join(f'wrote {path}' for path in (here.path / 'results.json', *pictures)))
+
+
+def _prepare_jax(path: Path) -> None:
+  """Shares lanes out over the cores, and keeps compiled programs beside the workdir for the next study."""
+  jax.config.update('jax_num_cpu_devices', len(os.sched_getaffinity(0)))
+  jax.config.update('jax_compilation_cache_dir', str(path.absolute().parent / '.compiled'))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,32 @@
+"""The mirror operations of Mirror Attention (paper, Section 2.2) on maps [clips, frequency, time, channels].
+
+Height is frequency and width is time. The paper's matrices (2), (3) and (5) send
+w to W - w and h to H - h, which leaves the grid 0..W-1; the operation meant, and
+done here, is w to W - 1 - w. Each one is its own inverse.
+"""
+import jax
+import jax.numpy as jnp
+
+FREQUENCY, TIME = 1, 2
+
+
+def hmf(x: jax.Array) -> jax.Array:
+  """Horizontal mirror: reverses time (equation 2)."""
+  return jnp.flip(x, TIME)
+
+
+def vmf(x: jax.Array) -> jax.Array:
+  """Vertical mirror: reverses frequency (equation 3)."""
+  return jnp.flip(x, FREQUENCY)
+
+
+def csf(x: jax.Array) -> jax.Array:
+  """Centre-symmetric flip: reverses both; `hmf` after `vmf` (equations 5 and 6)."""
+  return jnp.flip(x, (FREQUENCY, TIME))
+
+
+def where(on: bool | jax.Array, mirror, x: jax.Array) -> jax.Array:
+  """`mirror(x)` where `on`, else `x`; `on` may be a lane's value, so that ablations share one program."""
+  if isinstance(on, bool):
+    return mirror(x) if on else x
+  return jnp.where(on, mirror(x), x)

@@ -1,0 +1,91 @@
+"""How fast recordings become a store, against the loop that one would write without this project.
+
+    python -m tests.benchmarks.features [--num_clips=600] [--repeats=3]
+
+The loop is `librosa.load`, `librosa.feature.melspectrogram` and `librosa.power_to_db`
+for each file; both make the same features from the same files, one after the other, in
+this order of rounds: loop, store, loop, store. The store's time is that of the whole
+command in a process of its own, without the start of Python and the import of librosa, which the loop's
+time leaves out too. Then the clips a second that can be read from a store at random.
+"""
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import joblib
+import librosa
+import numpy as np
+import soundfile
+from absl import app, flags
+
+from data_prep import mel, store
+from data_prep.prepare import prepare
+
+_CLIPS = flags.DEFINE_integer('num_clips', 2000, 'recordings of each kind')
+_REPEATS = flags.DEFINE_integer('repeats', 3, 'rounds; the median is printed')
+KINDS = {'16 kHz WAV, 1 s': (16000, 1.0), '44.1 kHz WAV, 4 s, resampled': (44100, 4.0)}
+
+
+def write(root: Path, rate: int, seconds: float, count: int) -> None:
+  chance = np.random.default_rng(0)
+  for number in range(count):
+    path = root / 'ab'[number % 2] / f'{number}.wav'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.1 * chance.standard_normal(round(rate * seconds)), rate, subtype='PCM_16')
+
+
+def loop(root: Path, features: mel.Features) -> np.ndarray:
+  """What a user would write; [clips, n_mels, frames] float32 in the order of the store."""
+  made = []
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    for path in sorted(root.rglob('*.wav'), key=lambda path: path.relative_to(root).as_posix()):
+      samples, _ = librosa.load(path, sr=features.sample_rate)
+      samples = librosa.util.fix_length(samples, size=features.num_samples)
+      power = librosa.feature.melspectrogram(y=samples, sr=features.sample_rate, n_fft=features.n_fft,
+                                             hop_length=features.hop_length, n_mels=features.n_mels)
+      made.append(librosa.power_to_db(power))
+  return np.stack(made)
+
+
+def timed(work) -> tuple[float, object]:
+  start = time.perf_counter()
+  made = work()
+  return time.perf_counter() - start, made
+
+
+def main(_) -> None:
+  folder = Path(tempfile.mkdtemp())
+  try:
+    for kind, (rate, seconds) in KINDS.items():
+      root, features = folder / f'{rate}', mel.Features(clip_seconds=seconds)
+      count = _CLIPS.value if seconds == 1 else _CLIPS.value // 4
+      write(root, rate, seconds, count)
+      mel.tables(features)
+      loop(root / 'none', features) if (root / 'none').exists() else librosa.load(root / 'a' / '0.wav', sr=16000)
+      rounds = []
+      for _ in range(_REPEATS.value):
+        slow, expected = timed(lambda: loop(root, features))
+        shutil.rmtree(folder / 'stores', ignore_errors=True)
+        quick, path = timed(lambda: prepare('folder', root, folder / 'stores', features))
+        held = store.load(path)
+        np.testing.assert_allclose(held.mels, expected, rtol=0, atol=0.1)
+        rounds.append((slow, quick))
+      slow, quick = (statistics.median(times) for times in zip(*rounds))
+      ratio = statistics.median(slow / quick for slow, quick in rounds)
+      print(f'{kind}: {count} clips, loop {count / slow:.0f} clips/s, store {count / quick:.0f} clips/s, '
+            f'{ratio:.2f} times, {joblib.cpu_count()} cores', flush=True)
+    chance = np.random.default_rng(0)
+    order = [chance.permutation(len(held.labels))[:64] for _ in range(200)]
+    took, _ = timed(lambda: [held.mels[batch] for batch in order])
+    print(f'{held.mels.shape[1:]} store: {200 * min(64, len(held.labels)) / took:.0f} clips/s gathered in random batches of 64')
+  finally:
+    shutil.rmtree(folder)
+
+
+if __name__ == '__main__':
+  sys.exit(app.run(main))

@@ -1,0 +1,267 @@
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep import corpora, store
+from data_prep.cli import UserError
+from data_prep.corpora import speech_commands, speech_commands_12, urbansound8k
+from data_prep.mel import Features
+from data_prep.prepare import prepare
+from tests.data_prep.conftest import write_tone
+
+
+def touch(root: Path, *paths: str) -> None:
+  for path in paths:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_bytes(b'')
+
+
+def by_path(corpus) -> dict:
+  return {clip.path: clip for clip in corpus.clips}
+
+
+@pytest.mark.parametrize('name', corpora.NAMES)
+def test_every_corpus_says_its_length_and_its_fit(name):
+  module = corpora.get(name)
+  assert Features(clip_seconds=module.CLIP_SECONDS, fit=module.FIT)
+  assert len(module.__doc__.strip()) > 50
+
+
+@pytest.mark.parametrize('name', corpora.NAMES)
+def test_a_missing_an_empty_and_a_wrong_folder(name, tmp_path):
+  (tmp_path / 'file').write_text('')
+  (tmp_path / 'empty').mkdir()
+  touch(tmp_path, 'wrong/notes.txt', 'wrong/sub/more.txt')
+  for root in ('absent', 'empty', 'wrong', 'file'):
+    with pytest.raises(UserError) as error:
+      corpora.get(name).read(tmp_path / root)
+    assert str(tmp_path / root) in str(error.value) and '\n' not in str(error.value)
+
+
+def test_where_a_corpus_is(tmp_path):
+  assert corpora.locate('fsdd', tmp_path / 'absent') == tmp_path / 'absent' / 'fsdd'
+  assert corpora.locate('fsdd', tmp_path) == tmp_path / 'fsdd'
+  assert corpora.locate('folder', tmp_path) == tmp_path
+  touch(tmp_path / 'own', 'recordings/0_a_1.wav')
+  assert corpora.locate('fsdd', tmp_path / 'own') == tmp_path / 'own'
+  (tmp_path / 'esc10').mkdir()
+  assert corpora.locate('esc10', tmp_path) == tmp_path / 'esc10'
+  assert corpora.locate('folder', tmp_path) == tmp_path
+
+
+def test_folder(tmp_path):
+  touch(tmp_path, 'dog/a.wav', 'dog/deep/b.FLAC', 'cat/c.ogg', 'cat/notes.txt', 'loose.wav', '.git/x.wav', 'cat/.hidden.wav')
+  corpus = corpora.get('folder').read(tmp_path)
+  assert corpus.classes == ('cat', 'dog')
+  assert {clip.path: clip.label for clip in corpus.clips} == {
+      'dog/a.wav': 'dog', 'dog/deep/b.FLAC': 'dog', 'cat/c.ogg': 'cat'}
+  assert set(corpus.ignored) == {'cat/notes.txt', 'loose.wav'}
+
+
+def test_fsdd(tmp_path):
+  touch(tmp_path, 'recordings/7_jackson_3.wav', 'recordings/0_theo_49.wav', 'recordings/readme.md')
+  clips = by_path(corpora.get('fsdd').read(tmp_path))
+  assert clips['recordings/7_jackson_3.wav'][1:5] == ('7', 'jackson', 0, 'test')
+  assert clips['recordings/0_theo_49.wav'][1:5] == ('0', 'theo', 0, 'train')
+
+
+def speech(root: Path, takes: int = 1) -> list[str]:
+  """Every word by 40 speakers, with background noise."""
+  speakers = [hashlib.sha1(bytes([number])).hexdigest()[:8] for number in range(40)]
+  paths = [f'{word}/{speaker}_nohash_{take}.wav' for word in speech_commands.WORDS for speaker in speakers
+           for take in range(takes)]
+  touch(root, *paths)
+  write_tone(root / speech_commands.NOISE / 'tap.wav', seconds=3.0)
+  write_tone(root / speech_commands.NOISE / 'hum.wav', 50.0, seconds=1.5)
+  return paths
+
+
+@pytest.mark.parametrize('speaker', ['0c540988', '0cb74144', '5170b77f', '87070229', '022cd682', '03401e93'])
+def test_the_hash_rule_puts_speakers_of_the_published_test_set_into_test(speaker):
+  assert speech_commands.part_by_hash(f'bed/{speaker}_nohash_0.wav') == 'test'
+
+
+def test_speech_commands_by_the_hash_rule(tmp_path):
+  paths = speech(tmp_path)
+  corpus = corpora.get('speech_commands').read(tmp_path)
+  assert len(corpus.classes) == 35 and len(corpus.clips) == len(paths)
+  assert not any('background' in clip.path for clip in corpus.clips) and '_background_noise_' not in corpus.classes
+  parts = {}
+  for clip in corpus.clips:
+    assert clip.label == clip.path.split('/')[0] and re.fullmatch('[0-9a-f]{8}', clip.group)
+    # The rule of the data set's README, written out again.
+    share = int(hashlib.sha1(clip.group.encode()).hexdigest(), 16) % 2**27 * (100.0 / (2**27 - 1))
+    assert clip.part == ('validation' if share < 10 else 'test' if share < 20 else 'train')
+    parts.setdefault(clip.group, set()).add(clip.part)
+  assert all(len(of) == 1 for of in parts.values())
+
+
+def test_speech_commands_by_its_lists(tmp_path):
+  paths = speech(tmp_path)
+  (tmp_path / 'validation_list.txt').write_text(f'{paths[0]}\n{paths[7]}\n')
+  (tmp_path / 'testing_list.txt').write_text(f'{paths[3]}\n')
+  clips = by_path(corpora.get('speech_commands').read(tmp_path))
+  assert [clips[path].part for path in (paths[0], paths[7], paths[3], paths[1])] == ['validation'] * 2 + ['test', 'train']
+  (tmp_path / 'testing_list.txt').write_bytes(b'\xff\xff')
+  with pytest.raises(UserError, match='testing_list.txt'):
+    corpora.get('speech_commands').read(tmp_path)
+
+
+def test_speech_commands_without_a_word(tmp_path):
+  paths = speech(tmp_path)
+  for path in paths:
+    if path.startswith('zero/'):
+      (tmp_path / path).unlink()
+  with pytest.raises(UserError, match='no recordings of zero: .*--corpus=folder'):
+    corpora.get('speech_commands').read(tmp_path)
+
+
+def test_the_twelve_classes_by_the_recipe(tmp_path):
+  speech(tmp_path)
+  corpus = corpora.get('speech_commands_12').read(tmp_path)
+  assert corpus.classes == (*speech_commands_12.TEN, '_silence_', '_unknown_')
+  own = by_path(corpora.get('speech_commands').read(tmp_path))
+  for part in ('train', 'validation', 'test'):
+    clips = [clip for clip in corpus.clips if clip.part == part]
+    ten = [clip for clip in clips if clip.label in speech_commands_12.TEN]
+    unknown = [clip for clip in clips if clip.label == '_unknown_']
+    silence = [clip for clip in clips if clip.label == '_silence_']
+    assert len(ten) == sum(clip.part == part and clip.label in speech_commands_12.TEN for clip in own.values())
+    assert len(unknown) == len(silence) == -(-len(ten) // 10)
+    assert all(own[clip.path].part == part and own[clip.path].label not in speech_commands_12.TEN for clip in unknown)
+    assert len({clip.path for clip in unknown}) == len(unknown)
+    for clip in silence:
+      length = 3.0 if 'tap' in clip.path else 1.5
+      assert 0 <= clip.start <= length - 1 and 0 <= clip.gain <= 0.1 and clip.group == ''
+  silence = [clip for clip in corpus.clips if clip.label == '_silence_']
+  assert any(clip.gain == 0 for clip in silence) and len({clip.start for clip in silence}) > len(silence) / 2
+  assert corpora.get('speech_commands_12').read(tmp_path) == corpus
+
+
+def test_the_twelve_classes_as_published(tmp_path):
+  for word in speech_commands_12.TEN:
+    touch(tmp_path, f'{word}/022cd682_nohash_0.wav')
+  touch(tmp_path, '_silence_/1024.wav', '_unknown_/backward_0c540988_nohash_0.wav.wav',
+        '_unknown_/three_87070229_nohash_4.wav.wav', 'README.md')
+  clips = by_path(corpora.get('speech_commands_12').read(tmp_path))
+  assert clips['_unknown_/backward_0c540988_nohash_0.wav.wav'][1:5] == ('_unknown_', '0c540988', 0, 'test')
+  assert clips['_unknown_/three_87070229_nohash_4.wav.wav'].group == '87070229'
+  assert clips['_silence_/1024.wav'][1:5] == ('_silence_', '', 0, 'test')
+  assert clips['yes/022cd682_nohash_0.wav'].group == '022cd682' and len(clips) == 13
+
+
+def test_the_real_twelve_classes(real_data):
+  corpus = corpora.get('speech_commands_12').read(real_data / 'speech_commands_test12')
+  assert len(corpus.clips) == 4890 and len({clip.group for clip in corpus.clips} - {''}) == 239
+  speakers = {clip.group for clip in corpus.clips if clip.label != '_silence_'}
+  assert all(re.fullmatch('[0-9a-f]{8}', speaker) for speaker in speakers)
+  # The hash rule puts every speaker of the published test set into the test part.
+  assert {speech_commands.part_by_hash(f'{speaker}_nohash_0.wav') for speaker in speakers} == {'test'}
+
+
+def test_the_real_digits_and_sounds(real_data):
+  digits = corpora.get('fsdd').read(real_data / 'fsdd')
+  assert len(digits.clips) == 3000 and len({clip.group for clip in digits.clips}) == 6
+  sounds = corpora.get('esc10').read(real_data / 'esc10')
+  assert len(sounds.clips) == 400 and [clip.fold for clip in sounds.clips].count(3) == 80
+  assert sounds.classes[:2] == ('Dog bark', 'Rain')
+  folds = {}
+  for clip in sounds.clips:
+    folds.setdefault(clip.group, set()).add(clip.fold)
+  assert all(len(of) == 1 for of in folds.values())
+
+
+def urban(root: Path, seconds: float = 0.15) -> int:
+  """UrbanSound8K's own layout with its variety of formats: three slices of one recording a class and fold."""
+  rates = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 96000, 192000)
+  subtypes = ('PCM_16', 'PCM_24', 'PCM_U8', 'FLOAT', 'IMA_ADPCM', 'PCM_32', 'MS_ADPCM')
+  lines = ['slice_file_name,fsID,start,end,salience,fold,classID,class']
+  number = 0
+  for fold in range(1, 11):
+    for class_id, label in enumerate(urbansound8k.CLASSES):
+      number += 1
+      name = f'{1000 + number}-{class_id}-0-{fold}.wav'
+      lines.append(f'{name},{1000 + number // 2},0.0,{seconds},1,{fold},{class_id},{label}')
+      path = root / 'audio' / f'fold{fold}' / name
+      write_tone(path, 200.0 + 10 * number, rates[number % 10], seconds, subtype=subtypes[number % 7])
+  (root / 'metadata').mkdir()
+  (root / urbansound8k.CSV).write_text('\n'.join(lines) + '\n')
+  touch(root, 'UrbanSound8K_README.txt', 'audio/fold1/.DS_Store')
+  return number
+
+
+def test_urbansound8k_with_all_its_folds(tmp_path):
+  number = urban(tmp_path / 'us')
+  features = Features(clip_seconds=0.2, n_mels=32, fit='repeat')
+  held = store.load(prepare('urbansound8k', tmp_path / 'us', tmp_path / 'stores', features))
+  assert held.classes == urbansound8k.CLASSES and len(held.labels) == number == 100
+  assert np.bincount(held.folds).tolist() == [0, *[10] * 10]
+  for path, label, group, fold in zip(held.paths, held.labels, held.groups, held.folds):
+    slice_id, class_id, _, fold_in_name = Path(path).stem.split('-')
+    assert (int(class_id), int(fold_in_name)) == (label, fold) and int(group) == 1000 + (int(slice_id) - 1000) // 2
+    assert path.startswith(f'audio/fold{fold}/')
+  assert held.manifest['features']['fit'] == 'repeat' and held.manifest['shorter'] == 100
+  assert held.manifest['ignored'] == ['UrbanSound8K_README.txt']
+
+
+def test_urbansound8k_mistakes(tmp_path):
+  urban(tmp_path / 'us')
+  table = tmp_path / 'us' / urbansound8k.CSV
+  good = table.read_text()
+  for old, new, expected in (('fold,classID', 'folt,classID', 'no column fold'), (',1,1,0,air', ',1,11,0,air', "fold='11'"),
+                             ('air_conditioner', 'heater', "line 2: class='heater'"), ('air_conditioner', '', 'line 2: nothing')):
+    table.write_text(good.replace(old, new, 1))
+    with pytest.raises(UserError, match=expected):
+      corpora.get('urbansound8k').read(tmp_path / 'us')
+  table.write_text(good)
+  lost = next((tmp_path / 'us' / 'audio' / 'fold3').glob('*.wav'))
+  lost.unlink()
+  with pytest.raises(UserError, match=f'audio/fold3/{lost.name} \\(No such file'):
+    prepare('urbansound8k', tmp_path / 'us', tmp_path / 'stores', Features(clip_seconds=0.2, fit='repeat'))
+
+
+def test_esc50_and_the_ten_of_it(tmp_path):
+  (tmp_path / 'meta').mkdir()
+  lines = ['filename,fold,target,category,esc10,src_file,take']
+  for fold in range(1, 6):
+    for target, name, ten in ((0, 'dog', True), (1, 'rooster', True), (7, 'cow', False)):
+      lines.append(f'{fold}-{100 + fold}-A-{target}.wav,{fold},{target},{name},{ten},{100 + fold},A')
+      touch(tmp_path, f'audio/{fold}-{100 + fold}-A-{target}.wav')
+  (tmp_path / 'meta' / 'esc50.csv').write_text('\n'.join(lines))
+  fifty, ten = corpora.get('esc50').read(tmp_path), corpora.get('esc10').read(tmp_path)
+  assert fifty.classes == ('dog', 'rooster', 'cow') and ten.classes == ('dog', 'rooster')
+  assert len(fifty.clips) == 15 and len(ten.clips) == 10 and not fifty.ignored and not ten.ignored
+  assert by_path(fifty)['audio/3-103-A-7.wav'][1:4] == ('cow', '103', 3)
+
+
+def test_esc10_of_2015(tmp_path):
+  touch(tmp_path, '001 - Dog bark/1-100032-A.ogg', '010 - Fire crackling/5-7-B.ogg', 'README.md')
+  corpus = corpora.get('esc10').read(tmp_path)
+  assert corpus.classes == ('Dog bark', 'Fire crackling') and corpus.ignored == ('README.md',)
+  assert by_path(corpus)['010 - Fire crackling/5-7-B.ogg'][1:4] == ('Fire crackling', '7', 5)
+
+
+def test_csv(tmp_path):
+  table = tmp_path / 'mine.csv'
+  table.write_text('\ufefflabel, path ,group,fold,part\ncat,a.wav,ann,2,test\ndog,sub/b.wav,,,\n', encoding='utf-8')
+  corpus = corpora.get('csv').read(table)
+  assert corpus.root == tmp_path and corpus.classes == ('cat', 'dog')
+  assert [clip[:5] for clip in corpus.clips] == [('a.wav', 'cat', 'ann', 2, 'test'), ('sub/b.wav', 'dog', '', 0, '')]
+  for text, expected in (('file,label\na,b\n', 'no column path'), ('path,label\n', 'no clips in it'),
+                         ('path,label,fold\na,b,x\n', "line 2: fold='x'"), ('path,label,part\na,b,dev\n', "part='dev'"),
+                         ('path,label,gain\na,b,-1\n', "gain='-1'"), ('', 'no column path, label')):
+    table.write_text(text)
+    with pytest.raises(UserError, match=expected):
+      corpora.get('csv').read(table)
+  table.write_bytes(b'path,label\n\xff\xfe,b\n')
+  with pytest.raises(UserError, match='UTF-8'):
+    corpora.get('csv').read(table)
+
+
+def test_a_class_with_two_clips(tmp_path):
+  touch(tmp_path, *(f'{label}/{number}.wav' for label, count in (('a', 3), ('b', 2)) for number in range(count)))
+  with pytest.raises(UserError, match=r'fewer than 3 clips in b \(2\): add recordings or remove the class'):
+    corpora.read('folder', tmp_path)

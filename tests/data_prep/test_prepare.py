@@ -1,0 +1,222 @@
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+
+from data_prep import mel, prepare as module, store
+from data_prep.cli import UserError
+from data_prep.mel import Features
+from data_prep.prepare import prepare
+from tests.data_prep.conftest import write_tone
+
+FEATURES = Features(sample_rate=8000, clip_seconds=0.4, n_fft=256, hop_length=128, n_mels=20)
+
+
+@pytest.fixture
+def computed(monkeypatch) -> list[str]:
+  """Paths of the clips whose features were computed, in order."""
+  seen, real = [], module._compute_one
+
+  def compute_one(root, key, features, made):
+    seen.append(key[0])
+    return real(root, key, features, made)
+
+  monkeypatch.setattr(module, '_compute_one', compute_one)
+  return seen
+
+
+def names(folder: Path) -> set[str]:
+  return {each.name for each in folder.iterdir() if not each.name.endswith('.lock')}
+
+
+def test_arrays_are_those_of_librosa(folder_corpus, tmp_path):
+  held = store.load(prepare('folder', folder_corpus, tmp_path / 'stores', FEATURES))
+  assert held.classes == ('high', 'low') and held.labels.tolist() == [0] * 4 + [1] * 4
+  for path, array in zip(held.paths, held.mels):
+    samples, _ = librosa.load(folder_corpus / path, sr=8000)
+    samples = librosa.util.fix_length(samples, size=3200)
+    power = librosa.feature.melspectrogram(y=samples, sr=8000, n_fft=256, hop_length=128, n_mels=20)
+    np.testing.assert_allclose(array, librosa.power_to_db(power), rtol=1e-3, atol=0.01)
+  assert names(tmp_path / 'stores') == {held.path.name}
+
+
+def test_several_processes_make_the_same_store(folder_corpus, tmp_path, monkeypatch):
+  one = store.load(prepare('folder', folder_corpus, tmp_path / 'one', FEATURES, num_processes=1))
+  monkeypatch.setattr(module, '_ALONE', 0)
+  monkeypatch.setattr(module, 'CHUNK', 2)
+  two = store.load(prepare('folder', folder_corpus, tmp_path / 'two', FEATURES, num_processes=2))
+  assert one.manifest == two.manifest
+  np.testing.assert_array_equal(one.mels, two.mels)
+
+
+def test_a_second_time_nothing_is_computed(folder_corpus, tmp_path, computed):
+  first = prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+  before = os.stat(first / 'mels.npy').st_ino
+  computed.clear()
+  assert prepare('folder', folder_corpus, tmp_path / 's', FEATURES) == first
+  assert computed == [] and os.stat(first / 'mels.npy').st_ino == before
+  for path in folder_corpus.rglob('*.wav'):
+    os.utime(path, (1, 1))  # copied about, but the same bytes
+  shutil.move(folder_corpus, tmp_path / 'moved')
+  assert prepare('folder', tmp_path / 'moved', tmp_path / 's', FEATURES) == first
+  assert computed == [] and os.stat(first / 'mels.npy').st_ino == before
+  shutil.rmtree(tmp_path / 'moved')
+  assert prepare('folder', tmp_path / 'moved', tmp_path / 's', FEATURES) == first
+
+
+def test_a_changed_corpus_is_noticed_and_only_the_changes_are_computed(folder_corpus, tmp_path, computed):
+  path = prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+  old = store.load(path)
+  computed.clear()
+  write_tone(folder_corpus / 'low' / '1.wav', 999.0)
+  write_tone(folder_corpus / 'low' / '9.wav', 400.0)
+  (folder_corpus / 'high' / '0.wav').unlink()
+  new = store.load(prepare('folder', folder_corpus, tmp_path / 's', FEATURES))
+  assert sorted(computed) == ['low/1.wav', 'low/9.wav']
+  assert 'high/0.wav' not in new.paths and 'low/9.wav' in new.paths
+  fresh = store.load(prepare('folder', folder_corpus, tmp_path / 't', FEATURES))
+  np.testing.assert_array_equal(new.mels, fresh.mels)
+  assert new.manifest == fresh.manifest
+  changed = [path for path, array, digest in zip(old.paths, old.mels, old.hashes)
+             if path in new.paths and digest != new.hashes[new.paths.tolist().index(path)]]
+  assert changed == ['low/1.wav']
+
+
+def test_an_interrupted_preparation_continues(folder_corpus, tmp_path, monkeypatch, computed):
+  monkeypatch.setattr(module, 'CHUNK', 2)
+  whole, interrupted = store.load(prepare('folder', folder_corpus, tmp_path / 't', FEATURES)), module._compute_one
+  computed.clear()
+
+  def compute_one(root, key, features, made):
+    if len(computed) == 5:
+      raise KeyboardInterrupt
+    return interrupted(root, key, features, made)
+
+  monkeypatch.setattr(module, '_compute_one', compute_one)
+  with pytest.raises(KeyboardInterrupt):
+    prepare('folder', folder_corpus, tmp_path / 's', FEATURES, num_processes=1)
+  (partial,) = names(tmp_path / 's')
+  # As after a crash: a row without its line, and half a line.
+  with open(tmp_path / 's' / partial / 'rows.bin', 'ab') as rows, open(tmp_path / 's' / partial / 'rows.jsonl', 'a') as lines:
+    rows.write(b'123')
+    lines.write('[["low/')
+  monkeypatch.setattr(module, '_compute_one', interrupted)
+  computed.clear()
+  continued = store.load(prepare('folder', folder_corpus, tmp_path / 's', FEATURES))
+  assert len(computed) == 4  # two chunks of two were done
+  np.testing.assert_array_equal(continued.mels, whole.mels)
+  assert continued.manifest == whole.manifest and names(tmp_path / 's') == {continued.path.name}
+
+
+def test_unreadable_recordings_stop_it_unless_they_are_skipped(folder_corpus, tmp_path, computed):
+  for name in 'abcde':
+    (folder_corpus / 'low' / f'{name}.wav').write_bytes(b'' if name == 'a' else b'RIFF nonsense')
+  with pytest.raises(UserError, match=r'5 of 13 recordings cannot be decoded: low/a.wav \(empty file\), .* and 2 more; '
+                     r'all are listed in .*unreadable.txt: .*--skip_unreadable') as error:
+    prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+  listing = Path(re.search(r'listed in (.*?unreadable.txt)', str(error.value)).group(1))
+  assert [line.split('\t')[0] for line in listing.read_text().splitlines()] == [f'low/{name}.wav' for name in 'abcde']
+  assert not [name for name in names(tmp_path / 's') if not name.startswith('.') and name != listing.name]
+  computed.clear()
+  held = store.load(prepare('folder', folder_corpus, tmp_path / 's', FEATURES, skip_unreadable=True))
+  assert len(computed) == 5  # the good ones are kept from the first time
+  assert len(held.labels) == 8 and len(held.manifest['skipped']) == 5 and held.manifest['num_recordings'] == 13
+  assert not listing.exists()
+  with pytest.raises(UserError, match='5 of 13 recordings cannot be decoded'):
+    prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+  for name in 'abcde':
+    write_tone(folder_corpus / 'low' / f'{name}.wav')
+  assert store.load(prepare('folder', folder_corpus, tmp_path / 's', FEATURES)).manifest['skipped'] == {}
+
+
+def test_a_class_that_skipping_leaves_too_small_is_refused(folder_corpus, tmp_path):
+  for name in '12':
+    (folder_corpus / 'low' / f'{name}.wav').write_bytes(b'x')
+  with pytest.raises(UserError, match=r'without its 2 unreadable recordings: fewer than 3 clips in low \(2\)'):
+    prepare('folder', folder_corpus, tmp_path / 's', FEATURES, skip_unreadable=True)
+
+
+def test_mistakes(folder_corpus, tmp_path):
+  with pytest.raises(UserError, match='--corpus=nonsense: not known; known are synthetic_commands, '):
+    prepare('nonsense', folder_corpus, tmp_path / 's', FEATURES)
+  with pytest.raises(UserError, match='absent is not there'):
+    prepare('folder', tmp_path / 'absent', tmp_path / 's', FEATURES)
+  (tmp_path / 'empty').mkdir()
+  with pytest.raises(UserError, match='empty has no recordings'):
+    prepare('folder', tmp_path / 'empty', tmp_path / 's', FEATURES)
+  for number in (2, 3):
+    (folder_corpus / 'low' / f'{number}.wav').unlink()
+  with pytest.raises(UserError, match=r'fewer than 3 clips in low \(2\)'):
+    prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+  with pytest.raises(UserError, match='urbansounddataset.weebly.com'):
+    prepare('urbansound8k', tmp_path / 'empty', tmp_path / 's', FEATURES, download=True)
+
+
+def test_another_corpus_of_the_same_name_does_not_replace_the_store(folder_corpus, tmp_path):
+  path = prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+  for label in 'ab':
+    for number in range(3):
+      write_tone(tmp_path / 'other' / label / f'{number}.wav', 500 + number)
+  with pytest.raises(UserError, match='holds other recordings: give another --store_dir'):
+    prepare('folder', tmp_path / 'other', tmp_path / 's', FEATURES)
+  assert store.load(path).classes == ('high', 'low')
+
+
+def test_an_altered_store_is_refused(folder_corpus, tmp_path):
+  path = prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+  with open(path / 'mels.npy', 'ab') as file:
+    file.write(b'x')
+  with pytest.raises(UserError, match='mels.npy has .* bytes'):
+    prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+
+
+def test_a_segment_is_the_part_of_its_recording(tmp_path):
+  write_tone(tmp_path / 'raw' / 'long.wav', 500.0, 8000, 3.0)
+  rows = [f'long.wav,{label},{start},{gain}' for label in 'ab' for start, gain in ((0, 1), (0.5, 0.5), (2.0, 0))]
+  (tmp_path / 'raw' / 'clips.csv').write_text('\n'.join(['path,label,start,gain', *rows]))
+  held = store.load(prepare('csv', tmp_path / 'raw', tmp_path / 's', FEATURES))
+  samples, _ = librosa.load(tmp_path / 'raw' / 'long.wav', sr=8000)
+  for clip, array in zip(store.read_clips(held.path), held.mels):
+    part = samples[round(clip.start * 8000):][:3200] * np.float32(clip.gain)
+    np.testing.assert_allclose(array, mel.log_mel(part, FEATURES), rtol=1e-3)
+  assert held.manifest['num_recordings'] == 1 and len(held.labels) == 6
+
+
+def test_strange_names(tmp_path):
+  for label in ('größe', '日本語'):
+    for name in ('mit Leerzeichen.wav', 'a,"b".wav', os.fsdecode(b'\xff.wav'), 'line\nbreak.wav'):
+      write_tone(tmp_path / 'raw' / label / name)
+  held = store.load(prepare('folder', tmp_path / 'raw', tmp_path / 's', FEATURES))
+  assert held.classes == ('größe', '日本語')
+  assert {Path(path).name for path in held.paths} == {'mit Leerzeichen.wav', 'a,"b".wav', '\udcff.wav', 'line\nbreak.wav'}
+  assert prepare('folder', tmp_path / 'raw', tmp_path / 's', FEATURES) == held.path
+
+
+@pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_command_continues(tmp_path, sent):
+  for label in 'ab':
+    write_tone(tmp_path / 'raw' / label / '0.wav', seconds=6.0, rate=44100)
+    for number in range(1, 140):
+      os.link(tmp_path / 'raw' / label / '0.wav', tmp_path / 'raw' / label / f'{number}.wav')
+  command = [sys.executable, '-m', 'data_prep.main', '--corpus=folder', f'--raw_dir={tmp_path / "raw"}',
+             f'--store_dir={tmp_path / "s"}', '--num_processes=2']
+  with open(tmp_path / 'said', 'w') as file:  # a pipe would be held open by the workers of a killed command
+    process = subprocess.Popen(command, stderr=file)
+  lines = tmp_path / 's'
+  while process.poll() is None and not [each for each in lines.glob('.*.partial/rows.jsonl') if each.stat().st_size]:
+    time.sleep(0.02)
+  process.send_signal(sent)
+  assert process.wait(20) == (130 if sent == signal.SIGINT else -sent)
+  assert 'Traceback' not in (tmp_path / 'said').read_text()
+  assert not [name for name in names(tmp_path / 's') if not name.startswith('.')]
+  again = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+  assert re.search(r'computing the features of \d+ clips, [1-9]\d* are done already', again.stderr)
+  assert len(store.load(again.stdout.strip()).labels) == 280
