@@ -49,4 +49,5 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 def no_arguments(arguments: list[str]) -> None:
   """Raises `UserError` where a command that takes only flags was given something else."""
   if arguments:
-    raise UserError(f'{arguments[0]!r} is not a flag: this command takes flags only, as --name=value (--help lists them)')
+    raise UserError(f'{arguments[0]!r} is not a flag: this command takes flags only, as --name=value '
+                    '(--help lists them)')

@@ -40,7 +40,7 @@ def fetch(archive: Archive, root: Path) -> None:
   """Makes the folder `root` of an archive.
 
   Raises:
-    UserError: not found, cut off again and again, wrong checksum, or an archive that reaches out of its folder.
+    UserError: not found, cut off again and again, wrong checksum, an archive that reaches out of its folder.
   """
   root.parent.mkdir(parents=True, exist_ok=True)
   name = f'.{root.name}{"".join(Path(archive.url).suffixes[-2:])}'.lower()
@@ -50,14 +50,17 @@ def fetch(archive: Archive, root: Path) -> None:
     pooch.get_logger().setLevel('ERROR')
     pooch.retrieve(archive.url, archive.checksum, fname=name, path=root.parent, downloader=_resume(root))
   except requests.HTTPError as error:
-    raise UserError(f'{archive.url}: the server says {error.response.status_code} {error.response.reason}: fetch the '
-                    f'corpus by hand and put it into {root}') from error
+    raise UserError(
+        f'{archive.url}: the server says {error.response.status_code} {error.response.reason}: fetch the '
+        f'corpus by hand and put it into {root}') from error
   except (requests.RequestException, OSError) as error:
-    raise UserError(f'{archive.url}: cannot be fetched ({_short(error)}): run again to continue the download, or put '
-                    f'the corpus into {root} by hand') from error
+    raise UserError(
+        f'{archive.url}: cannot be fetched ({_short(error)}): run again to continue the download, or put '
+        f'the corpus into {root} by hand') from error
   except ValueError as error:  # pooch, of the checksum
-    raise UserError(f'{archive.url}: what came has another checksum than {archive.checksum}, and was thrown away: run '
-                    f'again, or put the corpus into {root} by hand') from error
+    raise UserError(
+        f'{archive.url}: what came has another checksum than {archive.checksum}, and was thrown away: run '
+        f'again, or put the corpus into {root} by hand') from error
   fresh = Path(tempfile.mkdtemp(prefix=f'.{root.name}.', dir=root.parent))
   try:
     os.chmod(fresh, 0o755)
@@ -128,9 +131,9 @@ def _continue(url: str, part: Path) -> None:
     if answer.status_code != 206:
       have = 0  # the server sends all of it whatever was asked for
     total = have + int(answer.headers.get('Content-Length', 0))
-    with open(part, 'ab' if have else 'wb') as file, tqdm(
-        desc=part.name.strip('.').removesuffix('.part'), total=total or None, initial=have, unit='B', unit_scale=True,
-        dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
+    bar = tqdm(desc=part.name.strip('.').removesuffix('.part'), total=total or None, initial=have, unit='B',
+               unit_scale=True, dynamic_ncols=True, disable=not sys.stderr.isatty())
+    with open(part, 'ab' if have else 'wb') as file, bar:
       for chunk in answer.iter_content(_CHUNK):
         file.write(chunk)
         bar.update(len(chunk))

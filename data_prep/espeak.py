@@ -1,4 +1,4 @@
-"""Speech from eSpeak NG's shared library, which the wheel `espeakng-loader` brings; the same samples every time."""
+"""Speech from eSpeak NG, whose library the wheel `espeakng-loader` brings; the same samples every time."""
 import _ctypes
 import ctypes
 import os
@@ -7,7 +7,7 @@ from types import TracebackType
 import espeakng_loader
 import numpy as np
 
-_RETRIEVAL = 2  # AUDIO_OUTPUT_SYNCHRONOUS: no sound device, samples go to the callback before the call returns
+_RETRIEVAL = 2  # AUDIO_OUTPUT_SYNCHRONOUS: no sound device; the callback has all samples when a call returns
 _UTF8 = 1
 _RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -49,7 +49,7 @@ class Speaker:
     return 0
 
   def say(self, text: str, speed: int, pitch: int, pitch_range: int) -> np.ndarray:
-    """Speaks. Args: `speed` in words a minute (80 to 450); `pitch`, `pitch_range` from 0 to 100. Returns [n] int16."""
+    """Samples [any] int16 of a word, at `speed` words a minute (80 to 450) and pitches from 0 to 100."""
     for parameter, value in ((_RATE, speed), (_PITCH, pitch), (_RANGE, pitch_range)):
       self._library.espeak_SetParameter(parameter, value, 0)
     self._chunks.clear()

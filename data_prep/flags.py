@@ -7,25 +7,31 @@ from data_prep import corpora
 from data_prep import prepare as preparation
 from data_prep.mel import Features
 
-_CORPUS = flags.DEFINE_enum('corpus', 'synthetic_commands', corpora.NAMES,
-                            'the recordings to use; "folder" is your own with a folder a class, "csv" your own with a '
-                            'clips.csv, "synthetic_commands" is spoken by a program and needs no recordings')
-_RAW_DIR = flags.DEFINE_string('raw_dir', 'corpora',
-                               'where the recordings are: this folder itself, or its subfolder named as the corpus, '
-                               'where downloads go')
-_STORE_DIR = flags.DEFINE_string('store_dir', 'stores', 'the folder of stores (the features, made once a setting)')
-_CLIP_SECONDS = flags.DEFINE_float('clip_seconds', None,
-                                   'length of a clip, in seconds: shorter ones are padded or repeated, longer ones cut '
-                                   '(default: the corpus\'s own, 1 for words and folders, 4 or 5 for sounds)')
+_CORPUS = flags.DEFINE_enum(
+    'corpus', 'synthetic_commands', corpora.NAMES,
+    'the recordings to use; "folder" is your own with a folder a class, "csv" your own with a '
+    'clips.csv, "synthetic_commands" is spoken by a program and needs no recordings')
+_RAW_DIR = flags.DEFINE_string(
+    'raw_dir', 'corpora',
+    'where the recordings are: this folder itself, or its subfolder named as the corpus, '
+    'where downloads go')
+_STORE_DIR = flags.DEFINE_string('store_dir', 'stores',
+                                 'the folder of stores (the features, made once a setting)')
+_CLIP_SECONDS = flags.DEFINE_float(
+    'clip_seconds', None,
+    'length of a clip, in seconds: shorter ones are padded or repeated, longer ones cut '
+    '(default: the corpus\'s own, 1 for words and folders, 4 or 5 for sounds)')
 _SAMPLE_RATE = flags.DEFINE_integer('sample_rate', 16000, 'rate to which all recordings are resampled, in Hz')
 _N_FFT = flags.DEFINE_integer('n_fft', 512, 'samples in a frame of the Mel spectrogram')
 _HOP_LENGTH = flags.DEFINE_integer('hop_length', 512, 'samples from one frame to the next')
 _N_MELS = flags.DEFINE_integer('n_mels', 128, 'Mel filters, the height of the spectrogram')
-_SKIP_UNREADABLE = flags.DEFINE_bool('skip_unreadable', False,
-                                     'leave out recordings that cannot be decoded, and list them in the manifest, '
-                                     'instead of stopping')
+_SKIP_UNREADABLE = flags.DEFINE_bool(
+    'skip_unreadable', False, 'leave out recordings that cannot be decoded, and list them in the manifest, '
+    'instead of stopping')
 _DOWNLOAD = flags.DEFINE_bool('download', False, 'fetch the corpus where it is absent')
-_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'processes that compute features (default: one a core)',
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes',
+                                      None,
+                                      'processes that compute features (default: one a core)',
                                       lower_bound=1)
 
 

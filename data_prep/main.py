@@ -17,7 +17,8 @@ from data_prep import store
 
 flags.adopt_module_key_flags(store_flags)
 _DESCRIBE = flags.DEFINE_bool('describe', False, 'also print what the store holds')
-_FIGURE = flags.DEFINE_string('figure', None, 'also draw a clip of each class and the values\' distribution into this PNG')
+_FIGURE = flags.DEFINE_string('figure', None,
+                              'also draw a clip of each class and the values\' distribution into this PNG')
 
 
 def main(arguments: list[str]) -> None:
@@ -42,9 +43,10 @@ def describe(held: store.Store) -> str:
   lines = [
       f'{held.path}',
       f'  corpus      {manifest["corpus"]}, from {manifest["raw_dir"]}',
-      f'  clips       {len(held.labels)} of {manifest["num_recordings"]} recordings, {len(held.classes)} classes',
-      f'  features    log-Mel [{n_mels}, {frames}] in dB, {features.sample_rate} Hz, {features.clip_seconds:g} s, '
-      f'n_fft {features.n_fft}, hop {features.hop_length}',
+      f'  clips       {len(held.labels)} of {manifest["num_recordings"]} recordings, '
+      f'{len(held.classes)} classes',
+      f'  features    log-Mel [{n_mels}, {frames}] in dB, {features.sample_rate} Hz, '
+      f'{features.clip_seconds:g} s, n_fft {features.n_fft}, hop {features.hop_length}',
       f'  values      {values.min():.1f} to {values.max():.1f} dB, mean {values.mean():.1f}, '
       f'deviation {values.std():.1f}',
       f'  entropy     {_spread(measured["entropy"])} bits/symbol',
@@ -56,7 +58,8 @@ def describe(held: store.Store) -> str:
       f'  parts       {_counts([part for part in held.parts.tolist() if part])}',
       f'  identical   {len(held.hashes) - len(set(zip(held.hashes, held.paths)))} clips of one recording, '
       f'{_copies(held)} recordings that are byte-identical to another',
-      f'  skipped     {len(manifest["skipped"])} unreadable recordings, {len(manifest["ignored"])} other files ignored',
+      f'  skipped     {len(manifest["skipped"])} unreadable recordings, '
+      f'{len(manifest["ignored"])} other files ignored',
       f'  made with   {", ".join(f"{name} {number}" for name, number in manifest["versions"].items())}',
       f'  SHA-256     {manifest["files"]["mels.npy"]["sha256"]}',
       '  classes',

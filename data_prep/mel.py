@@ -126,8 +126,14 @@ def tables(features: Features) -> Tables:
   with warnings.catch_warnings():
     # 128 filters over 257 bins leave some of the lowest filters empty, as in the paper.
     warnings.filterwarnings('ignore', message='Empty filters')
-    bank = filters.mel(sr=features.sample_rate, n_fft=features.n_fft, n_mels=features.n_mels, fmin=features.fmin,
-                       fmax=features.fmax, htk=features.htk, norm=features.norm, dtype=np.float32)
+    bank = filters.mel(sr=features.sample_rate,
+                       n_fft=features.n_fft,
+                       n_mels=features.n_mels,
+                       fmin=features.fmin,
+                       fmax=features.fmax,
+                       htk=features.htk,
+                       norm=features.norm,
+                       dtype=np.float32)
   return Tables(util.pad_center(window, size=features.n_fft).astype(np.float32), scipy.sparse.csr_array(bank))
 
 

@@ -6,7 +6,6 @@ unchanged clips. Knows of no flags.
 """
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import sys
@@ -14,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
 
 import joblib
 import numpy as np
@@ -22,53 +20,30 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from data_prep import audio
+from data_prep import compute
 from data_prep import corpora
 from data_prep import download as downloads
 from data_prep import mel
-from data_prep import statistics
 from data_prep import store
 from data_prep.cli import UserError
+from data_prep.compute import Key, Measured, Result
 from data_prep.corpora.base import Clip, Corpus, enough
+from data_prep.journal import Done, Journal, blocks
 from data_prep.mel import Features
 
 CHUNK = 64  # clips a worker takes at once
 _IDLE = 5  # seconds after which a worker without work ends
 _ALONE = 2 * CHUNK  # fewer clips than this are done before another process has started
 
-Key = tuple[str, float, float]  # path, start, gain: with the features, all that a clip's array depends on
 
-
-class Measured(NamedTuple):
-  """Of a clip: seconds of its recording, and the two `statistics` of its samples."""
-  seconds: float = 0.0
-  entropy: float = 0.0
-  crossings: float = 0.0
-
-
-class Done(NamedTuple):
-  """A clip's array (row `row` of a file of rows) and the recording it came from, as it was then."""
-  rows: Path
-  offset: int
-  row: int
-  size: int
-  mtime_ns: int
-  sha256: str
-  measured: Measured
-
-
-class Result(NamedTuple):
-  """What a worker returns of a clip: its array as bytes, or the reason why there is none."""
-  key: Key
-  size: int
-  mtime_ns: int
-  sha256: str
-  measured: Measured
-  array: bytes
-  reason: str
-
-
-def prepare(corpus_name: str, raw_dir: str | os.PathLike[str], store_dir: str | os.PathLike[str], features: Features,
-            *, skip_unreadable: bool = False, download: bool = False, num_processes: int | None = None) -> Path:
+def prepare(corpus_name: str,
+            raw_dir: str | os.PathLike[str],
+            store_dir: str | os.PathLike[str],
+            features: Features,
+            *,
+            skip_unreadable: bool = False,
+            download: bool = False,
+            num_processes: int | None = None) -> Path:
   """Makes the store of a corpus where there is none that still fits its recordings.
 
   Args:
@@ -93,7 +68,8 @@ def prepare(corpus_name: str, raw_dir: str | os.PathLike[str], store_dir: str | 
     if not root.exists():
       if (path / 'manifest.json').exists():
         _say(f'{root} is not there; using {path} without comparing it with its recordings')
-        store.same_features(path, Features.from_json(store.read_manifest(path, whole=False)['features']), features)
+        store.same_features(path, Features.from_json(store.read_manifest(path, whole=False)['features']),
+                            features)
         return path
       _obtain(module, root, download, num_processes)
     corpus = corpora.read(corpus_name, raw_dir)
@@ -101,7 +77,8 @@ def prepare(corpus_name: str, raw_dir: str | os.PathLike[str], store_dir: str | 
     if old is not None and old.fits(corpus):
       _refuse_unreadable(path, old.skipped, len(old.files), skip_unreadable)
       return path
-    _make(path, corpus_name, corpus, features, {} if old is None else old.reusable(), skip_unreadable, num_processes)
+    _make(path, corpus_name, corpus, features, {} if old is None else old.reusable(), skip_unreadable,
+          num_processes)
   return path
 
 
@@ -137,21 +114,24 @@ class _Old:
     old = cls(path, root)
     known = os.path.abspath(root)
     if manifest['raw_dir'] != known and not all(old.unchanged(each) for each in old.files):
-      raise UserError(f'{path}: was made from {manifest["raw_dir"]}, and {known} holds other recordings: give another '
-                      '--store_dir, or delete the store')
+      raise UserError(
+          f'{path}: was made from {manifest["raw_dir"]}, and {known} holds other recordings: give another '
+          '--store_dir, or delete the store')
     return old
 
   def unchanged(self, recording: str) -> bool:
     """By size and time; by its hash where only the time differs."""
     if recording not in self._same:
-      row, (size, mtime_ns) = self.files[recording], _state(self.root / recording)
+      row, (size, mtime_ns) = self.files[recording], compute.state(self.root / recording)
       self._same[recording] = (size, mtime_ns) == (row.size, row.mtime_ns) or (
           size == row.size and bool(row.sha256) and _digest(self.root / recording) == row.sha256)
     return self._same[recording]
 
   def fits(self, corpus: Corpus) -> bool:
     wanted = [clip for clip in corpus.clips if clip.path not in self.skipped]
-    have = [Clip(row.path, row.label, row.group, row.fold, row.part, row.start, row.gain) for row in self.clips]
+    have = [
+        Clip(row.path, row.label, row.group, row.fold, row.part, row.start, row.gain) for row in self.clips
+    ]
     now = {clip.path for clip in corpus.clips}
     changed = [each for each in self.files if each in now and not self.unchanged(each)]
     new, gone = len(now - self.files.keys()), len(self.files.keys() - now)
@@ -165,23 +145,25 @@ class _Old:
     mels = self.path / 'mels.npy'
     store.read_manifest(self.path)  # rows are taken over only from a store that is whole
     offset = np.load(mels, mmap_mode='r').offset
-    return {(clip.path, clip.start, clip.gain):
-            Done(mels, offset, row, self.files[clip.path].size, _state(self.root / clip.path)[1], clip.sha256,
-                 Measured(clip.seconds, clip.entropy, clip.crossings))
-            for row, clip in enumerate(self.clips) if self.unchanged(clip.path)}
+    return {(clip.path, clip.start, clip.gain): Done(
+                mels, offset, row, self.files[clip.path].size,
+                compute.state(self.root / clip.path)[1], clip.sha256,
+                Measured(clip.seconds, clip.entropy,
+                         clip.crossings)) for row, clip in enumerate(self.clips) if self.unchanged(clip.path)}
 
 
 def _make(path: Path, corpus_name: str, corpus: Corpus, features: Features, done: dict[Key, Done],
           skip_unreadable: bool, num_processes: int | None) -> None:
   partial = path.with_name(f'.{path.name}.partial')
-  with _Journal(partial, features) as journal:
+  with Journal(partial, features) as journal:
     done = done | journal.done
     files = {clip.path: None for clip in corpus.clips}
-    states = {each: _state(corpus.root / each) for each in files}
+    states = {each: compute.state(corpus.root / each) for each in files}
     keys = dict.fromkeys((clip.path, clip.start, clip.gain) for clip in corpus.clips)
     todo = [key for key in keys if key not in done or (done[key].size, done[key].mtime_ns) != states[key[0]]]
     reasons, hashes = {}, {}
-    for result in _progress(_compute_all(corpus.root, todo, features, num_processes), len(todo), len(keys), corpus_name):
+    for result in _progress(_compute_all(corpus.root, todo, features, num_processes), len(todo), len(keys),
+                            corpus_name):
       if result.reason:
         reasons[result.key[0]], hashes[result.key[0]] = result.reason, result.sha256
         done.pop(result.key, None)
@@ -198,13 +180,15 @@ def _make(path: Path, corpus_name: str, corpus: Corpus, features: Features, done
       states[clip.path] = source.size, source.mtime_ns
   enough(corpus.classes, [clip.label for clip in clips], f'--raw_dir: {corpus.root}, without its '
          f'{len(reasons)} unreadable recordings' if reasons else f'--raw_dir: {corpus.root}')
-  recordings = [store.RecordingRow(each, *states[each], hashes[each], reasons.get(each, '')) for each in files]
+  recordings = [
+      store.RecordingRow(each, *states[each], hashes[each], reasons.get(each, '')) for each in files
+  ]
   manifest = {'corpus': corpus_name, 'raw_dir': os.path.abspath(corpus.root), 'features': features.to_json(),
               'classes': list(corpus.classes), 'ignored': list(corpus.ignored),
               'longer': sum(clip.seconds > features.clip_seconds for clip in clips),
               'shorter': sum(clip.seconds < features.clip_seconds for clip in clips),
               'versions': {each: version(each) for each in ('librosa', 'numpy', 'soundfile', 'soxr')}}
-  store.write(path, manifest, (len(clips), *features.shape), _blocks(sources, features), clips, recordings)
+  store.write(path, manifest, (len(clips), *features.shape), blocks(sources, features), clips, recordings)
   shutil.rmtree(partial)
   if manifest['longer']:
     _say(f'{corpus_name}: {manifest["longer"]} of {len(clips)} clips are longer than '
@@ -213,61 +197,8 @@ def _make(path: Path, corpus_name: str, corpus: Corpus, features: Features, done
     _say(f'{corpus_name}: {len(reasons)} unreadable recordings left out, listed in {path / "manifest.json"}')
 
 
-class _Journal:
-  """Finished clips on disk in the order they came: arrays in rows.bin, one JSON line each in rows.jsonl."""
-
-  def __init__(self, folder: Path, features: Features):
-    self._row_bytes = store.DTYPE.itemsize * features.n_mels * features.frames
-    self.done: dict[Key, Done] = {}
-    folder.mkdir(parents=True, exist_ok=True)
-    self._rows_path = folder / 'rows.bin'
-    self._rows, self._lines = open(self._rows_path, 'ab'), open(folder / 'rows.jsonl', 'a+', encoding='utf-8')
-    whole = self._rows.tell() // self._row_bytes
-    self._lines.seek(0)
-    good = 0
-    for line in self._lines.read().splitlines(keepends=True):
-      # A line is written after its row; what an abrupt end cut short is computed again.
-      if not line.endswith('\n') or len(self.done) >= whole:
-        break
-      key, *rest, measured = json.loads(line)
-      self.done[tuple(key)] = Done(self._rows_path, 0, *rest, Measured(*measured))
-      good += len(line)
-    self._count = 1 + max((each.row for each in self.done.values()), default=-1)
-    self._lines.seek(good)
-    self._lines.truncate()
-    self._rows.truncate(self._count * self._row_bytes)
-
-  def __enter__(self) -> '_Journal':
-    return self
-
-  def __exit__(self, *_) -> None:
-    self._rows.close()
-    self._lines.close()
-
-  def add(self, result: Result) -> Done:
-    self._rows.write(result.array)
-    self._rows.flush()
-    done = Done(self._rows_path, 0, self._count, result.size, result.mtime_ns, result.sha256, result.measured)
-    self._count += 1
-    self._lines.write(json.dumps([result.key, *done[2:]]) + '\n')
-    self._lines.flush()
-    return done
-
-
-def _blocks(sources: Sequence[Done], features: Features, block: int = 1024) -> Iterator[np.ndarray]:
-  """The clips' arrays in order, a block at a time; files are mapped anew so that no memory stays in use."""
-  for first in range(0, len(sources), block):
-    maps = {}
-    arrays = []
-    for each in sources[first:first + block]:
-      if each.rows not in maps:
-        maps[each.rows] = np.memmap(each.rows, store.DTYPE, 'r', each.offset)
-      size = features.n_mels * features.frames
-      arrays.append(maps[each.rows][each.row * size:(each.row + 1) * size].reshape(features.shape))
-    yield np.stack(arrays)
-
-
-def _compute_all(root: Path, keys: Sequence[Key], features: Features, num_processes: int | None) -> Iterator[Result]:
+def _compute_all(root: Path, keys: Sequence[Key], features: Features,
+                 num_processes: int | None) -> Iterator[Result]:
   """Results in the order in which they are finished."""
   if not keys:
     return
@@ -277,36 +208,18 @@ def _compute_all(root: Path, keys: Sequence[Key], features: Features, num_proces
   if len(keys) <= _ALONE:
     processes = 1
   # loky starts its workers afresh, without the threads of this process and without its main module.
-  # They end when idle, so that none outlives this command for long, however it ends, nor stays while others train.
-  work = joblib.Parallel(processes, backend='loky', return_as='generator_unordered', idle_worker_timeout=_IDLE)
+  # They end when idle: none outlives this command for long, however it ends, or stays while it trains.
+  work = joblib.Parallel(processes,
+                         backend='loky',
+                         return_as='generator_unordered',
+                         idle_worker_timeout=_IDLE)
   try:
-    for results in work(joblib.delayed(_compute)(root, chunk, features, made) for chunk in chunks):
+    for results in work(joblib.delayed(compute.chunk)(root, each, features, made) for each in chunks):
       yield from results
   except TerminatedWorkerError as error:
-    raise UserError('--num_processes: one of the processes was killed, perhaps for lack of memory: run again with '
-                    f'fewer than {processes}; what is finished is kept') from error
-
-
-def _compute(root: Path, keys: Sequence[Key], features: Features, made: mel.Tables) -> list[Result]:
-  return [_compute_one(root, key, features, made) for key in keys]
-
-
-def _compute_one(root: Path, key: Key, features: Features, made: mel.Tables) -> Result:
-  path, start, gain = key
-  state = _state(root / path)
-  sha256 = ''
-  try:
-    data = audio.load(root / path)
-    sha256 = audio.digest(data)
-    own, rate = audio.decode(data)
-    samples = audio.resample(own, rate, features.sample_rate)[round(start * features.sample_rate):]
-  except audio.Unreadable as error:
-    return Result(key, *state, sha256, Measured(), b'', str(error))
-  samples = samples[:features.num_samples] * np.float32(gain)
-  array = mel.log_mel(mel.fit_length(samples, features), features, made)
-  measured = Measured(len(own) / rate, statistics.entropy(samples),
-                      statistics.crossings(samples, features.sample_rate))
-  return Result(key, *state, sha256, measured, array.astype(store.DTYPE).tobytes(), '')
+    raise UserError(
+        '--num_processes: one of the processes was killed, perhaps for lack of memory: run again with '
+        f'fewer than {processes}; what is finished is kept') from error
 
 
 def _refuse_unreadable(path: Path, reasons: dict[str, str], total: int, skip: bool) -> None:
@@ -321,25 +234,17 @@ def _refuse_unreadable(path: Path, reasons: dict[str, str], total: int, skip: bo
   os.replace(part, listing)
   few = ', '.join(f'{name} ({reason})' for name, reason in sorted(reasons.items())[:3])
   more = f' and {len(reasons) - 3} more' if len(reasons) > 3 else ''
-  raise UserError(f'{len(reasons)} of {total} recordings cannot be decoded: {few}{more}; all are listed in {listing}: '
-                  'mend or remove them, or give --skip_unreadable')
+  raise UserError(
+      f'{len(reasons)} of {total} recordings cannot be decoded: {few}{more}; all are listed in {listing}: '
+      'mend or remove them, or give --skip_unreadable')
 
 
 def _progress(results: Iterator[Result], todo: int, total: int, name: str) -> Iterator[Result]:
   if todo:
     _say(f'{name}: computing the features of {todo} clips'
          f'{f", {total - todo} are done already" if todo < total else ""}')
-  return iter(tqdm(results, f'{name}: features', todo, unit='clip', disable=not (todo and sys.stderr.isatty()),
-                   dynamic_ncols=True))
-
-
-def _state(path: Path) -> tuple[int, int]:
-  """Size in bytes and time of change in ns; (-1, 0) for a file that is not there."""
-  try:
-    found = os.stat(path)
-  except (OSError, ValueError):
-    return -1, 0
-  return found.st_size, found.st_mtime_ns
+  shown = todo and sys.stderr.isatty()
+  return iter(tqdm(results, f'{name}: features', todo, unit='clip', disable=not shown, dynamic_ncols=True))
 
 
 def _digest(path: Path) -> str:

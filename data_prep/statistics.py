@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 SYMBOLS = 256
 DEFINITIONS = {
-    'entropy': f'Shannon entropy, bits/symbol, of a clip\'s samples quantised to {SYMBOLS} equal levels from -1 to 1',
+    'entropy': f'Shannon entropy, bits/symbol, of a clip\'s samples in {SYMBOLS} equal levels from -1 to 1',
     'crossings': 'sign changes of a clip\'s samples per second, Hz, zero counting as positive',
-    'over': 'clips at the store\'s sample rate, before padding; mean, standard deviation and standard error over clips',
+    'over': 'clips at the store\'s sample rate, before padding; the mean over clips, with its deviations',
 }
 
 
@@ -49,7 +49,7 @@ def representative(mels: np.ndarray) -> int:
 
 
 def figure(held: 'Store', path: Path, most: int = 40) -> None:
-  """Writes a PNG: the representative clip of each class (the first `most`), and how all values are distributed."""
+  """Writes a PNG: the representative clip of each class (the first `most`), and all values' distribution."""
   from matplotlib.figure import Figure
   classes = list(enumerate(held.classes))[:most]
   rows = -(-len(classes) // 8)
@@ -64,18 +64,26 @@ def figure(held: 'Store', path: Path, most: int = 40) -> None:
   for axis, (label, name) in zip(axes, classes):
     members = np.flatnonzero(held.labels == label)[:500]
     clip = held.mels[members[representative(held.mels[members])]]
-    image = axis.imshow(clip.astype(np.float32), origin='lower', aspect='auto', cmap='magma', vmin=low, vmax=high)
+    image = axis.imshow(clip.astype(np.float32),
+                        origin='lower',
+                        aspect='auto',
+                        cmap='magma',
+                        vmin=low,
+                        vmax=high)
     axis.set_title(name if len(name) < 16 else f'{name[:14]}…', fontsize=8)
     axis.set_xticks([])
     axis.set_yticks([])
   bar = above.colorbar(image, ax=list(axes), shrink=0.8)
   bar.set_label('dB', fontsize=8)
   bar.ax.tick_params(labelsize=7)
-  above.suptitle(f'{held.manifest["corpus"]}: the clip of each class nearest to its mean; {features.n_mels} Mel filters '
-                 f'to {features.fmax / 1000:g} kHz upwards, {features.clip_seconds:g} s', fontsize=9)
+  above.suptitle(
+      f'{held.manifest["corpus"]}: the clip of each class nearest to its mean; {features.n_mels} Mel filters '
+      f'to {features.fmax / 1000:g} kHz upwards, {features.clip_seconds:g} s',
+      fontsize=9)
   axis = below.subplots()
   edges = np.linspace(float(held.mels.min()), float(held.mels.max()) + 1e-3, 101)
-  counts = sum(np.histogram(block, edges)[0] for block in np.array_split(held.mels, -(-len(held.mels) // 1000)))
+  counts = sum(
+      np.histogram(block, edges)[0] for block in np.array_split(held.mels, -(-len(held.mels) // 1000)))
   axis.stairs(counts / counts.sum() / np.diff(edges), edges, fill=True, color='#7a3b8f')
   axis.set_xlabel('log-Mel value, dB', fontsize=8)
   axis.set_ylabel('density, 1/dB', fontsize=8)

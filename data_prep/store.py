@@ -1,10 +1,11 @@
 """A store: the log-Mel arrays of a corpus and all that a study must know of its clips, in one folder.
 
     mels.npy        float16 [clips, n_mels, frames], dB
-    clips.csv       a row a clip: path, label, group, fold, part, sha256 of its recording, start, gain, seconds,
-                    entropy, crossings
+    clips.csv       a row a clip: path, label, group, fold, part, sha256 of its recording, start, gain,
+                    seconds, entropy, crossings
     recordings.csv  a row a recording: path, size, mtime_ns, sha256, and why it was skipped
-    manifest.json   format, corpus, features, versions, classes, counts, skipped recordings, hashes of the three above
+    manifest.json   format, corpus, features, versions, classes, counts, skipped recordings, hashes of the
+                    three above
 
 A store is written whole or not at all, and is read only when it is what was written.
 Knows nothing of how recordings become arrays.
@@ -29,7 +30,7 @@ _FILES = ('mels.npy', 'clips.csv', 'recordings.csv')
 
 
 class ClipRow(NamedTuple):
-  """A row of clips.csv: `corpora.base.Clip`, the recording's hash and seconds, and the samples' `statistics`."""
+  """A row of clips.csv: `corpora.base.Clip`, the recording's hash and seconds, the samples' `statistics`."""
   path: str
   label: str
   group: str
@@ -134,7 +135,8 @@ def read_manifest(path: str | os.PathLike[str], *, whole: bool = True) -> dict[s
     manifest = json.loads((path / 'manifest.json').read_text(encoding='utf-8', errors='surrogateescape'))
     made, files = manifest['format'], manifest['files']
   except FileNotFoundError as error:
-    raise UserError(f'{path}: no store, manifest.json is missing: prepare it with python -m data_prep.main') from error
+    raise UserError(
+        f'{path}: no store, manifest.json is missing: prepare it with python -m data_prep.main') from error
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise _refused(path, f'manifest.json cannot be read ({error})') from error
   if made != FORMAT:
@@ -152,7 +154,10 @@ def read_manifest(path: str | os.PathLike[str], *, whole: bool = True) -> dict[s
 
 
 def read_clips(path: Path) -> list[ClipRow]:
-  return [ClipRow(*row[:3], int(row[3]), *row[4:6], *map(float, row[6:])) for row in _read_rows(path / 'clips.csv')]
+  return [
+      ClipRow(*row[:3], int(row[3]), *row[4:6], *map(float, row[6:]))
+      for row in _read_rows(path / 'clips.csv')
+  ]
 
 
 def read_recordings(path: Path) -> list[RecordingRow]:
@@ -180,7 +185,8 @@ def load(path: str | os.PathLike[str], features: Features | None = None) -> Stor
   return Store(path, np.load(path / 'mels.npy', mmap_mode='r'),
                np.array([position[label] for label in columns.label], np.int32), np.array(columns.group),
                np.array(columns.fold, np.int32), np.array(columns.part), np.array(columns.path),
-               np.array(columns.sha256), np.array(columns.entropy), np.array(columns.crossings), classes, own, manifest)
+               np.array(columns.sha256), np.array(columns.entropy), np.array(columns.crossings), classes, own,
+               manifest)
 
 
 def same_features(path: Path, made: Features, asked: Features) -> None:
@@ -188,8 +194,9 @@ def same_features(path: Path, made: Features, asked: Features) -> None:
   old, new = made.to_json(), asked.to_json()
   for field, value in new.items():
     if old[field] != value:
-      raise UserError(f'{path}: the store was made with {field}={old[field]}, --{field}={value} is asked for: give '
-                      f'--{field}={old[field]}, or another --store_dir')
+      raise UserError(
+          f'{path}: the store was made with {field}={old[field]}, --{field}={value} is asked for: give '
+          f'--{field}={old[field]}, or another --store_dir')
 
 
 def _refused(path: Path, reason: str) -> UserError:
@@ -198,7 +205,9 @@ def _refused(path: Path, reason: str) -> UserError:
 
 def _signature(path: Path) -> dict[str, Any]:
   with open(path, 'rb') as file:
-    return {'bytes': os.fstat(file.fileno()).st_size, 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}
+    return {
+        'bytes': os.fstat(file.fileno()).st_size, 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()
+    }
 
 
 def _to_disk(file: Any) -> None:

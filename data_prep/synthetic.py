@@ -26,14 +26,16 @@ from data_prep import espeak
 from data_prep.corpora.speech_commands import LISTS, NOISE, WORDS
 
 RATE = 16000  # Hz, as Speech Commands
-ACCENTS = ('en-us', 'en', 'en-gb-scotland', 'en-gb-x-rp', 'en-gb-x-gbclan', 'en-gb-x-gbcwmd', 'en-029', 'en-us-nyc')
+ACCENTS = ('en-us', 'en', 'en-gb-scotland', 'en-gb-x-rp', 'en-gb-x-gbclan', 'en-gb-x-gbcwmd', 'en-029',
+           'en-us-nyc')
 # eSpeak NG's variants that sound like a person. Those with `breath` are left out: their noise differs
 # from one process to the next, whatever the seed.
-VARIANTS = ('f1', 'f4', 'm1', 'm2', 'm3', 'm4', 'm5', 'm6', 'm7', 'm8', 'Alex', 'Andrea', 'Andy', 'Annie', 'Denis',
-            'Diogo', 'Gene', 'Gene2', 'Henrique', 'Hugo', 'Lee', 'Mario', 'Michael', 'Mike', 'Nguyen', 'adam', 'anika',
-            'announcer', 'antonio', 'aunty', 'belinda', 'benjamin', 'boris', 'david', 'edward', 'grandma', 'grandpa',
-            'gustave', 'ian', 'iven3', 'iven4', 'john', 'kaukovalta', 'linda', 'marcelo', 'max', 'michel', 'miguel',
-            'norbert', 'pablo', 'paul', 'pedro', 'quincy', 'rob', 'robert', 'shelby', 'steph', 'steph2', 'travis', 'zac')
+VARIANTS = ('f1', 'f4', 'm1', 'm2', 'm3', 'm4', 'm5', 'm6', 'm7', 'm8', 'Alex', 'Andrea', 'Andy', 'Annie',
+            'Denis', 'Diogo', 'Gene', 'Gene2', 'Henrique', 'Hugo', 'Lee', 'Mario', 'Michael', 'Mike',
+            'Nguyen', 'adam', 'anika', 'announcer', 'antonio', 'aunty', 'belinda', 'benjamin', 'boris',
+            'david', 'edward', 'grandma', 'grandpa', 'gustave', 'ian', 'iven3', 'iven4', 'john', 'kaukovalta',
+            'linda', 'marcelo', 'max', 'michel', 'miguel', 'norbert', 'pablo', 'paul', 'pedro', 'quincy',
+            'rob', 'robert', 'shelby', 'steph', 'steph2', 'travis', 'zac')
 SNR = (20.0, 40.0)  # dB, of the word over its background
 LEVEL = (-18.0, -6.0)  # dB relative to full scale, of the clip's peak
 SHIFT = 0.04  # seconds, at most, from the middle of the clip to that of the word
@@ -67,11 +69,18 @@ def voices(num_speakers: int, seed: int) -> list[Voice]:
     accent = ACCENTS[(accents[place] + turn) % len(ACCENTS)]
     variant = VARIANTS[order[place]]
     name = hashlib.sha1(f'{seed} {number} {accent} {variant}'.encode()).hexdigest()[:8]
-    made.append(Voice(name, accent, variant, int(chance.integers(135, 190)), int(chance.integers(30, 71)), number + 1))
+    made.append(
+        Voice(name, accent, variant, int(chance.integers(135, 190)), int(chance.integers(30, 71)),
+              number + 1))
   return made
 
 
-def make(root: Path, num_processes: int | None = None, *, seed: int = 0, num_speakers: int = 20, takes: int = 8) -> None:
+def make(root: Path,
+         num_processes: int | None = None,
+         *,
+         seed: int = 0,
+         num_speakers: int = 20,
+         takes: int = 8) -> None:
   """Writes the corpus to `root`, which must not be there; it appears whole or not at all."""
   print(f'{root}: making a synthetic corpus, {len(WORDS) * num_speakers * takes} words spoken by eSpeak NG',
         file=sys.stderr, flush=True)
@@ -82,7 +91,9 @@ def make(root: Path, num_processes: int | None = None, *, seed: int = 0, num_spe
     for folder in (*WORDS, NOISE):
       (fresh / folder).mkdir()
     speakers = voices(num_speakers, seed)
-    work = joblib.Parallel(num_processes or joblib.cpu_count(), backend='loky', return_as='generator_unordered',
+    work = joblib.Parallel(num_processes or joblib.cpu_count(),
+                           backend='loky',
+                           return_as='generator_unordered',
                            idle_worker_timeout=5)
     for _ in tqdm(work(joblib.delayed(_speak)(fresh, voice, seed, takes) for voice in speakers), root.name,
                   len(speakers), unit='speaker', disable=not sys.stderr.isatty(), dynamic_ncols=True):
@@ -94,8 +105,10 @@ def make(root: Path, num_processes: int | None = None, *, seed: int = 0, num_spe
       lines = [f'{word}/{_file(voice, take)}\n' for word in WORDS for voice in speakers[first:last]
                for take in range(takes)]
       (fresh / name).write_text(''.join(lines), encoding='utf-8')
-    (fresh / 'README.txt').write_text(_README.format(clips=len(WORDS) * num_speakers * takes, speakers=num_speakers,
-                                                     seed=seed), encoding='utf-8')
+    (fresh / 'README.txt').write_text(_README.format(clips=len(WORDS) * num_speakers * takes,
+                                                     speakers=num_speakers,
+                                                     seed=seed),
+                                      encoding='utf-8')
     if not root.exists():  # another command may have been as quick
       os.rename(fresh, root)
   finally:
@@ -140,7 +153,10 @@ def _coloured(slope: float) -> Callable[[np.random.Generator, int], np.ndarray]:
 def _hum(chance: np.random.Generator, length: int) -> np.ndarray:
   """Mains hum: odd and even harmonics of 50 or 60 Hz over some white noise."""
   base, times = chance.choice([50.0, 60.0]), np.arange(length) / RATE
-  tones = [chance.uniform(0.2, 1) / n * np.sin(2 * np.pi * (n * base * times + chance.uniform())) for n in range(1, 12)]
+  tones = [
+      chance.uniform(0.2, 1) / n * np.sin(2 * np.pi * (n * base * times + chance.uniform()))
+      for n in range(1, 12)
+  ]
   return np.sum(tones, 0) + 0.05 * chance.standard_normal(length)
 
 
@@ -164,14 +180,19 @@ def _speak(folder: Path, voice: Voice, seed: int, takes: int) -> None:
     for word, samples in zip(WORDS, spoken):
       kind = chance.choice([*BACKGROUNDS, 'babble'])
       background = _babble(spoken, chance, RATE) if kind == 'babble' else BACKGROUNDS[kind](chance, RATE)
-      soundfile.write(folder / word / _file(voice, take), clip(samples, background, chance), RATE, subtype='PCM_16')
+      soundfile.write(folder / word / _file(voice, take),
+                      clip(samples, background, chance),
+                      RATE,
+                      subtype='PCM_16')
 
 
 def _words(voice: Voice, take: int, chance: np.random.Generator) -> list[np.ndarray]:
   """The 35 words of a speaker, [any] float64 at 16 kHz each, each at a pitch and speed of its own."""
   with espeak.Speaker(voice.accent, voice.variant, 1000 * take + voice.seed) as speaker:
-    raw = [speaker.say(word, voice.speed + int(chance.integers(-10, 11)), voice.pitch + int(chance.integers(-6, 7)),
-                       int(chance.integers(40, 61))) for word in WORDS]
+    raw = [
+        speaker.say(word, voice.speed + int(chance.integers(-10, 11)),
+                    voice.pitch + int(chance.integers(-6, 7)), int(chance.integers(40, 61))) for word in WORDS
+    ]
   return [trim(soxr.resample(samples / 32768.0, speaker.rate, RATE, quality='HQ')) for samples in raw]
 
 
@@ -181,7 +202,10 @@ def _write_background(folder: Path, voice: Voice, seed: int) -> None:
   made = {name: noise(chance, length) for name, noise in BACKGROUNDS.items()}
   made['babble'] = _babble(_words(voice, 0, chance), chance, length)
   for name, samples in made.items():
-    soundfile.write(folder / NOISE / f'{name}.wav', 0.3 * samples / np.abs(samples).max(), RATE, subtype='PCM_16')
+    soundfile.write(folder / NOISE / f'{name}.wav',
+                    0.3 * samples / np.abs(samples).max(),
+                    RATE,
+                    subtype='PCM_16')
 
 
 def _file(voice: Voice, take: int) -> str:

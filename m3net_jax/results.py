@@ -1,5 +1,6 @@
 """What a finished study found, as `results.json` and as a table for the terminal. Pure functions on its rows."""
 import platform
+import textwrap
 from importlib import metadata
 from typing import Any
 
@@ -104,7 +105,7 @@ def summary(results: dict[str, Any]) -> str:
     if diverged:
       lines.append(f'  {diverged} of these lanes diverged and are counted as they were before')
   for test in results['tests']:
-    lines.append(_test_line(test))
+    lines += textwrap.wrap(_test_line(test), 79, subsequent_indent='  ')
   return '\n'.join(lines)
 
 

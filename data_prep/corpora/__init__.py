@@ -6,8 +6,8 @@ from types import ModuleType
 from data_prep.cli import UserError
 from data_prep.corpora import base
 
-NAMES = ('synthetic_commands', 'speech_commands', 'speech_commands_12', 'urbansound8k', 'esc10', 'esc50', 'fsdd',
-         'folder', 'csv')
+NAMES = ('synthetic_commands', 'speech_commands', 'speech_commands_12', 'urbansound8k', 'esc10', 'esc50',
+         'fsdd', 'folder', 'csv')
 _OWN = ('folder', 'csv')  # a user's own, always --raw_dir itself
 
 

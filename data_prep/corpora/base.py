@@ -74,5 +74,8 @@ def enough(classes: tuple[str, ...], labels: list[str], where: str) -> None:
 
 def missing(root: Path, expected: str, mend: str) -> UserError:
   """The error for a folder that is not what its corpus looks like."""
-  state = 'is not there' if not root.exists() else 'is no folder' if not root.is_dir() else f'has no {expected}'
+  if not root.exists():
+    state = 'is not there'
+  else:
+    state = f'has no {expected}' if root.is_dir() else 'is no folder'
   return UserError(f'--raw_dir: {root} {state}: {mend}')

@@ -1,4 +1,4 @@
-"""ESC-10: 400 environmental recordings of about 5 s in 10 classes and 5 official folds (Piczak 2015; CC BY 3.0).
+"""ESC-10: 400 environmental recordings of about 5 s, 10 classes, 5 official folds (Piczak 2015; CC BY 3.0).
 
 Two forms are read: the release of 2015, folders as "001 - Dog bark" with
 {fold}-{freesound id}-{take}.ogg in them, and the ten classes that the csv of ESC-50

@@ -32,7 +32,8 @@ def from_csv(root: Path, only_esc10: bool) -> base.Corpus:
       others.append(path)
       continue
     fold = table.whole_number(root / CSV, line, 'fold', row['fold'], 1, 5)
-    positions[row['category']] = table.whole_number(root / CSV, line, 'target', row['target'], 0, _NUM_CLASSES - 1)
+    positions[row['category']] = table.whole_number(root / CSV, line, 'target', row['target'], 0,
+                                                    _NUM_CLASSES - 1)
     clips.append(base.Clip(path, row['category'], row['src_file'], fold))
   known = {clip.path for clip in clips} | {CSV, *others}
   return base.Corpus(root, tuple(sorted(positions, key=positions.get)), tuple(clips),

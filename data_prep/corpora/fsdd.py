@@ -13,7 +13,8 @@ CLIP_SECONDS = 1.0
 FIT = 'pad'
 DOWNLOAD = download.Archive(
     'https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.zip',
-    'sha256:c680098f5d2355ba7cc4bd8b0ca9e0a24c00ebe3b4c552208889a4d28d4fbc2b', 'free-spoken-digit-dataset-1.0.10')
+    'sha256:c680098f5d2355ba7cc4bd8b0ca9e0a24c00ebe3b4c552208889a4d28d4fbc2b',
+    'free-spoken-digit-dataset-1.0.10')
 _NAME = re.compile(r'(\d)_([^_/]+)_(\d+)\.wav')
 
 

@@ -1,4 +1,4 @@
-"""Speech Commands v0.02: 105,829 clips of 35 words, 16 kHz, at most 1 s (Warden 2018, arXiv 1804.03209; CC BY 4.0).
+"""Speech Commands v0.02: 105,829 clips of 35 words, 16 kHz, 1 s (Warden 2018, arXiv 1804.03209; CC BY 4.0).
 
 A folder a word, {speaker}_nohash_{take}.wav in it. Which part a clip belongs to is in
 validation_list.txt and testing_list.txt; without them the speaker's hash decides, by
@@ -16,8 +16,9 @@ CLIP_SECONDS = 1.0
 FIT = 'pad'
 DOWNLOAD = download.Archive('http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz',
                             'sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58')
-WORDS = tuple('backward bed bird cat dog down eight five follow forward four go happy house learn left marvin nine no '
-              'off on one right seven sheila six stop three tree two up visual wow yes zero'.split())
+WORDS = tuple(
+    'backward bed bird cat dog down eight five follow forward four go happy house learn left marvin nine no '
+    'off on one right seven sheila six stop three tree two up visual wow yes zero'.split())
 LISTS = {'validation': 'validation_list.txt', 'test': 'testing_list.txt'}
 NOISE = '_background_noise_'
 _LARGEST = 2**27 - 1  # the rule's "maximum number of WAVs per class"
@@ -44,7 +45,8 @@ def parts(root: Path, paths: list[str]) -> list[str]:
     try:
       listed |= dict.fromkeys((root / name).read_text(encoding='utf-8').split(), part)
     except (OSError, UnicodeDecodeError) as error:
-      raise UserError(f'{root / name}: cannot be read as a list of clips ({error}): put the original back') from error
+      raise UserError(
+          f'{root / name}: cannot be read as a list of clips ({error}): put the original back') from error
   return [listed.get(path, 'train') for path in paths]
 
 
@@ -56,10 +58,12 @@ def words(root: Path) -> tuple[list[str], list[str]]:
     (found if word in WORDS and path.endswith('.wav') else ignored).append(path)
   have = {path.split('/')[0] for path in found}
   if not have:
-    raise base.missing(root, 'folders of the 35 words', 'give the folder of Speech Commands v0.02, or --download it')
+    raise base.missing(root, 'folders of the 35 words',
+                       'give the folder of Speech Commands v0.02, or --download it')
   if absent := [word for word in WORDS if word not in have]:
-    raise UserError(f'--raw_dir: {root} has no recordings of {", ".join(absent)}: complete it, or read it as it is '
-                    'with --corpus=folder')
+    raise UserError(
+        f'--raw_dir: {root} has no recordings of {", ".join(absent)}: complete it, or read it as it is '
+        'with --corpus=folder')
   return found, ignored
 
 

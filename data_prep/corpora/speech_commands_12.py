@@ -1,4 +1,4 @@
-"""The 12-class task of Speech Commands: ten words, `_unknown_` and `_silence_` (Warden 2018, arXiv 1804.03209).
+"""The 12-class task of Speech Commands: ten words, `_unknown_`, `_silence_` (Warden 2018, arXiv 1804.03209).
 
 Two forms are read. From the whole of v0.02 it is made as the official training recipe
 does (`prepare_data_index` of TensorFlow's speech_commands example): in each part, a
@@ -50,7 +50,8 @@ def _recipe(root: Path) -> base.Corpus:
   found, ignored = speech_commands.words(root)
   noises = [path for path in ignored if path.startswith(speech_commands.NOISE) and path.endswith('.wav')]
   if not noises:
-    raise UserError(f'--raw_dir: {root} has no {speech_commands.NOISE}/*.wav, of which {SILENCE} is made: put it back')
+    raise UserError(
+        f'--raw_dir: {root} has no {speech_commands.NOISE}/*.wav, of which {SILENCE} is made: put it back')
   chance = random.Random(_SEED)
   every = list(zip(found, speech_commands.parts(root, found)))
   seconds = {noise: _seconds(root / noise) for noise in noises}
@@ -61,7 +62,8 @@ def _recipe(root: Path) -> base.Corpus:
       word = path.split('/')[0]
       if own == part:
         label = word if word in TEN else UNKNOWN
-        (ten if word in TEN else unknown).append(base.Clip(path, label, speech_commands.speaker(path), part=part))
+        (ten if word in TEN else unknown).append(
+            base.Clip(path, label, speech_commands.speaker(path), part=part))
     extra = math.ceil(len(ten) * _SHARE)
     chance.shuffle(unknown)
     clips += ten + sorted(unknown[:extra])

@@ -1,4 +1,4 @@
-"""Rows of a csv file that somebody wrote, checked; every complaint names the file, the line and the column."""
+"""Rows of a csv file that somebody wrote, checked; a complaint names the file, the line and the column."""
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ def rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str
   """Line number and fields, stripped, of each row.
 
   Raises:
-    UserError: not readable as csv, without one of the `needed` columns, or with a row that lacks a value in one.
+    UserError: not readable as csv, without a column of `needed`, or with a row that lacks a value in one.
   """
   try:
     with open(path, newline='', encoding='utf-8-sig') as file:
@@ -22,7 +22,8 @@ def rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str
       for row in reader:
         row = {name: (value or '').strip() for name, value in row.items() if isinstance(name, str)}
         if empty := [name for name in needed if not row[name]]:
-          raise UserError(f'{path}: line {reader.line_num}: nothing in column {empty[0]}: complete or remove the line')
+          raise UserError(
+              f'{path}: line {reader.line_num}: nothing in column {empty[0]}: complete or remove the line')
         yield reader.line_num, row
   except (OSError, UnicodeDecodeError, csv.Error) as error:
     raise UserError(f'{path}: cannot be read as csv in UTF-8 ({error})') from error

@@ -1,7 +1,6 @@
 import io
 import os
 import struct
-import warnings
 
 import librosa
 import numpy as np
@@ -38,10 +37,12 @@ def test_read_equals_librosa_load(rate, subtype, channels):
   np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize('options', [
-    {'format': 'OGG', 'subtype': 'VORBIS'}, {'format': 'FLAC'}, {'format': 'AIFF'}, {'format': 'MP3'}, {'format': 'W64'},
-    {'format': 'WAVEX', 'subtype': 'PCM_24'}, {'format': 'RF64'}, {'format': 'WAV', 'subtype': 'PCM_U8'},
-    {'format': 'WAV', 'subtype': 'ULAW'}, {'format': 'WAV', 'subtype': 'DOUBLE'}], ids=str)
+@pytest.mark.parametrize('options',
+                         [{'format': 'OGG', 'subtype': 'VORBIS'}, {'format': 'FLAC'}, {'format': 'AIFF'},
+                          {'format': 'MP3'}, {'format': 'W64'}, {'format': 'WAVEX', 'subtype': 'PCM_24'},
+                          {'format': 'RF64'}, {'format': 'WAV', 'subtype': 'PCM_U8'},
+                          {'format': 'WAV', 'subtype': 'ULAW'}, {'format': 'WAV', 'subtype': 'DOUBLE'}],
+                         ids=str)
 def test_other_formats_equal_librosa_load(options):
   data = encode(noise(0.5, 44100), 44100, **options)
   theirs, _ = librosa.load(io.BytesIO(data), sr=16000)
@@ -73,7 +74,8 @@ DAMAGED = {
     'no audio': (b'<html>404</html>' * 50, 'Format not recognised'),
     'header alone': (WAV[:44], 'truncated'),
     'half a header': (WAV[:20], ''),
-    'truncated': (WAV[:len(WAV) // 2], 'truncated: the header promises 9600 bytes of samples, 4778 are there'),
+    'truncated':
+        (WAV[:len(WAV) // 2], 'truncated: the header promises 9600 bytes of samples, 4778 are there'),
     'truncated flac': (FLAC[:len(FLAC) // 2], ''),
     'no samples': (encode(np.zeros(0), 16000, format='WAV'), 'no samples'),
     'rate 0': (patched(b'fmt ', 12, '<I', 0), ''),
@@ -91,7 +93,7 @@ DAMAGED = {
 @pytest.mark.parametrize('name', DAMAGED)
 def test_damaged_recordings_give_a_reason(name):
   data, reason = DAMAGED[name]
-  with pytest.raises(Unreadable, match=reason) as error:
+  with pytest.raises(Unreadable, match=reason or '.') as error:
     audio.read(io.BytesIO(data), 16000)
   assert str(error.value) and '\n' not in str(error.value) and 'BytesIO' not in str(error.value)
 
@@ -119,7 +121,8 @@ def test_what_is_no_readable_file(tmp_path):
 
 def test_wrong_ending_and_strange_names_are_read(tmp_path):
   expected = audio.read(io.BytesIO(WAV), 16000)
-  for name in ('a.ogg', 'no ending', 'mit Leerzeichen.wav', 'Öl.wav', '音声.wav', 'звук.wav', os.fsdecode(b'\xff\xfe.wav')):
+  for name in ('a.ogg', 'no ending', 'mit Leerzeichen.wav', 'Öl.wav', '音声.wav', 'звук.wav',
+               os.fsdecode(b'\xff\xfe.wav')):
     (tmp_path / name).write_bytes(WAV)
     np.testing.assert_array_equal(audio.read(tmp_path / name, 16000), expected)
 
@@ -145,7 +148,8 @@ def mutated(chance: np.random.Generator, originals: list[bytes]) -> bytes:
     for _ in range(chance.integers(1, 6)):
       data[chance.integers(min(100, len(data)))] = chance.integers(256)
   elif kind == 2:  # a number in the header becomes an absurd one
-    struct.pack_into('<I', data, chance.integers(4, 60), int(chance.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1])))
+    struct.pack_into('<I', data, chance.integers(4, 60),
+                     int(chance.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1])))
   elif kind == 3:  # anything anywhere
     for _ in range(chance.integers(1, 200)):
       data[chance.integers(len(data))] = chance.integers(256)
@@ -160,11 +164,18 @@ def mutated(chance: np.random.Generator, originals: list[bytes]) -> bytes:
 
 
 def originals() -> list[bytes]:
-  made = [encode(noise(0.2, rate, channels), rate, **options) for rate, channels, options in (
-      (16000, 1, {'format': 'WAV', 'subtype': 'PCM_16'}), (44100, 2, {'format': 'WAV', 'subtype': 'PCM_24'}),
-      (48000, 2, {'format': 'WAV', 'subtype': 'FLOAT'}), (192000, 1, {'format': 'WAVEX', 'subtype': 'PCM_32'}),
-      (8000, 1, {'format': 'WAV', 'subtype': 'IMA_ADPCM'}), (44100, 1, {'format': 'OGG', 'subtype': 'VORBIS'}),
-      (16000, 1, {'format': 'FLAC'}), (22050, 1, {'format': 'MP3'}), (16000, 1, {'format': 'AIFF'}))]
+  made = [
+      encode(noise(0.2, rate, channels), rate, **options)
+      for rate, channels, options in ((16000, 1, {'format': 'WAV', 'subtype': 'PCM_16'}),
+                                      (44100, 2, {'format': 'WAV', 'subtype': 'PCM_24'}),
+                                      (48000, 2, {'format': 'WAV', 'subtype': 'FLOAT'}),
+                                      (192000, 1, {'format': 'WAVEX', 'subtype': 'PCM_32'}),
+                                      (8000, 1, {'format': 'WAV', 'subtype': 'IMA_ADPCM'}),
+                                      (44100, 1,
+                                       {'format': 'OGG', 'subtype': 'VORBIS'}), (16000, 1,
+                                                                                 {'format': 'FLAC'}),
+                                      (22050, 1, {'format': 'MP3'}), (16000, 1, {'format': 'AIFF'}))
+  ]
   return made
 
 

@@ -53,7 +53,8 @@ def test_where_a_corpus_is(tmp_path):
 
 
 def test_folder(tmp_path):
-  touch(tmp_path, 'dog/a.wav', 'dog/deep/b.FLAC', 'cat/c.ogg', 'cat/notes.txt', 'loose.wav', '.git/x.wav', 'cat/.hidden.wav')
+  touch(tmp_path, 'dog/a.wav', 'dog/deep/b.FLAC', 'cat/c.ogg', 'cat/notes.txt', 'loose.wav', '.git/x.wav',
+        'cat/.hidden.wav')
   corpus = corpora.get('folder').read(tmp_path)
   assert corpus.classes == ('cat', 'dog')
   assert {clip.path: clip.label for clip in corpus.clips} == {
@@ -88,7 +89,8 @@ def test_speech_commands_by_the_hash_rule(tmp_path):
   paths = speech(tmp_path)
   corpus = corpora.get('speech_commands').read(tmp_path)
   assert len(corpus.classes) == 35 and len(corpus.clips) == len(paths)
-  assert not any('background' in clip.path for clip in corpus.clips) and '_background_noise_' not in corpus.classes
+  assert not any('background' in clip.path
+                 for clip in corpus.clips) and '_background_noise_' not in corpus.classes
   parts = {}
   for clip in corpus.clips:
     assert clip.label == clip.path.split('/')[0] and re.fullmatch('[0-9a-f]{8}', clip.group)
@@ -104,7 +106,8 @@ def test_speech_commands_by_its_lists(tmp_path):
   (tmp_path / 'validation_list.txt').write_text(f'{paths[0]}\n{paths[7]}\n')
   (tmp_path / 'testing_list.txt').write_text(f'{paths[3]}\n')
   clips = by_path(corpora.get('speech_commands').read(tmp_path))
-  assert [clips[path].part for path in (paths[0], paths[7], paths[3], paths[1])] == ['validation'] * 2 + ['test', 'train']
+  assert [clips[path].part for path in (paths[0], paths[7], paths[3], paths[1])
+         ] == ['validation'] * 2 + ['test', 'train']
   (tmp_path / 'testing_list.txt').write_bytes(b'\xff\xff')
   with pytest.raises(UserError, match='testing_list.txt'):
     corpora.get('speech_commands').read(tmp_path)
@@ -129,9 +132,11 @@ def test_the_twelve_classes_by_the_recipe(tmp_path):
     ten = [clip for clip in clips if clip.label in speech_commands_12.TEN]
     unknown = [clip for clip in clips if clip.label == '_unknown_']
     silence = [clip for clip in clips if clip.label == '_silence_']
-    assert len(ten) == sum(clip.part == part and clip.label in speech_commands_12.TEN for clip in own.values())
+    assert len(ten) == sum(
+        clip.part == part and clip.label in speech_commands_12.TEN for clip in own.values())
     assert len(unknown) == len(silence) == -(-len(ten) // 10)
-    assert all(own[clip.path].part == part and own[clip.path].label not in speech_commands_12.TEN for clip in unknown)
+    assert all(own[clip.path].part == part and own[clip.path].label not in speech_commands_12.TEN
+               for clip in unknown)
     assert len({clip.path for clip in unknown}) == len(unknown)
     for clip in silence:
       length = 3.0 if 'tap' in clip.path else 1.5
@@ -201,7 +206,8 @@ def test_urbansound8k_with_all_its_folds(tmp_path):
   assert np.bincount(held.folds).tolist() == [0, *[10] * 10]
   for path, label, group, fold in zip(held.paths, held.labels, held.groups, held.folds):
     slice_id, class_id, _, fold_in_name = Path(path).stem.split('-')
-    assert (int(class_id), int(fold_in_name)) == (label, fold) and int(group) == 1000 + (int(slice_id) - 1000) // 2
+    assert (int(class_id), int(fold_in_name)) == (label,
+                                                  fold) and int(group) == 1000 + (int(slice_id) - 1000) // 2
     assert path.startswith(f'audio/fold{fold}/')
   assert held.manifest['features']['fit'] == 'repeat' and held.manifest['shorter'] == 100
   assert held.manifest['ignored'] == ['UrbanSound8K_README.txt']
@@ -211,8 +217,10 @@ def test_urbansound8k_mistakes(tmp_path):
   urban(tmp_path / 'us')
   table = tmp_path / 'us' / urbansound8k.CSV
   good = table.read_text()
-  for old, new, expected in (('fold,classID', 'folt,classID', 'no column fold'), (',1,1,0,air', ',1,11,0,air', "fold='11'"),
-                             ('air_conditioner', 'heater', "line 2: class='heater'"), ('air_conditioner', '', 'line 2: nothing')):
+  for old, new, expected in (('fold,classID', 'folt,classID', 'no column fold'), (',1,1,0,air', ',1,11,0,air',
+                                                                                  "fold='11'"),
+                             ('air_conditioner', 'heater', "line 2: class='heater'"), ('air_conditioner', '',
+                                                                                       'line 2: nothing')):
     table.write_text(good.replace(old, new, 1))
     with pytest.raises(UserError, match=expected):
       corpora.get('urbansound8k').read(tmp_path / 'us')
@@ -246,12 +254,15 @@ def test_esc10_of_2015(tmp_path):
 
 def test_csv(tmp_path):
   table = tmp_path / 'mine.csv'
-  table.write_text('\ufefflabel, path ,group,fold,part\ncat,a.wav,ann,2,test\ndog,sub/b.wav,,,\n', encoding='utf-8')
+  table.write_text('\ufefflabel, path ,group,fold,part\ncat,a.wav,ann,2,test\ndog,sub/b.wav,,,\n',
+                   encoding='utf-8')
   corpus = corpora.get('csv').read(table)
   assert corpus.root == tmp_path and corpus.classes == ('cat', 'dog')
-  assert [clip[:5] for clip in corpus.clips] == [('a.wav', 'cat', 'ann', 2, 'test'), ('sub/b.wav', 'dog', '', 0, '')]
+  assert [clip[:5] for clip in corpus.clips] == [('a.wav', 'cat', 'ann', 2, 'test'),
+                                                 ('sub/b.wav', 'dog', '', 0, '')]
   for text, expected in (('file,label\na,b\n', 'no column path'), ('path,label\n', 'no clips in it'),
-                         ('path,label,fold\na,b,x\n', "line 2: fold='x'"), ('path,label,part\na,b,dev\n', "part='dev'"),
+                         ('path,label,fold\na,b,x\n', "line 2: fold='x'"), ('path,label,part\na,b,dev\n',
+                                                                            "part='dev'"),
                          ('path,label,gain\na,b,-1\n', "gain='-1'"), ('', 'no column path, label')):
     table.write_text(text)
     with pytest.raises(UserError, match=expected):
@@ -262,6 +273,7 @@ def test_csv(tmp_path):
 
 
 def test_a_class_with_two_clips(tmp_path):
-  touch(tmp_path, *(f'{label}/{number}.wav' for label, count in (('a', 3), ('b', 2)) for number in range(count)))
+  touch(tmp_path,
+        *(f'{label}/{number}.wav' for label, count in (('a', 3), ('b', 2)) for number in range(count)))
   with pytest.raises(UserError, match=r'fewer than 3 clips in b \(2\): add recordings or remove the class'):
     corpora.read('folder', tmp_path)

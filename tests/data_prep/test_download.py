@@ -92,7 +92,8 @@ def sha256(data: bytes) -> str:
 
 MEMBERS = {'inside/a/1.txt': b'one' * 1000, 'inside/b.txt': b'two'}
 CHUNK = download._CHUNK
-BIG = tar({'inside/noise.bin': b''.join(hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(20000))})
+BIG = tar(
+    {'inside/noise.bin': b''.join(hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(20000))})
 
 
 def fetch(server, tmp_path, data, name='x.tar.gz', **change) -> Path:

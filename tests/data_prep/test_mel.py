@@ -11,7 +11,13 @@ from data_prep.mel import Features
 
 SETTINGS = [
     *mel.PRESETS.values(),
-    Features(sample_rate=22050, clip_seconds=0.7, n_fft=1024, hop_length=160, n_mels=40, fmin=50.0, fmax=8000.0),
+    Features(sample_rate=22050,
+             clip_seconds=0.7,
+             n_fft=1024,
+             hop_length=160,
+             n_mels=40,
+             fmin=50.0,
+             fmax=8000.0),
     Features(n_fft=1024, win_length=400, hop_length=300, n_mels=64, htk=True, top_db=60.0, ref=2.0),
     Features(center=False, window='hamming', power=1.0, n_mels=20),
 ]
@@ -21,11 +27,20 @@ def golden(samples: np.ndarray, features: Features) -> np.ndarray:
   """The definition: librosa itself, every parameter passed."""
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # 128 filters over 257 bins
-    power = librosa.feature.melspectrogram(
-        y=samples, sr=features.sample_rate, n_fft=features.n_fft, hop_length=features.hop_length,
-        win_length=features.win_length, window=features.window, center=features.center, pad_mode=features.pad_mode,
-        power=features.power, n_mels=features.n_mels, fmin=features.fmin, fmax=features.fmax, htk=features.htk,
-        norm=features.norm)
+    power = librosa.feature.melspectrogram(y=samples,
+                                           sr=features.sample_rate,
+                                           n_fft=features.n_fft,
+                                           hop_length=features.hop_length,
+                                           win_length=features.win_length,
+                                           window=features.window,
+                                           center=features.center,
+                                           pad_mode=features.pad_mode,
+                                           power=features.power,
+                                           n_mels=features.n_mels,
+                                           fmin=features.fmin,
+                                           fmax=features.fmax,
+                                           htk=features.htk,
+                                           norm=features.norm)
   return librosa.power_to_db(power, ref=features.ref, amin=features.amin, top_db=features.top_db)
 
 
@@ -69,9 +84,12 @@ def test_fit_length_pads_repeats_and_cuts():
 
 
 def test_digest_tells_every_setting_apart_and_survives_json():
-  changed = {'sample_rate': 8000, 'clip_seconds': 2.0, 'n_fft': 1024, 'hop_length': 256, 'n_mels': 64, 'fit': 'repeat',
-             'win_length': 400, 'window': 'hamming', 'center': False, 'pad_mode': 'reflect', 'power': 1.0, 'fmin': 20.0,
-             'fmax': 7000.0, 'htk': True, 'norm': 'x', 'ref': 2.0, 'amin': 1e-5, 'top_db': 60.0}
+  changed = {
+      'sample_rate': 8000, 'clip_seconds': 2.0, 'n_fft': 1024, 'hop_length': 256, 'n_mels': 64,
+      'fit': 'repeat', 'win_length': 400, 'window': 'hamming', 'center': False, 'pad_mode': 'reflect',
+      'power': 1.0, 'fmin': 20.0, 'fmax': 7000.0, 'htk': True, 'norm': 'x', 'ref': 2.0, 'amin': 1e-5,
+      'top_db': 60.0
+  }
   assert set(changed) == {field.name for field in dataclasses.fields(Features)}
   digests = {dataclasses.replace(Features(), **{name: value}).digest() for name, value in changed.items()}
   assert len(digests | {Features().digest()}) == len(changed) + 1
@@ -79,11 +97,14 @@ def test_digest_tells_every_setting_apart_and_survives_json():
   assert Features.from_json(features.to_json()) == features
 
 
-@pytest.mark.parametrize('flag, settings', [
-    ('--sample_rate=0', {'sample_rate': 0}), ('--n_fft=-512', {'n_fft': -512}), ('--n_mels=0', {'n_mels': 0}),
-    ('--hop_length=0', {'hop_length': 0}), ('--hop_length=1024', {'hop_length': 1024}),
-    ('--clip_seconds=0.001', {'clip_seconds': 0.001}), ('--clip_seconds=nan', {'clip_seconds': float('nan')}),
-    ('--clip_seconds=1000000', {'clip_seconds': 1000000}), ('--n_mels=600', {'n_mels': 600}), ('fit', {'fit': 'loop'})])
+@pytest.mark.parametrize('flag, settings', [('--sample_rate=0', {'sample_rate': 0}),
+                                            ('--n_fft=-512', {'n_fft': -512}), ('--n_mels=0', {'n_mels': 0}),
+                                            ('--hop_length=0', {'hop_length': 0}),
+                                            ('--hop_length=1024', {'hop_length': 1024}),
+                                            ('--clip_seconds=0.001', {'clip_seconds': 0.001}),
+                                            ('--clip_seconds=nan', {'clip_seconds': float('nan')}),
+                                            ('--clip_seconds=1000000', {'clip_seconds': 1000000}),
+                                            ('--n_mels=600', {'n_mels': 600}), ('fit', {'fit': 'loop'})])
 def test_bad_settings_name_their_flag(flag, settings):
   with pytest.raises(UserError, match=flag):
     Features(**settings)

@@ -11,7 +11,7 @@ import librosa
 import numpy as np
 import pytest
 
-from data_prep import mel, prepare as module, store
+from data_prep import compute, mel, prepare as module, store
 from data_prep.cli import UserError
 from data_prep.mel import Features
 from data_prep.prepare import prepare
@@ -23,13 +23,13 @@ FEATURES = Features(sample_rate=8000, clip_seconds=0.4, n_fft=256, hop_length=12
 @pytest.fixture
 def computed(monkeypatch) -> list[str]:
   """Paths of the clips whose features were computed, in order."""
-  seen, real = [], module._compute_one
+  seen, real = [], compute.clip
 
   def compute_one(root, key, features, made):
     seen.append(key[0])
     return real(root, key, features, made)
 
-  monkeypatch.setattr(module, '_compute_one', compute_one)
+  monkeypatch.setattr(compute, 'clip', compute_one)
   return seen
 
 
@@ -92,26 +92,28 @@ def test_a_changed_corpus_is_noticed_and_only_the_changes_are_computed(folder_co
 
 def test_an_interrupted_preparation_continues(folder_corpus, tmp_path, monkeypatch, computed):
   monkeypatch.setattr(module, 'CHUNK', 2)
-  whole, interrupted = store.load(prepare('folder', folder_corpus, tmp_path / 't', FEATURES)), module._compute_one
-  computed.clear()
+  interrupted = compute.clip
 
   def compute_one(root, key, features, made):
     if len(computed) == 5:
       raise KeyboardInterrupt
     return interrupted(root, key, features, made)
 
-  monkeypatch.setattr(module, '_compute_one', compute_one)
+  monkeypatch.setattr(compute, 'clip', compute_one)
   with pytest.raises(KeyboardInterrupt):
     prepare('folder', folder_corpus, tmp_path / 's', FEATURES, num_processes=1)
   (partial,) = names(tmp_path / 's')
   # As after a crash: a row without its line, and half a line.
-  with open(tmp_path / 's' / partial / 'rows.bin', 'ab') as rows, open(tmp_path / 's' / partial / 'rows.jsonl', 'a') as lines:
+  with open(tmp_path / 's' / partial / 'rows.bin',
+            'ab') as rows, open(tmp_path / 's' / partial / 'rows.jsonl', 'a') as lines:
     rows.write(b'123')
     lines.write('[["low/')
-  monkeypatch.setattr(module, '_compute_one', interrupted)
+  write_tone(folder_corpus / 'high' / '0.wav', 1234.5)  # one of those that were done
+  monkeypatch.setattr(compute, 'clip', interrupted)
+  whole = store.load(prepare('folder', folder_corpus, tmp_path / 't', FEATURES))
   computed.clear()
   continued = store.load(prepare('folder', folder_corpus, tmp_path / 's', FEATURES))
-  assert len(computed) == 4  # two chunks of two were done
+  assert len(computed) == 5  # two chunks of two were done, and one of these recordings changed since
   np.testing.assert_array_equal(continued.mels, whole.mels)
   assert continued.manifest == whole.manifest and names(tmp_path / 's') == {continued.path.name}
 
@@ -119,16 +121,19 @@ def test_an_interrupted_preparation_continues(folder_corpus, tmp_path, monkeypat
 def test_unreadable_recordings_stop_it_unless_they_are_skipped(folder_corpus, tmp_path, computed):
   for name in 'abcde':
     (folder_corpus / 'low' / f'{name}.wav').write_bytes(b'' if name == 'a' else b'RIFF nonsense')
-  with pytest.raises(UserError, match=r'5 of 13 recordings cannot be decoded: low/a.wav \(empty file\), .* and 2 more; '
+  with pytest.raises(UserError,
+                     match=r'5 of 13 recordings cannot be decoded: low/a.wav \(empty file\), .* and 2 more; '
                      r'all are listed in .*unreadable.txt: .*--skip_unreadable') as error:
     prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
   listing = Path(re.search(r'listed in (.*?unreadable.txt)', str(error.value)).group(1))
-  assert [line.split('\t')[0] for line in listing.read_text().splitlines()] == [f'low/{name}.wav' for name in 'abcde']
+  assert [line.split('\t')[0] for line in listing.read_text().splitlines()
+         ] == [f'low/{name}.wav' for name in 'abcde']
   assert not [name for name in names(tmp_path / 's') if not name.startswith('.') and name != listing.name]
   computed.clear()
   held = store.load(prepare('folder', folder_corpus, tmp_path / 's', FEATURES, skip_unreadable=True))
   assert len(computed) == 5  # the good ones are kept from the first time
-  assert len(held.labels) == 8 and len(held.manifest['skipped']) == 5 and held.manifest['num_recordings'] == 13
+  assert len(held.labels) == 8 and len(
+      held.manifest['skipped']) == 5 and held.manifest['num_recordings'] == 13
   assert not listing.exists()
   with pytest.raises(UserError, match='5 of 13 recordings cannot be decoded'):
     prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
@@ -140,7 +145,8 @@ def test_unreadable_recordings_stop_it_unless_they_are_skipped(folder_corpus, tm
 def test_a_class_that_skipping_leaves_too_small_is_refused(folder_corpus, tmp_path):
   for name in '12':
     (folder_corpus / 'low' / f'{name}.wav').write_bytes(b'x')
-  with pytest.raises(UserError, match=r'without its 2 unreadable recordings: fewer than 3 clips in low \(2\)'):
+  with pytest.raises(UserError,
+                     match=r'without its 2 unreadable recordings: fewer than 3 clips in low \(2\)'):
     prepare('folder', folder_corpus, tmp_path / 's', FEATURES, skip_unreadable=True)
 
 
@@ -180,7 +186,9 @@ def test_an_altered_store_is_refused(folder_corpus, tmp_path):
 
 def test_a_segment_is_the_part_of_its_recording(tmp_path):
   write_tone(tmp_path / 'raw' / 'long.wav', 500.0, 8000, 3.0)
-  rows = [f'long.wav,{label},{start},{gain}' for label in 'ab' for start, gain in ((0, 1), (0.5, 0.5), (2.0, 0))]
+  rows = [
+      f'long.wav,{label},{start},{gain}' for label in 'ab' for start, gain in ((0, 1), (0.5, 0.5), (2.0, 0))
+  ]
   (tmp_path / 'raw' / 'clips.csv').write_text('\n'.join(['path,label,start,gain', *rows]))
   held = store.load(prepare('csv', tmp_path / 'raw', tmp_path / 's', FEATURES))
   samples, _ = librosa.load(tmp_path / 'raw' / 'long.wav', sr=8000)
@@ -196,27 +204,39 @@ def test_strange_names(tmp_path):
       write_tone(tmp_path / 'raw' / label / name)
   held = store.load(prepare('folder', tmp_path / 'raw', tmp_path / 's', FEATURES))
   assert held.classes == ('größe', '日本語')
-  assert {Path(path).name for path in held.paths} == {'mit Leerzeichen.wav', 'a,"b".wav', '\udcff.wav', 'line\nbreak.wav'}
+  assert {Path(path).name for path in held.paths
+         } == {'mit Leerzeichen.wav', 'a,"b".wav', '\udcff.wav', 'line\nbreak.wav'}
   assert prepare('folder', tmp_path / 'raw', tmp_path / 's', FEATURES) == held.path
 
 
-@pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGKILL])
-def test_a_killed_command_continues(tmp_path, sent):
+def test_a_killed_command_continues(tmp_path):
   for label in 'ab':
-    write_tone(tmp_path / 'raw' / label / '0.wav', seconds=6.0, rate=44100)
-    for number in range(1, 140):
+    write_tone(tmp_path / 'raw' / label / '0.wav', seconds=4.0, rate=44100)
+    for number in range(1, 300):
       os.link(tmp_path / 'raw' / label / '0.wav', tmp_path / 'raw' / label / f'{number}.wav')
   command = [sys.executable, '-m', 'data_prep.main', '--corpus=folder', f'--raw_dir={tmp_path / "raw"}',
              f'--store_dir={tmp_path / "s"}', '--num_processes=2']
-  with open(tmp_path / 'said', 'w') as file:  # a pipe would be held open by the workers of a killed command
-    process = subprocess.Popen(command, stderr=file)
-  lines = tmp_path / 's'
-  while process.poll() is None and not [each for each in lines.glob('.*.partial/rows.jsonl') if each.stat().st_size]:
-    time.sleep(0.02)
-  process.send_signal(sent)
-  assert process.wait(20) == (130 if sent == signal.SIGINT else -sent)
-  assert 'Traceback' not in (tmp_path / 'said').read_text()
-  assert not [name for name in names(tmp_path / 's') if not name.startswith('.')]
+  done = 0
+  for sent in (signal.SIGKILL, signal.SIGINT):
+    with open(tmp_path / 'said', 'w') as file:  # a pipe would be held open by the workers of a killed command
+      process = subprocess.Popen(command, stderr=file)
+    while process.poll() is None and sum(len(each.read_bytes().splitlines()) for each in
+                                         (tmp_path / 's').glob('.*.partial/rows.jsonl')) <= done:
+      time.sleep(0.01)
+    process.send_signal(sent)
+    assert process.wait(20) == (130 if sent == signal.SIGINT else -sent)
+    said = (tmp_path / 'said').read_text()
+    assert 'Traceback' not in said and f'{done} are done already' in said or not done
+    assert not [name for name in names(tmp_path / 's') if not name.startswith('.')]
+    (lines,) = (tmp_path / 's').glob('.*.partial/rows.jsonl')
+    done = lines.read_bytes().count(b'\n')
   again = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-  assert re.search(r'computing the features of \d+ clips, [1-9]\d* are done already', again.stderr)
-  assert len(store.load(again.stdout.strip()).labels) == 280
+  assert f'{600 - done} clips, {done} are done already' in again.stderr
+  assert len(store.load(again.stdout.strip()).labels) == 600
+
+
+def test_a_clip_that_starts_after_the_end(tmp_path):
+  write_tone(tmp_path / 'raw' / 'x.wav')
+  (tmp_path / 'raw' / 'clips.csv').write_text('path,label,start\nx.wav,a,0\nx.wav,a,0.1\nx.wav,a,9\n')
+  with pytest.raises(UserError, match='x.wav .a clip starts at 9 s, after its end.'):
+    prepare('csv', tmp_path / 'raw', tmp_path / 's', FEATURES)

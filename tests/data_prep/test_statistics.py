@@ -12,7 +12,8 @@ def test_entropy_of_known_distributions():
   assert statistics.entropy(np.zeros(100)) == 0
   assert statistics.entropy(np.tile([-0.5, 0.5], 50)) == pytest.approx(1)
   assert statistics.entropy(np.linspace(-1, 1, 256 * 100, endpoint=False)) == pytest.approx(8)
-  assert statistics.entropy(np.array([-5.0, 5.0, -1.0, 0.999])) == pytest.approx(1)  # beyond full scale: outermost
+  assert statistics.entropy(np.array([-5.0, 5.0, -1.0,
+                                      0.999])) == pytest.approx(1)  # beyond full scale: outermost
   samples = 0.2 * np.random.default_rng(0).standard_normal(20000)
   shares = np.histogram(samples, 256, (-1, 1))[0]
   assert statistics.entropy(samples) == pytest.approx(scipy.stats.entropy(shares, base=2), abs=1e-3)
@@ -21,7 +22,9 @@ def test_entropy_of_known_distributions():
 def test_crossings_of_a_tone_are_twice_its_frequency():
   times = np.arange(16000) / 16000
   for hertz in (100, 440, 3000):
-    assert statistics.crossings(np.sin(2 * np.pi * hertz * times + 0.1), 16000) == pytest.approx(2 * hertz, abs=2)
+    assert statistics.crossings(np.sin(2 * np.pi * hertz * times + 0.1), 16000) == pytest.approx(2 * hertz,
+                                                                                                 abs=2)
+  assert statistics.crossings(np.tile([0.05, -0.05], 8000), 16000) == 15999
   assert statistics.crossings(np.zeros(100), 16000) == 0 and statistics.crossings(np.zeros(0), 16000) == 0
 
 

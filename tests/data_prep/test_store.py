@@ -36,7 +36,8 @@ def test_what_is_written_is_read(tmp_path):
   assert held.paths.tolist() == [row.path for row in ROWS]
   assert held.entropies.tolist() == [3.5, 2.25, 0.0] and held.crossings.tolist() == [1200.0, 10.0, 0.0]
   assert held.classes == ('a', 'b') and held.features == FEATURES and held.path == path
-  assert held.manifest['counts'] == {'a': 1, 'b': 2} and held.manifest['skipped'] == {'b/bad.wav': 'empty file'}
+  assert held.manifest['counts'] == {'a': 1, 'b': 2
+                                    } and held.manifest['skipped'] == {'b/bad.wav': 'empty file'}
   assert held.manifest['num_clips'] == 3 and held.manifest['num_recordings'] == 4
   assert store.read_clips(path) == ROWS and store.read_recordings(path) == RECORDINGS
   assert [each.name for each in path.parent.iterdir()] == [path.name]
@@ -53,7 +54,8 @@ def rewrite(path: Path, **changes) -> None:
 
 
 DAMAGE = {
-    'mels.npy has 1000 bytes': lambda path: (path / 'mels.npy').write_bytes((path / 'mels.npy').read_bytes()[:1000]),
+    'mels.npy has 1000 bytes': lambda path: (path / 'mels.npy').write_bytes(
+        (path / 'mels.npy').read_bytes()[:1000]),
     'mels.npy was altered': lambda path: alter(path / 'mels.npy', -1),
     'clips.csv was altered': lambda path: alter(path / 'clips.csv', 70),
     'recordings.csv is missing': lambda path: (path / 'recordings.csv').unlink(),
@@ -91,7 +93,8 @@ def test_every_byte_counts(tmp_path):
 def test_other_settings_are_refused(tmp_path):
   write(tmp_path / 's')
   with pytest.raises(UserError, match='n_mels=16, --n_mels=32 is asked for: give --n_mels=16'):
-    store.load(tmp_path / 's', Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=256, n_mels=32))
+    store.load(tmp_path / 's',
+               Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=256, n_mels=32))
 
 
 def test_an_interrupted_write_leaves_the_old_store(tmp_path):

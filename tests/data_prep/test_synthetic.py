@@ -57,7 +57,9 @@ def test_words_can_be_told_apart():
   with espeak.Speaker(voice.accent, voice.variant, 1) as speaker:
     spoken = {word: speaker.say(word, 160, 50, 50) for word in WORDS}
   assert len({samples.tobytes() for samples in spoken.values()}) == 35
-  lengths = {word: len(synthetic.trim(samples.astype(float))) / speaker.rate for word, samples in spoken.items()}
+  lengths = {
+      word: len(synthetic.trim(samples.astype(float))) / speaker.rate for word, samples in spoken.items()
+  }
   assert all(0.15 < length < 1.0 for length in lengths.values())
   assert lengths['backward'] > lengths['up']
 
