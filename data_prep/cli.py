@@ -17,7 +17,7 @@ def _parse(argv: list[str]) -> list[str]:
   try:
     rest = flags.FLAGS(argv)
   except flags.Error as error:
-    _fail(f'{" ".join(str(error).split())} (--help lists the flags)', 2)
+    _fail(f'{" ".join(str(error).split()).removeprefix("ERROR:: ")} (--help lists the flags)', 2)
   return rest
 
 
@@ -43,7 +43,12 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     except KeyboardInterrupt:
       _fail('interrupted; the same command continues from what is already written', 130)
 
-  app.run(guarded, flags_parser=_parse)
+  try:
+    app.run(guarded, flags_parser=_parse)
+  except SystemExit as ended:
+    # absl ends --help with 1, as if it were a mistake.
+    asked = {argument.lstrip('-') for argument in sys.argv[1:]} & {'help', 'helpshort', 'helpfull', '?'}
+    sys.exit(0 if asked and ended.code == 1 else ended.code)
 
 
 def no_arguments(arguments: list[str]) -> None:

@@ -1,0 +1,301 @@
+"""A trained lane as .tflite files in both runtimes, the proof, and every deliberate damage caught."""
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from data_prep.cli import UserError
+from m3net_jax import (calibration, classifier, convert, export, files, image, models, operators, predict, proof, runtimes, splits,
+                       winner)
+from tests.m3net_jax import studied
+
+pytest.importorskip('tensorflow')
+pytest.importorskip('ai_edge_litert')
+pytest.importorskip('tflite_micro')
+
+
+class Cosine(nn.Module):
+  """In the place of Mirror Attention, what converts to an operator that firmware does not have."""
+
+  @nn.compact
+  def __call__(self, x):
+    return x * jnp.cos(x)
+
+
+class Sorted(nn.Module):
+  """In the place of Mirror Attention, what the converter has no operator for."""
+
+  @nn.compact
+  def __call__(self, x):
+    return jnp.sort(x, axis=-1)
+
+
+@pytest.fixture(scope='module')
+def exported(tones, tmp_path_factory):
+  """The bundle of a trained study by the command: study, folder."""
+  folder = tmp_path_factory.mktemp('export')
+  trained = studied.train(tones, folder / 'study')
+  ended = subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={trained.path}', f'--out_dir={folder / "bundle"}',
+                          '--max_drop=10'], capture_output=True, text=True, check=False)
+  assert ended.returncode == 0, ended.stderr
+  assert all(len(line) < 80 for line in ended.stdout.splitlines() if not line.startswith('wrote'))
+  return trained, folder / 'bundle'
+
+
+@pytest.fixture(scope='module')
+def tested(exported, tones):
+  """Logits of JAX [clips, classes], log-Mel arrays and labels of the test split."""
+  trained, _ = exported
+  test = splits.make(tones, 'random')[0].test
+  reference = classifier.of_lane(trained, winner.load(trained), 'conv')
+  return reference.logits(tones.mels[test]), tones.mels[test], tones.labels[test]
+
+
+def test_every_runtime_was_measured_on_the_whole_test_split(exported, tested):
+  trained, folder = exported
+  told = json.loads((folder / 'export.json').read_text())
+  assert json.loads((trained.path / 'export.json').read_text()) == told
+  reference, mels, labels = tested
+  expected = {('JAX', 'float32'): reference}
+  spec = classifier.read_spec(folder / 'model.json')
+  for kind, runtime in (('float32', 'ai-edge-litert'), ('int8', 'ai-edge-litert'), ('int16x8', 'ai-edge-litert'),
+                        ('int8', 'TFLite Micro')):
+    model = runtimes.Model((folder / f'model_{kind}.tflite').read_bytes(), runtime)
+    expected[runtime, kind] = model.logits(spec.images(mels))
+  assert [(row['runtime'], row['kind']) for row in told['runtimes']] == list(expected)
+  for row in told['runtimes']:
+    logits = expected[row['runtime'], row['kind']]
+    assert row['clips'] == 12
+    assert row['accuracy'] == np.mean(logits.argmax(1) == labels) > 0.8
+    assert row['agreement'] == np.mean(logits.argmax(1) == reference.argmax(1))
+    assert row['largest_logit_difference'] == pytest.approx(np.abs(logits - reference).max(), abs=1e-6)
+    for index, name in enumerate(spec.classes):
+      mine = labels == index
+      assert row['change_by_class'][name] == pytest.approx(
+          np.mean(logits[mine].argmax(1) == index) - np.mean(reference[mine].argmax(1) == index))
+  assert told['runtimes'][1]['largest_logit_difference'] < 1e-4
+  assert len(proof.table(told)) == 5 and proof.table(told)[4]['arena (bytes)']
+
+
+def test_integers_in_and_out_and_a_scale_a_channel(exported):
+  from ai_edge_litert.interpreter import Interpreter
+  _, folder = exported
+  for kind, dtype in (('int8', np.int8), ('int16x8', np.int16)):
+    program = Interpreter(str(folder / f'model_{kind}.tflite'))
+    assert program.get_input_details()[0]['dtype'] == program.get_output_details()[0]['dtype'] == dtype
+    kernels = [each for each in program.get_tensor_details() if each['dtype'] == np.int8 and len(each['shape']) == 4
+               and len(each['quantization_parameters']['scales']) > 1]
+    assert {len(each['quantization_parameters']['scales']) for each in kernels} == {32, 64, 128}
+
+
+def test_the_arena_is_enough_and_needed(exported):
+  _, folder = exported
+  told = json.loads((folder / 'export.json').read_text())
+  model = (folder / 'model_int8.tflite').read_bytes()
+  arena = told['files']['int8']['arena']
+  assert arena['total'] == arena['head'] + arena['tail'] and told['firmware_arena_bytes'] > arena['total']
+  micro = runtimes.package('tflite_micro').runtime.Interpreter
+  micro.from_bytes(model, arena_size=told['firmware_arena_bytes'])
+  with pytest.raises(RuntimeError):
+    micro.from_bytes(model, arena_size=arena['total'] - 2048)
+
+
+def test_the_calibration_clips_are_training_clips_of_every_class(exported, tones):
+  _, folder = exported
+  listed = json.loads((folder / 'export.json').read_text())['calibration']
+  train = set(tones.paths[splits.make(tones, 'random')[0].train])
+  assert set(listed) == train  # 36, fewer than 256
+  few = calibration.choose(tones, splits.make(tones, 'random')[0], 6)
+  assert np.bincount(tones.labels[few]).tolist() == [2, 2, 2]
+
+
+def numbers(text, name):
+  """The rows of a C array."""
+  body = re.search(rf'{name}\S* = \{{\n(.*?)\n\}};', text, re.DOTALL)[1]
+  return [np.array(re.findall(r'-?\d+', row), int) for row in re.split(r'\},', body) if row.strip()]
+
+
+def test_golden_vectors_are_reproduced_bit_for_bit(exported, tested):
+  _, folder = exported
+  source = (folder / 'golden.cc').read_text()
+  inputs, outputs = numbers(source, 'kGoldenInputs'), numbers(source, 'kGoldenOutputs')
+  assert len(inputs) == len(outputs) == 3
+  model = runtimes.Model((folder / 'model_int8.tflite').read_bytes(), 'TFLite Micro')
+  for given, made in zip(inputs, outputs):
+    np.testing.assert_array_equal(model.invoke(given.astype(np.int8).reshape(16, 16, 1)), made)
+  assert len({int(made.argmax()) for made in outputs}) == 3
+
+
+STAND_IN = """
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+// The API of TFLite Micro that the example uses; inferences are made by the process at the other end of the pipes.
+enum TfLiteStatus { kTfLiteOk, kTfLiteError };
+struct TfLiteTensor { struct { int8_t* int8; } data; };
+namespace tflite {
+struct Model {};
+inline const Model* GetModel(const void* data) { return static_cast<const Model*>(data); }
+inline void InitializeTarget() {}
+template <unsigned count> struct MicroMutableOpResolver { ADDERS };
+class MicroInterpreter {
+ public:
+  template <typename Resolver>
+  MicroInterpreter(const Model*, const Resolver&, uint8_t* arena, std::size_t bytes) : bytes_(bytes) {
+    in_.data.int8 = reinterpret_cast<int8_t*>(arena);
+    out_.data.int8 = reinterpret_cast<int8_t*>(arena) + INPUT;
+  }
+  TfLiteStatus AllocateTensors() { return bytes_ > INPUT + OUTPUT ? kTfLiteOk : kTfLiteError; }
+  TfLiteStatus Invoke() {
+    std::fwrite(in_.data.int8, 1, INPUT, stdout);
+    std::fflush(stdout);
+    return std::fread(out_.data.int8, 1, OUTPUT, stdin) == OUTPUT ? kTfLiteOk : kTfLiteError;
+  }
+  TfLiteTensor* input(int) { return &in_; }
+  TfLiteTensor* output(int) { return &out_; }
+ private:
+  std::size_t bytes_;
+  TfLiteTensor in_, out_;
+};
+}  // namespace tflite
+"""
+
+BOARD = """
+#include <cstdio>
+#include <cstdint>
+bool ReadSamples(int16_t* samples) {
+  static FILE* file = std::fopen("samples", "rb");
+  return std::fread(samples, 2, 2000, file) == 2000;
+}
+void Report(const char* label, float probability) { std::fprintf(stderr, "%s %.4f\\n", label, probability); }
+"""
+
+
+@pytest.mark.skipif(not shutil.which('g++'), reason='needs g++')
+def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
+  """The loop, compiled, with TFLite Micro at the other end of a pipe, on recordings of every class."""
+  import soundfile
+  _, folder = exported
+  adders = ' '.join(f'TfLiteStatus {each}() {{ return kTfLiteOk; }}' for each in operators.RESOLVER.values())
+  header = STAND_IN.replace('ADDERS', adders).replace('INPUT', '256').replace('OUTPUT', '3')
+  (tmp_path / 'stand_in.h').write_text(header)
+  for name in ('micro/micro_interpreter.h', 'micro/micro_mutable_op_resolver.h', 'micro/system_setup.h',
+               'schema/schema_generated.h'):
+    path = tmp_path / 'tensorflow' / 'lite' / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('#include "stand_in.h"\n')
+  (tmp_path / 'board.cc').write_text(BOARD)
+  subprocess.run(['g++', '-std=c++17', '-O1', '-Wall', '-Wextra', f'-I{tmp_path}', f'-I{folder}', '-o', tmp_path / 'listen',
+                  tmp_path / 'board.cc', *(folder / f'{name}.cc' for name in ('example', 'frontend', 'golden', 'model_data'))],
+                 check=True)
+  clips = [tones_dir / name / f'{take}.wav' for name in ('high', 'low', 'middle') for take in range(4)]
+  np.concatenate([soundfile.read(path, dtype='int16')[0] for path in clips]).tofile(tmp_path / 'samples')
+  model = runtimes.Model((folder / 'model_int8.tflite').read_bytes(), 'TFLite Micro')
+  process = subprocess.Popen([tmp_path / 'listen'], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+  while len(given := process.stdout.read(256)) == 256:
+    process.stdin.write(model.invoke(np.frombuffer(given, np.int8).reshape(16, 16, 1)).tobytes())
+    process.stdin.flush()
+  said = process.stderr.read().decode().splitlines()
+  assert process.wait() == 0  # 3 would be the golden vectors
+  made = classifier.of_tflite(folder / 'model_int8.tflite', 'TFLite Micro')
+  for line, path in zip(said, clips, strict=True):
+    probabilities = predict.classify(made, '', predict._samples(path, made.spec.features), 1000).probabilities[0]
+    label, shown = line.split()
+    assert label == made.spec.classes[probabilities.argmax()]
+    assert float(shown) == pytest.approx(probabilities.max(), abs=0.02)  # a stored value may round otherwise
+
+
+def test_predict_takes_the_bundle(exported, tested):
+  _, folder = exported
+  reference, mels, _ = tested
+  for path in (folder, folder / 'model_int8.tflite', folder / 'model_float32.tflite'):
+    assert np.mean(predict.load(str(path)).probabilities(mels).argmax(1) == reference.argmax(1)) > 0.8
+  with pytest.raises(UserError, match='holds one lane'):
+    predict.load(str(folder), seed=0)
+
+
+def damaged(folder, tmp_path, **change):
+  """A copy of a bundle whose model.json says something else."""
+  copy = tmp_path / 'damaged'
+  shutil.copytree(folder, copy)
+  files.write_json(copy / 'model.json', {**json.loads((copy / 'model.json').read_text()), **change})
+  return copy
+
+
+def test_a_wrong_normalisation_constant_is_caught(exported, tested, tmp_path):
+  trained, folder = exported
+  scaling = winner.load(trained).scaling
+  rows, _ = export.prove(folder, *tested)
+  proof.check(rows, 0.1)
+  for change in ({'mean': scaling.mean + 0.1}, {'std': 1.01 * scaling.std}):
+    rows, _ = export.prove(damaged(folder, tmp_path, **change), *tested)
+    with pytest.raises(UserError, match='float32 in ai-edge-litert: a logit differs from JAX .* normalisation'):
+      proof.check(rows, 0.1)
+    shutil.rmtree(tmp_path / 'damaged')
+
+
+def test_a_wrong_checkpoint_is_caught(exported, tested):
+  reference, _, labels = tested
+  trained, _ = exported
+  lane = winner.load(trained)
+  stored = trained.predictions()[f'full/random/{lane.name.seed}']
+  proof.same_as_study(reference.argmax(1), stored, 'study')
+  with pytest.raises(UserError, match='12 of 12 test clips'):
+    proof.same_as_study((reference.argmax(1) + 1) % 3, stored, 'study')
+  with pytest.raises(UserError, match='no such lane'):
+    proof.same_as_study(reference.argmax(1), None, 'study')
+
+
+def test_an_integer_model_that_loses_too_much_is_caught(tested):
+  reference, _, labels = tested
+  worse = reference.copy()
+  worse[np.flatnonzero(reference.argmax(1) == labels)[0]] *= -1
+  rows = [proof.measure('JAX', 'float32', reference, reference, labels, ('high', 'low', 'middle')),
+          proof.measure('TFLite Micro', 'int8', worse, reference, labels, ('high', 'low', 'middle'))]
+  assert rows[1]['correct'] == rows[0]['correct'] - 1
+  proof.check(rows, 1 / 12)
+  with pytest.raises(UserError, match=r'int8 in TFLite Micro: .* 8.33 points less: more than --max_drop=0.5'):
+    proof.check(rows, 0.005)
+
+
+def test_a_silent_calibration_set_is_caught(tones):
+  train = splits.make(tones, 'random')[0].train
+  scaling = image.scaling_of(tones.mels, train)
+  calibration.check(tones.mels[train], scaling)
+  for silent in (np.full((8, 16, 16), -100.0), np.full((8, 16, 16), float(scaling.mean))):
+    with pytest.raises(UserError, match='calibration: the 8 clips .* silence'):
+      calibration.check(silent, scaling)
+
+
+@pytest.mark.parametrize('module, message', [
+    ('Cosine', r'Cosine: the float32 model needs COS, off the list'), ('Sorted', r'conversion to float32 failed')])
+def test_a_network_that_firmware_cannot_run_is_caught(tones, module, message):
+  variant = f'{__name__}:{module}'
+  made = models.M3Net(models.architecture(variant), 3, 'conv')
+  variables = jax.tree.map(np.asarray, dict(models.init(made, jax.random.key(0), (16, 16, 1))))
+  with pytest.raises(UserError, match=message) as caught:
+    converted = convert.convert(convert.Network(variant, 3, (16, 16, 1), variables), np.zeros((1, 16, 16, 1)), ('float32',))
+    operators.check(converted['float32'], variant, 'float32')
+  assert '\n' not in str(caught.value) and len(str(caught.value)) < 900
+
+
+def test_a_file_that_is_not_the_bundles_is_refused(exported, tmp_path):
+  _, folder = exported
+  copy = tmp_path / 'copy'
+  shutil.copytree(folder, copy)
+  content = bytearray((copy / 'model_int8.tflite').read_bytes())
+  content[-100] ^= 1
+  (copy / 'model_int8.tflite').write_bytes(content)
+  with pytest.raises(UserError, match='is not the file that .*model.json describes'):
+    predict.load(str(copy))
+  with pytest.raises(UserError, match='ai-edge-litert refuses the model'):
+    runtimes.Model(b'no flatbuffer at all', 'ai-edge-litert')
