@@ -15,7 +15,7 @@ _NUM_EPOCHS = flags.DEFINE_integer('num_epochs', 100, 'epochs of every lane')
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 64, 'clips in a step of a lane')
 _LEARNING_RATE = flags.DEFINE_float('learning_rate', 1e-3, 'rate of Adam at the start')
 _MIN_LEARNING_RATE = flags.DEFINE_float('min_learning_rate', 1e-12,
-                                        'lowest rate; a lane\'s rate falls tenfold after ten epochs without a lower '
+                                        'lowest rate; a lane\'s rate is halved after three epochs without a lower '
                                         'validation loss')
 _INPUT_SHAPE = flags.DEFINE_list('input_shape', ['256', '256', '3'],
                                  'height (frequency), width (time) and channels of the network\'s input')

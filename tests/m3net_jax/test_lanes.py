@@ -13,7 +13,7 @@ from m3net_jax.lanes import Training
 from m3net_jax.models import VARIANTS, M3Net, Switches
 
 SHAPE, CLASSES, BATCH, STEPS = (16, 16, 1), 4, 6, 5
-TRAINING = Training(learning_rate=0.01, min_learning_rate=1e-6, plateau_patience=2)
+TRAINING = Training(learning_rate=0.01, min_learning_rate=1e-6, plateau_factor=0.1, plateau_patience=2)
 rng = np.random.default_rng(0)
 LABELS = rng.integers(0, CLASSES, 40).astype(np.int32)
 # A class raises its own four rows, so that a few steps learn it.
