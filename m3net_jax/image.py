@@ -11,7 +11,7 @@ import numpy as np
 
 CHANNELS = ('magma', 'delta')
 NORMALISATIONS = ('train', 'clip')
-_FLOOR = 1e-3  # dB; keeps a silent clip, which has no deviation, finite
+FLOOR = 1e-3  # dB; keeps a silent clip, which has no deviation, finite
 _DELTA_WIDTH = 9  # frames; librosa.feature.delta's default
 
 
@@ -28,7 +28,7 @@ def scaling_of(mels: np.ndarray, indices: np.ndarray) -> Scaling:
     block = mels[np.sort(indices[start:start + 1024])].astype(np.float64)
     count, total, squares = count + block.size, total + block.sum(), squares + (block * block).sum()
   mean = total / count
-  std = max(np.sqrt(max(squares / count - mean * mean, 0.0)), _FLOOR)
+  std = max(np.sqrt(max(squares / count - mean * mean, 0.0)), FLOOR)
   return Scaling(np.float32(mean), np.float32(std))
 
 
@@ -48,11 +48,11 @@ def to_image(mels: jax.Array, input_shape: tuple[int, int, int], scaling: Scalin
   x = mels.astype(jnp.float32)
   if depth == 3 and channels == 'magma':
     low, high = x.min((1, 2), keepdims=True), x.max((1, 2), keepdims=True)
-    return _magma(_resized((x - low) / jnp.maximum(high - low, _FLOOR), height, width))
+    return _magma(_resized((x - low) / jnp.maximum(high - low, FLOOR), height, width))
   if normalisation == 'train':
     x = (x - scaling.mean) / scaling.std
   else:
-    x = (x - x.mean((1, 2), keepdims=True)) / jnp.maximum(x.std((1, 2), keepdims=True), _FLOOR)
+    x = (x - x.mean((1, 2), keepdims=True)) / jnp.maximum(x.std((1, 2), keepdims=True), FLOOR)
   planes = [x] if depth == 1 else [x, _delta(x, 1), _delta(x, 2)]
   return jnp.stack([_resized(plane, height, width) for plane in planes], axis=-1)
 
@@ -63,15 +63,24 @@ def _resized(x: jax.Array, height: int, width: int) -> jax.Array:
 
 def _magma(x: jax.Array) -> jax.Array:
   """Values in [0, 1] as colours [..., 3] of matplotlib's magma, in which librosa draws."""
+  return jnp.asarray(colours())[jnp.clip(x * 256, 0, 255).astype(jnp.int32)]
+
+
+def colours() -> np.ndarray:
+  """The 256 colours of magma from dark to bright, [256, 3] in [0, 1]."""
   from matplotlib import colormaps  # imported where a colour map is asked for: it is slow to import
-  table = jnp.asarray(colormaps['magma'](np.arange(256))[:, :3], jnp.float32)
-  return table[jnp.clip(x * 256, 0, 255).astype(jnp.int32)]
+  return colormaps['magma'](np.arange(256))[:, :3].astype(np.float32)
+
+
+def delta_taps(order: int) -> np.ndarray:
+  """What `_delta` weighs the frames around each one with, [9]."""
+  from scipy.signal import savgol_coeffs
+  return savgol_coeffs(_DELTA_WIDTH, polyorder=order, deriv=order, use='dot').astype(np.float32)
 
 
 def _delta(x: jax.Array, order: int) -> jax.Array:
   """The `order`-th difference in time, as `librosa.feature.delta(mode='nearest')` fits it."""
-  from scipy.signal import savgol_coeffs
-  taps = savgol_coeffs(_DELTA_WIDTH, polyorder=order, deriv=order, use='dot').astype(np.float32)
+  taps = delta_taps(order)
   half = _DELTA_WIDTH // 2
   padded = jnp.pad(x, ((0, 0), (0, 0), (half, half)), mode='edge')
   return sum(padded[..., tap:tap + x.shape[-1]] * taps[tap] for tap in range(_DELTA_WIDTH))

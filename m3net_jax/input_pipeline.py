@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import grain
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from data_prep.store import Store

@@ -4,9 +4,12 @@
 
 The same command continues a stopped study from its last epoch; a finished one says so and does nothing.
 """
+import contextlib
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
@@ -14,9 +17,11 @@ from absl import flags
 from data_prep import cli, store
 from data_prep import flags as data_flags
 from m3net_jax import config as settings
-from m3net_jax import files, results, splits, study, workdir
+from m3net_jax import files, report, results, splits, study, tensorboard, workdir
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'checkpoints and results of this study (default: studies/CORPUS)')
+_TENSORBOARD = flags.DEFINE_bool('tensorboard', False, 'also write WORKDIR/tensorboard: loss, accuracy and '
+                                 'rate of every lane by epoch, and their mean, lowest and highest')
 for module in (data_flags, settings):
   flags.adopt_module_key_flags(module)
 
@@ -36,8 +41,19 @@ def main(arguments: list[str]) -> None:
   print(f'{here.path}: {len(config.variants)} x {len(made)} x {config.num_seeds} lanes (variants, splits, seeds), '
         f'{config.num_epochs} epochs', flush=True)
   begun = time.monotonic()
-  finished = study.train(config, here.seeds, prepared, made, here.path)
+  with _telling(here, len(made)) as tell:
+    finished = study.train(config, here.seeds, prepared, made, here.path, tell)
   _write(here, prepared, made, finished, time.monotonic() - begun)
+
+
+@contextlib.contextmanager
+def _telling(here: workdir.Workdir, num_splits: int) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+  """What is told the rows of every epoch: TensorBoard's files, where they are asked for."""
+  if not _TENSORBOARD.value:
+    yield lambda rows: None
+    return
+  with tensorboard.Board(here.path / 'tensorboard', sum(map(len, here.seeds)) * num_splits) as board:
+    yield board.add
 
 
 def _write(here: workdir.Workdir, prepared: store.Store, made: list[splits.Split], finished: list[study.Finished],
@@ -52,7 +68,8 @@ def _write(here: workdir.Workdir, prepared: store.Store, made: list[splits.Split
   pictures = plots.write(here.path / 'figures', found, metrics)
   files.write_json(here.path / 'results.json', found)
   print(f'\n{results.summary(found)}\n')
-  print('\n'.join(f'wrote {path}' for path in (here.path / 'results.json', *pictures)))
+  written = report.write(here)
+  print('\n'.join(f'wrote {path}' for path in (here.path / 'results.json', *written, *pictures)))
 
 
 def _prepare_jax(path: Path) -> None:

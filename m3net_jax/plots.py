@@ -58,21 +58,28 @@ def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]):
 
 def accuracies(results: dict[str, Any]):
   """Test accuracy of every lane as a point, with the quartiles as a box, a row a variant."""
+  figure, axes = pyplot.subplots(figsize=(8, 1.6 + 0.5 * len(results['variants'])), layout='constrained')
+  draw_accuracies(axes, results)
+  axes.set_title(title(results))
+  return figure
+
+
+def draw_accuracies(axes, results: dict[str, Any], ink: str = 'black', color: str | None = None) -> None:
+  """`accuracies` on axes of one's own; boxes and medians in `ink`, points in `color` (default: one a variant)."""
   variants = results['variants']
-  figure, axes = pyplot.subplots(figsize=(8, 1.6 + 0.5 * len(variants)), layout='constrained')
   values = [100 * np.array([lane['test_accuracy'] for lane in variant['lanes']]) for variant in variants.values()]
   places = np.arange(len(values), 0, -1)
-  axes.boxplot(values, orientation='horizontal', positions=places, widths=0.5, showfliers=False,
-               medianprops={'color': 'black'})
+  drawn = {'color': ink}
+  axes.boxplot(values, orientation='horizontal', positions=places, widths=0.5, showfliers=False, boxprops=drawn,
+               whiskerprops=drawn, capprops=drawn, medianprops=drawn)
   for place, points in zip(places, values):
     # Spread by rank, not at random: the same picture every time.
     offsets = 0.18 * np.linspace(-1, 1, len(points))[np.random.default_rng(0).permutation(len(points))]
-    axes.plot(points, place + offsets, 'o', markersize=5, alpha=0.6)
+    axes.plot(points, place + offsets, 'o', markersize=5, alpha=0.6, color=color)
   labels = [f'{name}  {100 * variant["mean"]:.2f} %' for name, variant in variants.items()]
   axes.set_yticks(places, labels)
-  axes.set(xlabel='test accuracy at the best validation epoch (%)', title=title(results))
+  axes.set(xlabel='test accuracy at the best validation epoch (%)')
   axes.grid(alpha=0.3, axis='x')
-  return figure
 
 
 def _mean(values: np.ndarray) -> float:

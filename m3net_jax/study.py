@@ -3,7 +3,7 @@
 Lanes of variants that share a program are one cohort: a cohort is trained in one jitted program, one after another.
 """
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from data_prep.store import Store
-from m3net_jax import files, image, lanes, models, ops, splits
+from m3net_jax import files, image, lanes, models, ops
 from m3net_jax.checkpoint import Checkpoints
 from m3net_jax.config import Config
 from m3net_jax.input_pipeline import Feeder, in_batches, order_of
@@ -72,6 +72,12 @@ def restore(config: Config, seeds: Sequence[range], num_classes: int, num_splits
             name: LaneName) -> Lane:
   """One lane of a workdir as its last checkpoint has it; leaves without the lane axis, numpy arrays."""
   cohort = next(each for each in cohorts(config, seeds, num_splits) if name in each.names)
+  saved = restore_cohort(config, cohort, num_classes, workdir)
+  return jax.tree.map(lambda leaf: leaf[cohort.names.index(name)], saved)
+
+
+def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Path) -> Lane:
+  """All lanes of a cohort as their last checkpoint has them, in the order of its names; numpy arrays."""
   model = M3Net(cohort.program, num_classes, 'conv')
   one = jax.eval_shape(lambda: lanes.init_lane(model, config.input_shape, Training(), 0, Switches(*[np.bool_(True)] * 4),
                                                image.Scaling(np.float32(0), np.float32(1))))
@@ -79,7 +85,7 @@ def restore(config: Config, seeds: Sequence[range], num_classes: int, num_splits
   checkpoints = Checkpoints(workdir / 'checkpoints' / cohort.folder)
   saved = checkpoints.restore(like)
   checkpoints.close()
-  return jax.tree.map(lambda leaf: leaf[cohort.names.index(name)], saved)
+  return saved
 
 
 def steps_an_epoch(made: list[Split], batch_size: int) -> int:
@@ -87,22 +93,27 @@ def steps_an_epoch(made: list[Split], batch_size: int) -> int:
   return -(-max(len(split.train) for split in made) // batch_size)
 
 
-def train(config: Config, seeds: Sequence[range], store: Store, made: list[Split], workdir: Path) -> list[Finished]:
+def train(config: Config, seeds: Sequence[range], store: Store, made: list[Split], workdir: Path,
+          tell: Callable[[list[dict[str, Any]]], None] = lambda rows: None) -> list[Finished]:
   """Trains every lane of the study, from its last checkpoint where there is one.
 
   Writes `metrics.jsonl` and `checkpoints/` in `workdir`.
+
+  Args:
+    tell: called with the rows of a cohort's lanes, once with those of its checkpoint and then after every epoch.
   """
   all_cohorts = cohorts(config, seeds, len(made))
   steps = steps_an_epoch(made, config.batch_size) * config.num_epochs
   progress = Progress(sum(len(cohort.names) for cohort in all_cohorts) * steps)
-  return [_Trainer(config, store, made, workdir, cohort, progress).run() for cohort in all_cohorts]
+  return [_Trainer(config, store, made, workdir, cohort, progress, tell).run() for cohort in all_cohorts]
 
 
 class _Trainer:
   """One cohort from its first epoch, or its last checkpoint, to its tested lanes."""
 
   def __init__(self, config: Config, store: Store, made: list[Split], workdir: Path, cohort: Cohort,
-               progress: Progress):
+               progress: Progress, tell: Callable[[list[dict[str, Any]]], None]):
+    self._tell = tell
     self._config, self._store, self._splits, self._cohort, self._progress = config, store, made, cohort, progress
     self._metrics = workdir / 'metrics.jsonl'
     self._checkpoints = Checkpoints(workdir / 'checkpoints' / cohort.folder)
@@ -130,6 +141,7 @@ class _Trainer:
     state = self._first_or_last()
     first = int(state.epoch[0])
     rows = self._rows_until(first)
+    self._tell([row for row in rows if self._name(row) in self._cohort.names])
     self._begun, self._seconds_before = time.monotonic(), max((row['seconds'] for row in rows), default=0.0)
     self._progress.skip(first * self._steps * len(self._cohort.names))
     self._progress.show(f'epoch {first + 1}/{self._config.num_epochs}  {len(self._cohort.names)} lanes')
@@ -142,6 +154,7 @@ class _Trainer:
         state, new = self._end_epoch(state, np.concatenate(losses, 1).mean(1))
         losses = []
         rows += new
+        self._tell(new)
         files.write_rows(self._metrics, rows)
         self._checkpoints.save(new[0]['epoch'], self._without_fill(state))
     finished = self._test(state)
@@ -167,11 +180,10 @@ class _Trainer:
   def _rows_until(self, epoch: int) -> list[dict[str, Any]]:
     """The rows of other cohorts, and of this one up to its checkpoint: what a stopped run wrote after it goes."""
     mine = set(self._cohort.names)
-    key = lambda row: LaneName(row['variant'], row['seed'], self._split_position(row['split']))
-    return [row for row in files.read_rows(self._metrics) if row['epoch'] <= epoch or key(row) not in mine]
+    return [row for row in files.read_rows(self._metrics) if row['epoch'] <= epoch or self._name(row) not in mine]
 
-  def _split_position(self, name: str) -> int:
-    return [split.name for split in self._splits].index(name)
+  def _name(self, row: dict[str, Any]) -> LaneName:
+    return LaneName(row['variant'], row['seed'], [split.name for split in self._splits].index(row['split']))
 
   def _training_blocks(self, first_epoch: int) -> Iterator[tuple[Any, int]]:
     """Blocks of all epochs from `first_epoch` on, each with the number of steps taken in it."""

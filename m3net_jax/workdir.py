@@ -5,6 +5,8 @@
     checkpoints/     the lanes of each cohort after its last two epochs
     predictions.npz  the class predicted for every test clip, an array a lane
     figures/         pictures
+    report.html      all of it to read, with report.md and tables/ as LaTeX and CSV
+    tensorboard/     event files, where asked for
     results.json     the findings, written last: its presence says that the study is finished
 """
 import json

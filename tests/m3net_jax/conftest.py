@@ -37,3 +37,10 @@ def tones_dir(tmp_path_factory):
 def tones(tones_dir, tmp_path_factory):
   """The store of those recordings."""
   return store.load(prepare('folder', tones_dir, tmp_path_factory.mktemp('stores'), FEATURES, num_processes=1))
+
+
+@pytest.fixture(scope='session')
+def trained(tones, tmp_path_factory):
+  """A finished study of them: its workdir."""
+  from tests.m3net_jax import studied
+  return studied.train(tones, tmp_path_factory.mktemp('trained') / 'study')

@@ -4,7 +4,8 @@ import json
 from m3net_jax import files, results, splits, study, workdir
 from m3net_jax.config import Config
 
-CONFIG = Config(variants=('full',), num_seeds=2, num_epochs=8, batch_size=12, learning_rate=0.01, input_shape=(16, 16, 1))
+CONFIG = Config(variants=('full',), num_seeds=2, num_epochs=8, batch_size=12, learning_rate=0.01,
+                input_shape=(16, 16, 1))
 
 
 def train(tones, path, config=CONFIG):
@@ -14,6 +15,7 @@ def train(tones, path, config=CONFIG):
   finished = study.train(config, here.seeds, tones, made, here.path)
   here.write_predictions({f'{name.variant}/{made[name.split].name}/{name.seed}': predicted for cohort in finished
                           for name, predicted in zip(cohort.names, cohort.predicted)})
-  found = results.build(config, tones, made, [row for cohort in finished for row in cohort.rows], compilations=0, seconds=1)
+  rows = [row for cohort in finished for row in cohort.rows]
+  found = results.build(config, tones, made, rows, compilations=0, seconds=1)
   files.write_json(path / 'results.json', json.loads(json.dumps(found)))
   return here

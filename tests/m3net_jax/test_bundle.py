@@ -16,7 +16,8 @@ from m3net_jax.classifier import ModelSpec
 from m3net_jax.runtimes import Tensor
 
 FEATURES = Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=126, n_mels=32)
-SPEC = ModelSpec('full, seed 0', ('a', 'the "second"', 'drei\\vier'), FEATURES, (32, 32, 1), 'magma', 'train', -43.25, 17.5)
+SPEC = ModelSpec('full, seed 0', ('a', 'the "second"', 'drei\\vier'), FEATURES, (32, 32, 1), 'magma', 'train',
+                 -43.25, 17.5)
 MODEL = bytes(range(256)) * 3
 INPUT, OUTPUT = Tensor((1, 32, 32, 1), np.dtype(np.int8), 0.03125, -7), Tensor((1, 3), np.dtype(np.int8), 0.25, 4)
 
@@ -60,9 +61,10 @@ def sources(spec):
 
 
 def sound(count):
-  """A sweep that fades into noise, int16."""
+  """A sweep that fades into noise, then silence, so that the floor of the decibels is met; int16."""
   chance, t = np.random.default_rng(1), np.arange(count) / 8000
   wave = 0.4 * np.sin(2 * np.pi * (200 * t + 3000 * t**2)) * np.exp(-6 * t) + 0.002 * chance.standard_normal(count)
+  wave[-count // 4:] = 0
   return np.round(wave * 32767).astype(np.int16)
 
 
@@ -77,8 +79,8 @@ def test_compiled_front_end_makes_the_input_that_python_makes(tmp_path, change):
   bundle.write_sources(tmp_path, sources(spec))
   (tmp_path / 'program.cc').write_text(PROGRAM)
   # With -I, as build systems give folders: glibc's own features.h must still be found behind ours.
-  subprocess.run(['g++', '-std=c++17', '-O1', '-Wall', '-Wextra', '-Werror', f'-I{tmp_path}', '-o', 'program', 'program.cc',
-                  'frontend.cc', 'golden.cc', 'model_data.cc'], cwd=tmp_path, check=True)
+  subprocess.run(['g++', '-std=c++17', '-O1', '-Wall', '-Wextra', '-Werror', f'-I{tmp_path}', '-o', 'program',
+                  'program.cc', 'frontend.cc', 'golden.cc', 'model_data.cc'], cwd=tmp_path, check=True)
   samples = sound(FEATURES.num_samples)
   said = subprocess.run([tmp_path / 'program'], input=samples.tobytes(), capture_output=True, check=True).stdout
   values, size = FEATURES.n_mels * FEATURES.frames, int(np.prod(spec.input_shape))
@@ -86,7 +88,8 @@ def test_compiled_front_end_makes_the_input_that_python_makes(tmp_path, change):
   decibels, given, golden, front_end, model, labels = (said[start:end] for start, end in zip([0, *cuts], [*cuts, None]))
 
   # librosa itself is the judge of the spectrogram.
-  power = librosa.feature.melspectrogram(y=samples.astype(np.float32) / 32768, sr=8000, n_fft=256, hop_length=126, n_mels=32)
+  power = librosa.feature.melspectrogram(y=samples.astype(np.float32) / 32768, sr=8000, n_fft=256, hop_length=126,
+                                         n_mels=32)
   expected = librosa.power_to_db(power)
   made = np.frombuffer(decibels, np.float32).reshape(expected.shape)
   np.testing.assert_allclose(made, expected, rtol=0, atol=0.01)

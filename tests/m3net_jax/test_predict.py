@@ -2,7 +2,6 @@
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 
@@ -13,39 +12,34 @@ import soundfile
 from data_prep import mel
 from data_prep.cli import UserError
 from m3net_jax import classifier, predict, timeline, windows, winner
-from tests.m3net_jax import studied
 from tests.m3net_jax.conftest import FEATURES
 
 
 @pytest.fixture(scope='module')
-def study(tones, tmp_path_factory):
-  return studied.train(tones, tmp_path_factory.mktemp('predict') / 'study')
-
-
-@pytest.fixture(scope='module')
-def made(study):
-  return predict.load(str(study.path))
+def made(trained):
+  return predict.load(str(trained.path))
 
 
 @pytest.fixture(scope='module')
 def long_recording(tones_dir, tmp_path_factory):
-  """Six seconds: two of each tone, in 22.05 kHz FLAC of two channels."""
-  parts = [soundfile.read(tones_dir / name / f'{take}.wav')[0] for name in ('low', 'high', 'middle') for take in range(8)]
-  samples = np.repeat(np.concatenate(parts), 2)  # 16 kHz
+  """Six seconds, two of each tone, as FLAC of two channels at 16 kHz."""
+  parts = [soundfile.read(tones_dir / name / f'{take}.wav')[0] for name in ('low', 'high', 'middle')
+           for take in range(8)]
+  samples = np.repeat(np.concatenate(parts), 2)  # from 8 kHz
   path = tmp_path_factory.mktemp('long') / 'joined.flac'
   soundfile.write(path, np.stack([samples, samples], 1), 16000)
   return path
 
 
 def run(*arguments, **options):
-  return subprocess.run([sys.executable, '-m', 'm3net_jax.predict', *map(str, arguments)], capture_output=True, timeout=300,
-                        env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'COLUMNS': '80'}, check=False, **options)
+  return subprocess.run([sys.executable, '-m', 'm3net_jax.predict', *map(str, arguments)], capture_output=True,
+                        timeout=300, check=False, **options)
 
 
-def test_classes_of_a_folder_are_those_that_the_study_predicted(study, made, tones, tones_dir):
-  results = study.results()
+def test_classes_of_a_folder_are_those_that_the_study_predicted(trained, made, tones, tones_dir):
+  results = trained.results()
   best = max(results['variants']['full']['lanes'], key=lambda lane: lane['validation_accuracy'])
-  predicted = study.predictions()[f'full/random/{best["seed"]}']
+  predicted = trained.predictions()[f'full/random/{best["seed"]}']
   from m3net_jax import splits
   test = splits.make(tones, 'random')[0].test
   own = [predict.classify(made, tones.paths[i], predict._samples(tones_dir / tones.paths[i], FEATURES), 1000)
@@ -56,9 +50,9 @@ def test_classes_of_a_folder_are_those_that_the_study_predicted(study, made, ton
   assert best['test_accuracy'] > 0.8  # so that this test says something
 
 
-def test_the_command_on_a_folder_and_standard_input(study, tones_dir):
+def test_the_command_on_a_folder_and_standard_input(trained, tones_dir):
   recording = (tones_dir / 'low' / '0.wav').read_bytes()
-  told = run('--model', study.path, '--format=csv', '--top_k=2', tones_dir / 'low', '-', input=recording)
+  told = run('--model', trained.path, '--format=csv', '--top_k=2', tones_dir / 'low', '-', input=recording)
   assert told.returncode == 0, told.stderr.decode()
   rows = list(csv.DictReader(io.StringIO(told.stdout.decode())))
   assert len(rows) == 2 * 21 and [row['rank'] for row in rows[:2]] == ['1', '2']
@@ -68,7 +62,7 @@ def test_the_command_on_a_folder_and_standard_input(study, tones_dir):
   assert np.mean([row['class'] == 'low' for row in rows if row['rank'] == '1']) > 0.8
 
 
-def test_mistakes_are_one_line_with_the_file_and_the_mend(study, tones_dir, tmp_path):
+def test_mistakes_are_one_line_with_the_file_and_the_mend(trained, tones_dir, tmp_path):
   (tmp_path / 'text.wav').write_text('this is no recording')
   (tmp_path / 'empty').mkdir()
   cases = [
@@ -76,37 +70,39 @@ def test_mistakes_are_one_line_with_the_file_and_the_mend(study, tones_dir, tmp_
       ((tmp_path / 'empty',), 'holds no recordings'),
       ((tones_dir, '--plot=x.png'), '60 are given: give one'),
   ]
-  started = [subprocess.Popen([sys.executable, '-m', 'm3net_jax.predict', f'--model={study.path}', *map(str, arguments)],
+  command = [sys.executable, '-m', 'm3net_jax.predict', f'--model={trained.path}']
+  started = [subprocess.Popen([*command, *map(str, arguments)],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for arguments, _ in cases]
   for process, (_, message) in zip(started, cases):
     out, error = process.communicate(timeout=300)
     assert process.returncode == 2 and not out and message in error and error.count('\n') == 1, error
 
 
-def test_what_is_no_model_is_refused(study, tmp_path):
+def test_what_is_no_model_is_refused(trained, tmp_path):
   (tmp_path / 'model_int8.tflite').write_bytes(b'TFL3')
   for path, message in ((tmp_path / 'nothing', 'does not exist'), (tmp_path, 'no config.json'),
-                        (study.path / 'config.json', "give a study's folder"),
+                        (trained.path / 'config.json', "give a study's folder"),
                         (tmp_path / 'model_int8.tflite', 'model.json: is missing')):
     with pytest.raises(UserError, match=message):
       predict.load(str(path))
-  for asked, message in (({'seed': 7}, '--seed=7: the study in .* has 0, 1'), ({'variant': 'no_ma'}, '--variant=no_ma')):
+  for asked, message in (({'seed': 7}, '--seed=7: the study in .* has 0, 1'),
+                         ({'variant': 'no_ma'}, '--variant=no_ma')):
     with pytest.raises(UserError, match=message):
-      winner.load(study, **asked)
+      winner.load(trained, **asked)
 
 
-def test_the_winner_is_the_best_by_validation_the_first_of_equals(study):
-  lanes = study.results()['variants']['full']['lanes']
+def test_the_winner_is_the_best_by_validation_the_first_of_equals(trained):
+  lanes = trained.results()['variants']['full']['lanes']
   best = max(lane['validation_accuracy'] for lane in lanes)
   first = next(lane for lane in lanes if lane['validation_accuracy'] == best)
-  assert winner.load(study).row == first
-  assert winner.load(study, seed=1).name.seed == 1
+  assert winner.load(trained).row == first
+  assert winner.load(trained, seed=1).name.seed == 1
   # Not the best by test accuracy, which would choose on what is to be measured.
-  results = study.results()
+  results = trained.results()
   doctored = [{**lanes[0], 'validation_accuracy': 0.9, 'test_accuracy': 0.1},
               {**lanes[1], 'validation_accuracy': 0.8, 'test_accuracy': 1.0}]
   results['variants']['full']['lanes'] = doctored
-  assert winner.load(_With(study, results)).name.seed == 0
+  assert winner.load(_With(trained, results)).name.seed == 0
 
 
 class _With:
@@ -139,7 +135,8 @@ def test_segments_join_windows_of_a_class():
   found = windows.segments(sure, [0, 1000, 2000, 3000, 4000, 4600], 6600, FEATURES)
   # Middles lie at 0.125, 0.25, 0.375, 0.5, 0.625 and 0.7 s.
   assert [each.label for each in found] == [0, 1, 2]
-  np.testing.assert_allclose([(each.start, each.end) for each in found], [(0, 0.3125), (0.3125, 0.6625), (0.6625, 0.825)])
+  np.testing.assert_allclose([(each.start, each.end) for each in found],
+                             [(0, 0.3125), (0.3125, 0.6625), (0.6625, 0.825)])
   np.testing.assert_allclose([each.probability for each in found], 0.8)
 
 

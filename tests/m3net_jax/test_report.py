@@ -6,16 +6,15 @@ import json
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from data_prep import cli, store as stores
+from data_prep import store as stores
 from data_prep.cli import UserError
 from data_prep.prepare import prepare
-from m3net_jax import compare, files, models, report, report_content, results, splits, statistics, study, workdir
+from m3net_jax import compare, files, models, report, report_content, results, splits, study, workdir
 from m3net_jax.config import Config
 from m3net_jax.models import Switches
 from m3net_jax.study import LaneName
@@ -233,8 +232,7 @@ def test_the_proof_of_an_export_is_shown(again):
 @pytest.mark.skipif(not CHROMIUM, reason='no chromium here')
 @pytest.mark.parametrize('width', [1280, 390])
 def test_a_browser_shows_it_without_an_error_or_a_request(finished, tmp_path, width):
-  """In a frame as wide as the screen, for a window has a least width; a script added here measures the
-  page."""
+  """In a frame as wide as the screen, for a window has a least width; a script added here measures it."""
   page = (finished.path / 'report.html').read_text()
   measure = (
       '<script>onload = () => parent.postMessage([document.documentElement.scrollWidth, innerWidth, '
@@ -250,7 +248,8 @@ def test_a_browser_shows_it_without_an_error_or_a_request(finished, tmp_path, wi
 
 @pytest.mark.skipif(not CHROMIUM, reason='no chromium here')
 def test_the_browser_would_have_told(tmp_path):
-  bad = '<img src="http://127.0.0.1:9/a.png"><p style="background: url(http://127.0.0.1:9/b.png)">x</p><script>console.error("here"); nothing()</script>'
+  bad = ('<img src="http://127.0.0.1:9/a.png"><p style="background: url(http://127.0.0.1:9/b.png)">x</p>'
+         '<script>console.error("here"); nothing()</script>')
   _, messages, urls = browse(bad, tmp_path, 390)
   assert len(messages) >= 2 and urls == ['http://127.0.0.1:9/a.png', 'http://127.0.0.1:9/b.png']
 
@@ -279,8 +278,7 @@ def browse(page, folder, width):
 
 def held(path, store, *, config=CONFIG, seeds=range(8), shift=0.0, variants=('full',)):
   """A finished study on `store` with accuracies 0.8 + 0.01 seed + shift, more for later variants."""
-  here = workdir.open_for(path, config, store.features, store.path,
-                          store.manifest['files']['mels.npy']['sha256'])
+  workdir.open_for(path, config, store.features, store.path, store.manifest['files']['mels.npy']['sha256'])
   made = splits.make(store, config.split)
   rows = [{
       'variant': variant, 'seed': seed, 'split': split.name, 'status': 'finished', 'validation_accuracy': 0.5,

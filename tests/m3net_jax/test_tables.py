@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from m3net_jax import evidence, models, paper_order, statistics, table_formats, tables
+from m3net_jax import evidence, models, paper_order, paper_tables, statistics, table_formats, tables
 
 SEEDS = 7
 CLIPS = {'urbansound8k': 8732, 'speech_commands': 105829}
@@ -50,7 +50,7 @@ def accuracies(results, variant):
 
 def test_table_3_has_the_change_from_full_and_the_paired_test():
   results = study({'full': 0.97, 'no_ma': 0.75, 'no_sfp': 0.87})
-  table = tables.ablation_table(results, 3)
+  table = paper_tables.ablation_table(results, 3)
   assert table.columns[:4] == (('', 'Dataset'), *(('M3Net w/o MA', head) for head in
                                                  ('Accuracy (%)', 'Wilcoxon p', 'p, Holm')))
   row, = table.rows
@@ -70,8 +70,8 @@ def test_table_3_has_the_change_from_full_and_the_paired_test():
     (dict(corpus='fsdd'), False)])
 def test_the_papers_figures_stand_beside_the_same_task_and_protocol_only(made, beside):
   results = study({'full': 0.97, 'no_ma': 0.75, 'no_mfp': 0.8, 'eca': 0.9}, **made)
-  third, fourth, fifth = tables.ablation_table(results, 3), tables.ablation_table(
-      results, 4), tables.parts_table(results)
+  third, fourth, fifth = paper_tables.ablation_table(results, 3), paper_tables.ablation_table(
+      results, 4), paper_tables.parts_table(results)
   printed = {3: '75.29 (-22.15)', 4: '87.26 (-10.18)', 5: '94.56 (-2.88)'}  # the paper's Tables 3 to 5, US8K
   for number, table in ((3, third), (4, fourth), (5, fifth)):
     cells = [cell for row in table.rows for cell in row]
@@ -81,7 +81,7 @@ def test_the_papers_figures_stand_beside_the_same_task_and_protocol_only(made, b
 
 
 def test_table_5_ticks_what_the_paper_ticks():
-  table = tables.parts_table(study({'full': 0.97, 'plain': 0.94, 'eca_csf': 0.95}))
+  table = paper_tables.parts_table(study({'full': 0.97, 'plain': 0.94, 'eca_csf': 0.95}))
   ticks = {row[0]: [cell == '✓' for cell in row[1:5]] for row in table.rows[:4]}
   assert ticks == {'ECA': [False, True, True, True], 'CSF': [False, False, True, True],
                    'VMF': [False, False, False, True], 'HMF': [False] * 4}
@@ -91,13 +91,13 @@ def test_table_5_ticks_what_the_paper_ticks():
 
 def test_ablation_tables_without_their_variants_are_absent():
   results = study({'full': 0.97, 'no_dfp': 0.94})
-  assert tables.ablation_table(results, 3) is None and tables.parts_table(results) is None
-  assert tables.ablation_table(results, 4) is not None
+  assert paper_tables.ablation_table(results, 3) is None and paper_tables.parts_table(results) is None
+  assert paper_tables.ablation_table(results, 4) is not None
 
 
 def test_table_1_tests_our_seeds_against_each_published_figure():
   results = study({'full': 0.97, 'no_ma': 0.7}, corpus='urbansound8k', split='folds', folds=10)
-  table = tables.published_table(results, 'Log-Mel', '', '')
+  table = paper_tables.published_table(results, 'Log-Mel', '', '')
   assert table.name == 'table1' and table.ours == (len(table.rows) - 1,)
   row = next(row for row in table.rows if row[0].startswith('ESResNet, mono'))
   assert row[0].endswith('(Guzhov et al. 2020)') and row[2] == '84.20'
@@ -110,7 +110,7 @@ def test_table_1_tests_our_seeds_against_each_published_figure():
 
 
 def test_without_a_comparable_result_table_1_says_so_and_has_our_row_alone():
-  table = tables.published_table(study({'full': 0.97}), 'Log-Mel', '3.6 bits/symbol', '')
+  table = paper_tables.published_table(study({'full': 0.97}), 'Log-Mel', '3.6 bits/symbol', '')
   assert len(table.rows) == 1 and table.rows[0][0] == 'M3Net, this study'
   assert table.notes[0].startswith('No published result is comparable')
   assert 'information entropy: 3.6' in table.caption and 'zero-crossing' not in table.caption
@@ -157,7 +157,7 @@ def test_the_order_is_the_papers_where_ours_is_and_not_where_it_is_not():
 
 
 def test_csv_and_markdown_have_a_cell_a_column():
-  table = tables.ablation_table(study({'full': 0.97, 'no_ma': 0.75}), 3)
+  table = paper_tables.ablation_table(study({'full': 0.97, 'no_ma': 0.75}), 3)
   rows = list(csv.reader(io.StringIO(table_formats.to_csv(table, 'fsdd'))))
   assert rows[0][:3] == ['Corpus', 'Dataset', 'M3Net w/o MA, Accuracy (%)']
   assert rows[1] == ['fsdd', *table.rows[0]]
@@ -174,8 +174,9 @@ def test_latex_shows_every_character_as_itself():
 @pytest.mark.skipif(not shutil.which('pdflatex'), reason='no pdflatex here')
 def test_latex_compiles(tmp_path):
   results = study({'full': 0.97, 'no_ma': 0.75, 'no_dfp': 0.8, 'eca': 0.9}, corpus='urbansound8k')
-  made = [tables.variants_table(results), tables.ablation_table(results, 3), tables.parts_table(results),
-          tables.published_table(results, 'Log-Mel', '1 ± 2 bits', ''), tables.tests_table(results['tests'])]
+  made = [tables.variants_table(results), tables.tests_table(results['tests']),
+          paper_tables.ablation_table(results, 3), paper_tables.parts_table(results),
+          paper_tables.published_table(results, 'Log-Mel', '1 ± 2 bits', '')]
   text = '\n'.join([r'\documentclass{article}\usepackage{booktabs,amssymb,graphicx}\begin{document}',
                     *map(table_formats.to_latex, made), r'\end{document}'])
   (tmp_path / 'all.tex').write_text(text)

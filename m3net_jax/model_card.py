@@ -1,0 +1,94 @@
+"""MODEL_CARD.md of a bundle: what the model is, how well it does and on what, for the people who ship it."""
+from typing import Any
+
+from scipy.stats import binomtest
+
+from m3net_jax import proof
+
+_LICENCES = {
+    'speech_commands': 'Speech Commands v0.02 (Warden 2018), CC BY 4.0',
+    'speech_commands_12': 'Speech Commands v0.02 (Warden 2018), CC BY 4.0',
+    'fsdd': 'Free Spoken Digit Dataset (Jackson et al.), CC BY-SA 4.0',
+    'esc10': 'ESC-10 (Piczak 2015), CC BY 3.0; each clip has its own author',
+    'esc50': 'ESC-50 (Piczak 2015), CC BY-NC 3.0: not for commercial use',
+    'urbansound8k': 'UrbanSound8K (Salamon et al. 2014), CC BY-NC 3.0: not for commercial use',
+    'synthetic_commands': 'synthetic speech by eSpeak NG: a demonstration, not a product',
+}
+
+
+def interval(correct: int, clips: int) -> tuple[float, float]:
+  """Wilson's 95 % interval of an accuracy from its test clips."""
+  return tuple(binomtest(correct, clips).proportion_ci(method='wilson'))
+
+
+def text(exported: dict[str, Any], results: dict[str, Any]) -> str:
+  """The card from a bundle's export.json and its study's results.json."""
+  corpus, lane = results['corpus'], exported['lane']
+  study = results['variants'][lane['variant']]
+  micro = next(row for row in exported['runtimes'] if row['runtime'] == 'TFLite Micro')
+  low, high = interval(micro['correct'], micro['clips'])
+  file, features = exported['files']['int8'], exported['features']
+  spread = f', 95 % interval {_percent(study["ci95"][0])} to {_percent(study["ci95"][1])}' if study['ci95'] else ''
+  return f"""# {exported['name']}
+
+M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_rate']} Hz as one of
+{len(corpus['classes'])} classes: {', '.join(corpus['classes'])}.
+
+## Accuracy
+
+- The int8 file in TFLite Micro: **{_percent(micro['accuracy'])}** of {micro['clips']} test clips
+  (95 % interval {_percent(low)} to {_percent(high)} for these clips; Wilson).
+- Its lane was chosen by its validation accuracy, {_percent(lane['validation_accuracy'])}. The
+  {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}. The test split chose nothing.
+- Protocol: {corpus['protocol']}; {corpus['shared_groups']} speakers or recordings are in both train and test,
+  {corpus['test_clips_identical_to_train']} test clips are byte-identical to a training clip.
+- It was measured on this corpus alone. Other microphones, rooms, voices and sounds that are none of the classes
+  will do worse; the model always names one of its classes.
+
+{_table(proof.table(exported))}
+
+Agreement is with JAX, clip by clip. Worst class is the largest loss of accuracy on one class.
+
+## Size
+
+| | |
+| --- | --- |
+| parameters (Keras's count) | {study['parameters']['total']:,} |
+| multiply-adds | {study['macs']:,} |
+| int8 file | {file['bytes']:,} bytes |
+| tensor arena, int8, TFLite Micro on a 64-bit computer | {file['arena']['total']:,} bytes |
+| operators | {', '.join(file['operators'])} |
+{_npu(exported['npu'])}
+int8 and int16x8 were calibrated on {len(exported['calibration'])} training clips, listed in export.json.
+
+## Licence
+
+- Recordings it was trained on: {_LICENCES.get(corpus['name'], 'your own: see where they came from')}. What that asks of
+  a model trained on them is for you to judge.
+- The C++ in this folder is part of m3net_jax, Apache-2.0. TFLite Micro is Apache-2.0.
+"""
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+  lines = ['| ' + ' | '.join(rows[0]) + ' |', '|' + ' --- |' * len(rows[0])]
+  return '\n'.join(lines + ['| ' + ' | '.join(row.values()) + ' |' for row in rows])
+
+
+def _npu(estimates: list[dict[str, Any]]) -> str:
+  if not estimates:
+    return ''
+  lines = ['\nEstimated by Arm\'s Vela, not measured:\n',
+           '| accelerator | memory | ms an inference | SRAM (bytes) | operators on the CPU |',
+           '| --- | --- | --- | --- | --- |']
+  for row in estimates:
+    if 'error' in row:
+      lines.append(f'| {row["accelerator"]} | {row["error"]} | | | |')
+      continue
+    left = ', '.join(f'{count} {name}' for name, count in row['cpu_operators'].items()) or 'none'
+    lines.append(f'| {row["accelerator"]} | {row["memory_mode"]} | {1000 * row["seconds"]:.3f} | {row["sram_bytes"]:,} '
+                 f'| {left} |')
+  return '\n'.join(lines) + '\n'
+
+
+def _percent(fraction: float) -> str:
+  return f'{100 * fraction:.2f} %'

@@ -1,0 +1,46 @@
+"""How long one inference of a bundle takes on this computer, by runtime, from image to logits.
+
+    python -m tests.benchmarks.inference --bundle=bundles/quick --workdir=studies/quick [--rounds=200]
+
+The runtimes take turns, a clip each, so that whatever else the computer does falls on all alike; medians are printed.
+JAX is compiled for one image. TFLite Micro runs its portable kernels, which a microcontroller's own replace: its time
+says nothing of one.
+"""
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from data_prep import cli
+from m3net_jax import classifier, runtimes, winner, workdir
+
+_BUNDLE = flags.DEFINE_string('bundle', None, 'folder that export wrote', required=True)
+_STUDY = flags.DEFINE_string('workdir', None, 'the study it was made from', required=True, allow_override=True)
+_ROUNDS = flags.DEFINE_integer('rounds', 200, 'inferences of each runtime', lower_bound=1)
+
+
+def main(arguments: list[str]) -> None:
+  cli.no_arguments(arguments)
+  folder, study = Path(_BUNDLE.value), workdir.read(_STUDY.value)
+  spec = classifier.read_spec(folder / 'model.json')
+  programs = {'JAX float32': classifier.of_lane(study, winner.load(study, *winner.asked()), 'shift').of_images}
+  for kind in ('float32', 'int8', 'int16x8'):
+    for runtime in runtimes.RUNTIMES:
+      programs[f'{runtime} {kind}'] = runtimes.Model((folder / f'model_{kind}.tflite').read_bytes(), runtime).logits
+  images = np.random.default_rng(0).standard_normal((16, *spec.input_shape)).astype(np.float32)
+  times: dict[str, list[float]] = {name: [] for name in programs}
+  for name, program in programs.items():
+    program(images[:1])  # compiles
+  for i in range(_ROUNDS.value):
+    for name, program in programs.items():
+      start = time.perf_counter()
+      program(images[i % 16:i % 16 + 1])
+      times[name].append(time.perf_counter() - start)
+  for name, taken in times.items():
+    print(f'{name:<24} {1000 * statistics.median(taken):8.3f} ms')
+
+
+if __name__ == '__main__':
+  cli.run(main)
