@@ -77,6 +77,7 @@ def plot(path: Path, rows: list[dict[str, Any]], corpus: str) -> None:
       axes.annotate(each['input'], (x, y), textcoords='offset points', xytext=(6, -10), fontsize=8)
   axes.set(xlabel='tensor arena of the int8 model in TFLite Micro (KiB)', ylabel='test accuracy of the int8 file (%)',
            title=f'{corpus}: accuracy against memory')
+  axes.margins(x=0.12)  # room for the last label
   axes.legend(title='variant')
   axes.grid(alpha=0.3)
   content = io.BytesIO()

@@ -38,8 +38,8 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
 
 - The int8 file in TFLite Micro: **{_percent(micro['accuracy'])}** of {micro['clips']} test clips
   (95 % interval {_percent(low)} to {_percent(high)} for these clips; Wilson).
-- Its lane was chosen by its validation accuracy, {_percent(lane['validation_accuracy'])}. The
-  {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}. The test split chose nothing.
+- Its lane was chosen by its validation accuracy, {_percent(lane['validation_accuracy'])}; the test split chose nothing.
+  The {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}.
 - Protocol: {corpus['protocol']}; {corpus['shared_groups']} speakers or recordings are in both train and test,
   {corpus['test_clips_identical_to_train']} test clips are byte-identical to a training clip.
 - It was measured on this corpus alone. Other microphones, rooms, voices and sounds that are none of the classes

@@ -8,6 +8,7 @@ from data_prep import statistics
 from data_prep.mel import Features
 from data_prep.store import Store
 from m3net_jax import config, progress, tables
+from m3net_jax.lanes import Training
 from m3net_jax.workdir import Workdir
 
 
@@ -76,8 +77,9 @@ def facts(here: Workdir, results: Mapping[str, Any], store: Store | None) -> lis
   mels, frames = features.shape
   height, width, depth = asked.input_shape
   scaled = {'train': 'normalised by the training clips', 'clip': 'every clip normalised by itself'}
-  plateau = (f'{asked.learning_rate:g} lowered tenfold on a plateau of the validation loss, to '
-             f'{asked.min_learning_rate:g} at least')
+  rule = Training()
+  plateau = (f'{asked.learning_rate:g}, times {rule.plateau_factor:g} after {rule.plateau_patience} epochs '
+             f'without a lower validation loss, to {asked.min_learning_rate:g} at least')
   return [
       ('Corpus', f'{tables.corpus_title(results)}: {corpus["num_clips"]:,} clips, '
        f'{corpus["num_classes"]} classes'),

@@ -48,7 +48,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-  """A `table` environment of booktabs, `table*` where it is wide; needs \\usepackage{booktabs,amssymb,graphicx}."""
+  """A `table` environment, `table*` where it is wide; needs the packages booktabs, amssymb and graphicx."""
   first, second, rules, column = [], [], [], 1
   for group, names in groups(table):
     last = column + len(names) - 1

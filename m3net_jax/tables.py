@@ -97,8 +97,8 @@ def tests_table(tests: list[dict[str, Any]], caption: str = '') -> Table:
         said.setdefault(part, []).append(test['variant'])
   notes = (*methods, *(f'{", ".join(variants)}: {part}.' for part, variants in said.items()),
            'Two-sided. Holm over the rows of this table. Effect size: rank-biserial, positive where the '
-           'variant is higher. Difference: Hodges-Lehmann, variant minus baseline. Zeros: differences of zero. '
-           'Ties: differences of equal size. Smallest p: what so many lanes can reach at best.')
+           'variant is higher. Difference: Hodges-Lehmann, variant minus baseline. Zeros: differences of '
+           'zero. Ties: differences of equal size. Smallest p: what so many lanes can reach at best.')
   return make('tests', caption or f'Every variant against {tests[0]["against"]}', columns, rows, notes)
 
 

@@ -13,7 +13,7 @@ import pytest
 from flax import linen as nn
 
 from data_prep.cli import UserError
-from m3net_jax import (calibration, classifier, convert, export, files, image, models, operators, predict, proof,
+from m3net_jax import (calibration, classifier, convert, edge, export, files, image, models, operators, predict, proof,
                        runtimes, splits, winner)
 
 pytest.importorskip('tensorflow')
@@ -104,6 +104,20 @@ def test_the_arena_is_enough_and_needed(exported):
   micro.from_bytes(model, arena_size=told['firmware_arena_bytes'])
   with pytest.raises(RuntimeError):
     micro.from_bytes(model, arena_size=arena['total'] - 2048)
+
+
+def test_accuracy_against_memory(exported, tmp_path):
+  trained, folder = exported
+  told = edge.row(folder)
+  found = trained.results()['variants']['full']
+  export_json = json.loads((folder / 'export.json').read_text())
+  assert told['arena_bytes'] == export_json['files']['int8']['arena']['total'] and told['macs'] == found['macs']
+  assert told['accuracy'] == export_json['runtimes'][4]['accuracy'] and told['low'] < told['accuracy'] <= told['high']
+  assert told['study_mean'] == found['mean'] and told['input'] == '16x16x1'
+  edge.plot(tmp_path / 'edge.png', [told], told['corpus'])
+  assert (tmp_path / 'edge.png').stat().st_size > 5000
+  with pytest.raises(UserError, match='holds no readable export.json'):
+    edge.row(tmp_path)
 
 
 def test_the_calibration_clips_are_training_clips_of_every_class(exported, tones):
