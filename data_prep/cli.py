@@ -3,6 +3,7 @@
 A user's mistake is one line on standard error and exit status 2; nothing of
 this module knows what a command does.
 """
+import os
 import sys
 from collections.abc import Callable
 
@@ -27,21 +28,33 @@ def _fail(message: str, status: int) -> None:
   sys.exit(status)
 
 
+def _leave(message: str, status: int) -> None:
+  """Ends the process at once: its libraries' threads, left in the middle of their work, have nothing to add."""
+  sys.stderr.write(message)
+  sys.stderr.flush()
+  os._exit(status)
+
+
 def run(main: Callable[[list[str]], int | None]) -> None:
   """Parses the flags, runs `main(arguments without the command's name)` and ends the process.
 
-  Exit status: `main`'s own (None is 0), 2 for a user's mistake, 130 for Ctrl-C.
+  Exit status: `main`'s own (None is 0), 2 for a user's mistake, 130 for Ctrl-C, 141 where the
+  reader of standard output went away.
   """
 
   def guarded(argv: list[str]) -> int | None:
     if not flags.FLAGS['verbosity'].present:
       logging.set_verbosity(logging.ERROR)  # libraries report their own doings as INFO
     try:
-      return main(argv[1:])
+      status = main(argv[1:])
+      sys.stdout.flush()
+      return status
     except UserError as error:
       _fail(str(error), 2)
     except KeyboardInterrupt:
-      _fail('interrupted; the same command continues from what is already written', 130)
+      _leave('error: interrupted; the same command continues from what is already written\n', 130)
+    except BrokenPipeError:
+      _leave('', 141)  # whoever read our output, `head` for example, has enough
 
   try:
     app.run(guarded, flags_parser=_parse)

@@ -1,0 +1,47 @@
+"""How commands end that are not left to end: by Ctrl-C in the middle of a library's work, by a reader that leaves."""
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+SAVING = '''
+import os, signal, sys, threading, time
+from pathlib import Path
+import numpy as np
+from data_prep import cli
+from m3net_jax.checkpoint import Checkpoints
+
+folder = Path(sys.argv.pop())
+
+def interrupt():
+  while not any(folder.glob('*tmp*')):
+    time.sleep(0.0005)
+  os.kill(os.getpid(), signal.SIGINT)
+
+def main(arguments):
+  checkpoints = Checkpoints(folder)
+  lanes = {str(i): np.zeros((14, 5000)) for i in range(60)}
+  threading.Thread(target=interrupt, daemon=True).start()
+  for epoch in range(1, 100):
+    checkpoints.save(epoch, lanes)
+
+cli.run(main)
+'''
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_is_one_line(tmp_path):
+  for number in range(3):
+    ended = subprocess.run([sys.executable, '-c', SAVING, str(tmp_path / str(number))], cwd=ROOT, text=True,
+                           capture_output=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (
+        128 + signal.SIGINT, 'error: interrupted; the same command continues from what is already written\n')
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
+  code = 'from data_prep import cli\ncli.run(lambda arguments: print("line\\n" * 100000))'
+  process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  process.stdout.close()
+  assert process.stderr.read() == b''
+  assert process.wait(60) == 141
