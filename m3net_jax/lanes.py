@@ -202,7 +202,9 @@ def _over_lanes(function: Callable[..., Any], *, lanes_at_once: int, mesh: Mesh,
   """`function(lane, clips, order)` over the leading axis of lanes and order; clips are shared."""
 
   def mapped(lanes: Any, clips: Clips, order: jax.Array) -> Any:
-    return lax.map(lambda each: function(each[0], clips, each[1]), (lanes, order), batch_size=lanes_at_once)
+    one = lambda each: function(each[0], clips, each[1])
+    # A vmap over one lane is no better than none: it makes computed both sides of every conditional.
+    return lax.map(one, (lanes, order), batch_size=lanes_at_once if lanes_at_once > 1 else None)
 
   split, whole = PartitionSpec('lanes'), PartitionSpec()
   sharded = jax.shard_map(mapped, mesh=mesh, in_specs=(split, whole, split), out_specs=split, check_vma=False)

@@ -6,6 +6,7 @@ done here, is w to W - 1 - w. Each one is its own inverse.
 """
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 FREQUENCY, TIME = 1, 2
 
@@ -29,4 +30,4 @@ def where(on: bool | jax.Array, mirror, x: jax.Array) -> jax.Array:
   """`mirror(x)` where `on`, else `x`; `on` may be a lane's value, so that ablations share one program."""
   if isinstance(on, bool):
     return mirror(x) if on else x
-  return jnp.where(on, mirror(x), x)
+  return lax.cond(on, mirror, lambda x: x, x)
