@@ -37,6 +37,8 @@ _LANES_AT_ONCE = flags.DEFINE_integer('lanes_at_once', 0,
 class Config:
   """A study's settings, named as the flags; all but the last two decide its result.
 
+  The plateau's rule has no flag, but is on record with the rest: a study never continues under another one.
+
   Raises:
     UserError: naming the flag, its value and the mend.
   """
@@ -47,6 +49,8 @@ class Config:
   batch_size: int = 64
   learning_rate: float = 1e-3
   min_learning_rate: float = 1e-12
+  plateau_factor: float = 0.5
+  plateau_patience: int = 3
   input_shape: tuple[int, int, int] = (256, 256, 3)
   split: str = 'random'
   channels: str = 'magma'

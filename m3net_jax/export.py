@@ -15,7 +15,7 @@ from absl import flags
 from data_prep import cli, store
 from data_prep.cli import UserError
 from m3net_jax import (bundle, calibration, classifier, convert, files, firmware, model_card, models, npu, operators,
-                       proof, runtimes, splits, winner, workdir)
+                       proof, report, runtimes, splits, winner, workdir)
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'the finished study', required=True, allow_override=True)
 _OUT_DIR = flags.DEFINE_string('out_dir', None, 'the folder to write', required=True)
@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> None:
   split = splits.make(prepared, study.config.split)[lane.name.split]
   exported = write(out_dir, study, lane, prepared, split, _CALIBRATION_CLIPS.value, _MAX_DROP.value / 100)
   files.write_json(study.path / 'export.json', exported)
+  report.write(study)
   print(f'\n{proof.text(exported)}\n')
   print(f'wrote {_OUT_DIR.value} and {study.path / "export.json"}')
 
@@ -67,7 +68,7 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
     bundle.write_models(folder, spec, converted)
     mels, labels = prepared.mels[split.test], prepared.labels[split.test]
     logits = reference.logits(mels)
-    key = f'{lane.name.variant}/{split.name}/{lane.name.seed}'
+    key = workdir.prediction_key(lane.name.variant, split.name, lane.name.seed)
     proof.same_as_study(logits.argmax(1), study.predictions().get(key), str(study.path))
     rows, micro = prove(folder, logits, mels, labels)
     proof.check(rows, max_drop)

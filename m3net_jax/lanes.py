@@ -60,7 +60,7 @@ class Training(NamedTuple):
   """What all lanes of a program share (paper, Section 3.1).
 
   The paper gives the rate's start and floor only. Halved after three epochs without a lower validation loss, it can
-  come down to that floor, thirty halvings away, within the paper's 100 epochs.
+  come down to that floor, thirty halvings away, within the paper's 100 epochs. `Config` has the same defaults.
   """
   learning_rate: float = 1e-3
   min_learning_rate: float = 1e-12

@@ -35,6 +35,8 @@ def main(arguments: list[str]) -> None:
                           prepared.path, prepared.manifest['files']['mels.npy']['sha256'])
   if here.finished:
     print(f'{here.path}: this study is finished; give another --workdir to train it anew\n')
+    if not (here.path / 'report.html').exists():
+      report.write(here)  # the command was stopped between its results and its report
     print(results.summary(here.results()))
     return
   _prepare_jax(here.path)
@@ -60,8 +62,8 @@ def _write(here: workdir.Workdir, prepared: store.Store, made: list[splits.Split
            seconds: float) -> None:
   from m3net_jax import plots  # matplotlib is slow to import: not before training
   metrics = here.metrics()
-  here.write_predictions({f'{name.variant}/{made[name.split].name}/{name.seed}': predicted for cohort in finished
-                          for name, predicted in zip(cohort.names, cohort.predicted)})
+  here.write_predictions({workdir.prediction_key(name.variant, made[name.split].name, name.seed): predicted
+                          for cohort in finished for name, predicted in zip(cohort.names, cohort.predicted)})
   found = results.build(here.config, prepared, made, [row for cohort in finished for row in cohort.rows],
                         compilations=sum(cohort.compilations for cohort in finished),
                         seconds=max(seconds, *(row['seconds'] for row in metrics)))

@@ -84,7 +84,7 @@ def comparison_note(task: Task, protocol: str) -> str:
   where = f'{task.corpus} ({task.classes} classes), protocol {protocol}'
   found = comparable(task, protocol)
   if found:
-    return f'{len(found)} published results of the same task and protocol: {where}.'
+    return f'{len(found)} published result{"s" * (len(found) > 1)} of the same task and protocol: {where}.'
   others = sorted({result.protocol for result in published_results() if result.task == task} - {'unstated'})
   elsewhere = f' Of the same task there are results by {", ".join(others)} only.' if others else ''
   return f'No published result is comparable: none is on file for {where}.{elsewhere}'

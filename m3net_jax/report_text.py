@@ -8,7 +8,6 @@ from data_prep import statistics
 from data_prep.mel import Features
 from data_prep.store import Store
 from m3net_jax import config, progress, tables
-from m3net_jax.lanes import Training
 from m3net_jax.workdir import Workdir
 
 
@@ -61,6 +60,9 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
   statuses = [lane['status'] for variant in results['variants'].values() for lane in variant['lanes']]
   if diverged := statuses.count('diverged'):
     found.append(f'{diverged} lanes diverged; they are counted as they were at their best epoch before.')
+  if corpus['split'] == 'folds':
+    found.append('Lanes of different folds share training clips, so intervals and tests over all of them are '
+                 'narrower than new recordings would make them.')
   return found
 
 
@@ -77,8 +79,7 @@ def facts(here: Workdir, results: Mapping[str, Any], store: Store | None) -> lis
   mels, frames = features.shape
   height, width, depth = asked.input_shape
   scaled = {'train': 'normalised by the training clips', 'clip': 'every clip normalised by itself'}
-  rule = Training()
-  plateau = (f'{asked.learning_rate:g}, times {rule.plateau_factor:g} after {rule.plateau_patience} epochs '
+  plateau = (f'{asked.learning_rate:g}, times {asked.plateau_factor:g} after {asked.plateau_patience} epochs '
              f'without a lower validation loss, to {asked.min_learning_rate:g} at least')
   return [
       ('Corpus', f'{tables.corpus_title(results)}: {corpus["num_clips"]:,} clips, '

@@ -117,7 +117,8 @@ class _Trainer:
     self._config, self._store, self._splits, self._cohort, self._progress = config, store, made, cohort, progress
     self._metrics = workdir / 'metrics.jsonl'
     self._checkpoints = Checkpoints(workdir / 'checkpoints' / cohort.folder)
-    self._training = Training(config.learning_rate, config.min_learning_rate)
+    self._training = Training(config.learning_rate, config.min_learning_rate, config.plateau_factor,
+                              config.plateau_patience)
     self._mesh = lanes.lane_mesh(len(cohort.names))
     # Lanes that only fill devices up repeat the first ones.
     self._filled = [cohort.names[i % len(cohort.names)]

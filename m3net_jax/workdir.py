@@ -52,13 +52,18 @@ class Workdir(NamedTuple):
     return files.read_rows(self.path / 'metrics.jsonl')
 
   def write_predictions(self, predicted: dict[str, np.ndarray]) -> None:
-    """An array [test clips] of classes for each 'variant/split/seed'."""
+    """An array [test clips] of classes for each lane, by its `prediction_key`."""
     with files.replacing(self.path / 'predictions.npz') as fresh, open(fresh, 'wb') as file:
       np.savez_compressed(file, **predicted)
 
   def predictions(self) -> dict[str, np.ndarray]:
     with np.load(self.path / 'predictions.npz') as saved:
       return dict(saved)
+
+
+def prediction_key(variant: str, split: str, seed: int) -> str:
+  """The name of a lane's array in predictions.npz; a variant's own name may hold dots and colons, no slash."""
+  return f'{variant}/{split}/{seed}'
 
 
 def read(path: str | Path) -> Workdir:

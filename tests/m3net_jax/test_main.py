@@ -52,6 +52,9 @@ def test_a_study_from_recordings_to_results_and_what_follows(tones_dir, tmp_path
   for name in ('accuracy.png', 'learning_curves.png'):
     assert (tmp_path / 'studies/tones/figures' / name).read_bytes().startswith(b'\x89PNG')
 
+  (tmp_path / 'studies/tones/report.html').unlink()  # as if killed before its report
+  assert run(tmp_path, *flags).returncode == 0 and (tmp_path / 'studies/tones/report.html').exists()
+
   before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'studies/tones').rglob('*')}
   again = run(tmp_path, *flags)
   assert again.returncode == 0 and 'this study is finished' in again.stdout

@@ -27,6 +27,7 @@ def test_reads_what_was_opened(tmp_path):
     ({'config': dataclasses.replace(CONFIG, batch_size=32)}, 'holds a study with batch_size=64, this one has 32'),
     ({'config': dataclasses.replace(CONFIG, input_shape=(64, 64, 1))}, 'input_shape=256,256,3, this one has 64,64,1'),
     ({'config': dataclasses.replace(CONFIG, num_seeds=2)}, '--num_seeds=2: the study in .* has 3'),
+    ({'config': dataclasses.replace(CONFIG, plateau_factor=0.1)}, 'plateau_factor=0.5, this one has 0.1'),
     ({'features': Features(n_mels=64)}, 'n_mels=128, this one has 64'),
     ({'sha': 'other'}, 'store_sha256'),
 ])
