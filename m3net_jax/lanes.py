@@ -83,12 +83,14 @@ class Programs(NamedTuple):
       whose order is -1 is not taken, so that epochs of any length are calls of one length.
     evaluate: (variables, switches, scaling [lanes], clips, order [lanes, steps, batch]) -> Scores.
     finish_epoch: (lanes, validation loss [lanes], validation accuracy [lanes]) -> lanes; lanes are donated.
+    memory: (lanes, clips, order) -> bytes a device holds while it trains, as the compiler plans them.
     compilations: how many programs were compiled so far.
   """
   init: Callable[..., Lane]
   train: Callable[..., tuple[Lane, jax.Array]]
   evaluate: Callable[..., Scores]
   finish_epoch: Callable[..., Lane]
+  memory: Callable[..., int]
   compilations: Callable[[], int]
 
 
@@ -180,6 +182,7 @@ def make_programs(model: M3Net, input_shape: tuple[int, int, int], training: Tra
           (variables, switches, scaling), clips, put(order)),
       finish_epoch=lambda lanes, loss, accuracy: finish_all(
           lanes, put(np.asarray(loss, np.float32)), put(np.asarray(accuracy, np.float32))),
+      memory=lambda lanes, clips, order: _planned_bytes(train_all.lower(lanes, clips, put(order)).compile()),
       compilations=lambda: sum(program._cache_size() for program in jitted))
 
 
@@ -209,6 +212,12 @@ def _over_lanes(function: Callable[..., Any], *, lanes_at_once: int, mesh: Mesh,
   split, whole = PartitionSpec('lanes'), PartitionSpec()
   sharded = jax.shard_map(mapped, mesh=mesh, in_specs=(split, whole, split), out_specs=split, check_vma=False)
   return jax.jit(sharded, donate_argnums=(0,) if donate else ())
+
+
+def _planned_bytes(compiled: jax.stages.Compiled) -> int:
+  planned = compiled.memory_analysis()
+  return (planned.argument_size_in_bytes + planned.output_size_in_bytes - planned.alias_size_in_bytes
+          + planned.temp_size_in_bytes)
 
 
 def _plateau(training: Training) -> optax.GradientTransformationExtraArgs:

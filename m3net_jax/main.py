@@ -17,11 +17,13 @@ from absl import flags
 from data_prep import cli, store
 from data_prep import flags as data_flags
 from m3net_jax import config as settings
-from m3net_jax import files, report, results, splits, study, tensorboard, workdir
+from m3net_jax import files, plan, report, results, splits, study, tensorboard, workdir
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'checkpoints and results of this study (default: studies/CORPUS)')
 _TENSORBOARD = flags.DEFINE_bool('tensorboard', False, 'also write WORKDIR/tensorboard: loss, accuracy and '
                                  'rate of every lane by epoch, and their mean, lowest and highest')
+_PLAN = flags.DEFINE_bool('plan', False, 'train nothing: print memory and time that the study would take, from a few '
+                          'timed steps, and the differences that its seeds can show')
 for module in (data_flags, settings):
   flags.adopt_module_key_flags(module)
 
@@ -31,8 +33,11 @@ def main(arguments: list[str]) -> None:
   config, features = settings.from_flags(), data_flags.features_from_flags()
   prepared = store.load(data_flags.prepare_from_flags(), features)
   made = splits.make(prepared, config.split)
-  here = workdir.open_for(Path(_WORKDIR.value or f'studies/{prepared.manifest["corpus"]}'), config, features,
-                          prepared.path, prepared.manifest['files']['mels.npy']['sha256'])
+  path = Path(_WORKDIR.value or f'studies/{prepared.manifest["corpus"]}')
+  if _PLAN.value:
+    _plan(path, config, prepared, made)
+    return
+  here = workdir.open_for(path, config, features, prepared.path, prepared.manifest['files']['mels.npy']['sha256'])
   if here.finished:
     print(f'{here.path}: this study is finished; give another --workdir to train it anew\n')
     if not (here.path / 'report.html').exists():
@@ -46,6 +51,13 @@ def main(arguments: list[str]) -> None:
   with _telling(here, len(made)) as tell:
     finished = study.train(config, here.seeds, prepared, made, here.path, tell)
   _write(here, prepared, made, finished, time.monotonic() - begun)
+
+
+def _plan(path: Path, config: settings.Config, prepared: store.Store, made: list[splits.Split]) -> None:
+  _prepare_jax(path)
+  measured = study.measure(config, [config.seeds], prepared, made)
+  finished = (path / 'results.json').exists()
+  print(plan.text(config, len(prepared.classes), measured, workdir.read(path).results() if finished else None))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 Lanes of variants that share a program are one cohort: a cohort is trained in one jitted program, one after another.
 """
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from m3net_jax.progress import Progress
 from m3net_jax.splits import Split
 
 STEPS_A_CALL = 16  # a call of the training program takes so many steps of every lane
+_TIMED_CALLS = 2
 
 
 class LaneName(NamedTuple):
@@ -50,6 +52,24 @@ class Finished(NamedTuple):
   rows: list[dict[str, Any]]
   predicted: list[np.ndarray]
   compilations: int
+
+
+class Measured(NamedTuple):
+  """What training a cohort takes, from a few steps of it.
+
+  Attributes:
+    at_once: lanes that a device works on together.
+    devices: that share the lanes out.
+    device_bytes: that each of them holds, as the compiler plans them.
+    step_seconds: of a step of all lanes.
+    seconds: of all epochs, each with its validation, and of the test; without compiling.
+  """
+  cohort: Cohort
+  at_once: int
+  devices: int
+  device_bytes: int
+  step_seconds: float
+  seconds: float
 
 
 def cohorts(config: Config, seeds: Sequence[range], num_splits: int) -> list[Cohort]:
@@ -108,6 +128,13 @@ def train(config: Config, seeds: Sequence[range], store: Store, made: list[Split
   return [_Trainer(config, store, made, workdir, cohort, progress, tell).run() for cohort in all_cohorts]
 
 
+def measure(config: Config, seeds: Sequence[range], store: Store, made: list[Split]) -> list[Measured]:
+  """Takes a few steps of every cohort and says what the study takes; keeps nothing."""
+  with tempfile.TemporaryDirectory() as folder:
+    return [_Trainer(config, store, made, Path(folder), cohort, Progress(0), lambda rows: None).measure()
+            for cohort in cohorts(config, seeds, len(made))]
+
+
 class _Trainer:
   """One cohort from its first epoch, or its last checkpoint, to its tested lanes."""
 
@@ -133,7 +160,7 @@ class _Trainer:
   def _make_programs(self) -> Programs:
     config, backend = self._config, jax.default_backend()
     lowering = ops.lowering_for(backend) if config.lowering == 'auto' else config.lowering
-    at_once = config.lanes_at_once or (1 if backend == 'cpu' else len(self._filled))
+    at_once = self._at_once = config.lanes_at_once or (1 if backend == 'cpu' else len(self._filled))
     model = M3Net(self._cohort.program, len(self._store.classes), lowering)
     return lanes.make_programs(model, config.input_shape, self._training, channels=config.channels,
                                normalisation=config.normalisation, lanes_at_once=at_once, mesh=self._mesh)
@@ -161,6 +188,26 @@ class _Trainer:
     finished = self._test(state)
     self._checkpoints.close()
     return finished
+
+  def measure(self) -> Measured:
+    state = self._first_or_last()
+    block = next(self._feeder.blocks([lambda: self._order(0, self._call_steps)]))
+    device_bytes = self._programs.memory(state, block.clips, block.order)
+    seconds = []
+    for _ in range(1 + _TIMED_CALLS):  # the first one compiles
+      begun = time.monotonic()
+      state, loss = self._programs.train(state, block.clips, block.order)
+      jax.block_until_ready(loss)
+      seconds.append(time.monotonic() - begun)
+    step = min(seconds[1:]) / self._call_steps
+    self._scores(state, state.variables, 'validation')
+    begun = time.monotonic()
+    self._scores(state, state.variables, 'validation')
+    epoch = step * self._steps + time.monotonic() - begun
+    self._checkpoints.close()
+    devices = self._mesh.size
+    return Measured(self._cohort, min(self._at_once, len(self._filled) // devices), devices, device_bytes, step,
+                    epoch * self._config.num_epochs)
 
   def _first_or_last(self) -> Lane:
     names = self._filled

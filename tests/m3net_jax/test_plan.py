@@ -1,0 +1,33 @@
+"""The plan of a study: arithmetic by hand, memory of at least its parts, power from a finished study."""
+import numpy as np
+
+from m3net_jax import models, plan, splits, study
+from tests.m3net_jax import studied
+
+
+def test_a_step_is_three_passes_of_two_operations_a_multiply_add():
+  # stem 8x8 x 9x32; sfp1 4x4 x (9+64)x32; head 64x3: full of 16x16x1 without what no_ma leaves out, but sfp2 at 2x2.
+  macs = 64 * 9 * 32 + 16 * 73 * 32 + 4 * 73 * 64 + 64 * 3
+  assert plan.step_flops(models.VARIANTS['no_ma'], studied.CONFIG, 3) == 6 * macs * studied.CONFIG.batch_size
+
+
+def test_a_plan_measures_every_cohort_and_keeps_nothing(tones, tmp_path):
+  config = studied.CONFIG.__class__(**{**vars(studied.CONFIG), 'variants': ('full', 'plain', 'no_ma'), 'num_seeds': 3})
+  measured = study.measure(config, [config.seeds], tones, splits.make(tones, 'random'))
+  assert [len(each.cohort.names) for each in measured] == [6, 3]
+  for each in measured:
+    lane_bytes = 4 * 3 * models.size(each.cohort.program, 3, config.input_shape).trainable  # parameters, two moments
+    assert each.device_bytes > len(each.cohort.names) // each.devices * lane_bytes
+    assert 0 < each.step_seconds * config.num_epochs < each.seconds
+  lines = plan.text(config, 3, measured, None).splitlines()
+  assert max(map(len, lines)) <= 79 and lines[1].startswith('full, plain  ') and lines[2].startswith('no_ma')
+  assert lines[3].split()[:2] == ['all', '9'] and len(lines[3]) == len(lines[1])
+  assert 'unknown' in lines[-2]
+
+
+def test_power_is_that_of_the_finished_study(tones, tmp_path):
+  lanes = lambda seed: [{'seed': i, 'split': 'random', 'test_accuracy': value} for i, value in
+                        enumerate(np.random.default_rng(seed).normal(0.9, 0.01, 14))]
+  found = {'variants': {'full': {'lanes': lanes(0)}, 'plain': {'lanes': lanes(1)}}}
+  text = plan.text(studied.CONFIG, 3, [], found)
+  assert 'paired differences from full' in text and text.splitlines()[-1].startswith('2  ')
