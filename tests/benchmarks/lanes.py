@@ -1,117 +1,180 @@
-"""How fast lanes train: this engine against the natural JAX form, in one run, interleaved.
+"""How fast lanes train and are evaluated on a CPU: this engine, the natural JAX form, Keras and PyTorch, in one run.
 
     python -m tests.benchmarks.lanes [--size=64] [--channels=1] [--lanes=4] [--batch=32]
+        [--engines=engine,natural,keras,pytorch] [--json=PATH]
 
-The natural form is one Adam step under `vmap` over lanes with `lax.conv_general_dilated` (grouped for the depthwise
-layers), which XLA makes one grouped convolution of lanes times the groups. Both train the same network on the same
-clips from the same seeds; their losses are compared before anything is timed.
+All train the same network on the same clips: first the frameworks are given the engine's weights, and the run ends
+where logits or a gradient differ. Then they take turns for several rounds, and medians are printed, beside the least
+time that the arithmetic and the memory traffic take on this computer (`limits`).
+
+engine    as a study runs it: many steps a call, from log-Mel arrays on the device to parameters
+natural   one step under `vmap` over lanes with `lax.conv_general_dilated`, which XLA makes one grouped convolution
+keras     lanes one after another, a `tf.function` a step, with XLA or without, whichever is faster
+pytorch   lanes one after another, channels-last, eager or by `torch.compile`, whichever is faster
+
+The frameworks are given images of the input's size; the engine resizes its clips within the time measured.
+The ratio is of the time to that of the faster framework.
 """
-import json
 import os
-import resource
 import statistics
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
 from data_prep import cli
-from m3net_jax import image, lanes
-from m3net_jax.image import Scaling
-from m3net_jax.input_pipeline import Clips
-from m3net_jax.models import VARIANTS, M3Net, Switches
+from data_prep.cli import UserError
+from m3net_jax import files, ops
+from tests.benchmarks import agreement, engines, limits
+from tests.benchmarks.engines import Contender, Setting
 
-_SIZE = flags.DEFINE_integer('size', 64, 'height and width of the input')
-_CHANNELS = flags.DEFINE_integer('channels', 1, 'channels of the input, 1 or 3')
-_LANES = flags.DEFINE_integer('lanes', 4, 'lanes trained')
-_BATCH = flags.DEFINE_integer('batch', 32, 'clips a step')
-_STEPS = flags.DEFINE_integer('steps', 8, 'steps of the engine a call')
-_ROUNDS = flags.DEFINE_integer('rounds', 5, 'rounds; medians are printed')
-_ENGINE_ONLY = flags.DEFINE_bool('engine_only', False, 'leave the natural form out: at 256x256x3 it takes minutes a step')
+_SIZE = flags.DEFINE_integer('size', 64, 'height and width of the input', lower_bound=8)
+_CHANNELS = flags.DEFINE_enum('channels', '1', ('1', '3'), 'channels of the input')
+_LANES = flags.DEFINE_integer('lanes', 4, 'lanes trained', lower_bound=1)
+_BATCH = flags.DEFINE_integer('batch', 32, 'clips a step', lower_bound=2)
+_STEPS = flags.DEFINE_integer('steps', 8, 'steps of every lane timed at a time (natural: one)', lower_bound=1)
+_ROUNDS = flags.DEFINE_integer('rounds', 5, 'rounds; medians are printed', lower_bound=1)
+_ENGINES = flags.DEFINE_list('engines', None, f'which of {",".join(engines.MODULES)} (default: all that are '
+                             'installed); natural takes minutes a step at 256x256x3')
 _JSON = flags.DEFINE_string('json', None, 'also write the rows to this file')
-CLASSES, CLIPS = 10, 256
+FRAMEWORKS = ('keras', 'pytorch')
+_TRIES = 3  # of each way of a framework, to choose the faster one
 
 
 def main(arguments: list[str]) -> None:
   cli.no_arguments(arguments)
+  names = _asked()
+  jax.config.update('jax_platforms', 'cpu')
   jax.config.update('jax_num_cpu_devices', len(os.sched_getaffinity(0)))
-  shape = (_SIZE.value, _SIZE.value, _CHANNELS.value)
-  rng = np.random.default_rng(0)
-  clips = Clips(rng.uniform(-80, 0, (CLIPS, 64, 63)).astype(np.float16), rng.integers(0, CLASSES, CLIPS).astype(np.int32))
-  order = rng.integers(0, CLIPS, (_LANES.value, _STEPS.value, _BATCH.value)).astype(np.int32)
-  engines = {'engine, scanned epoch': _engine(shape, clips, order)}
-  if not _ENGINE_ONLY.value:
-    engines['vmap of grouped lax.conv'] = _natural(shape, clips, order)
-  losses = [engine() for engine in engines.values()]  # compiles
-  for other in losses[1:]:
-    np.testing.assert_allclose(losses[0], other, rtol=1e-3)
-  seconds = {name: [] for name in engines}
-  for _ in range(_ROUNDS.value):
-    for name, engine in engines.items():
-      begun = time.perf_counter()
-      engine()
-      seconds[name].append((time.perf_counter() - begun) / (_STEPS.value if 'scanned' in name else 1))
-  _show(shape, {name: statistics.median(each) for name, each in seconds.items()})
-
-
-def _engine(shape, clips, order):
-  """The engine as a study runs it; returns the first step's losses [lanes]."""
-  mesh = lanes.lane_mesh(len(order))
-  count = lanes.padded(len(order), mesh)
-  programs = lanes.make_programs(M3Net(VARIANTS['full'], CLASSES, 'shift'), shape, lanes.Training(), channels='magma',
-                                 normalisation='train', lanes_at_once=1, mesh=mesh)
-  filled = np.resize(order, (count, *order.shape[1:]))
-  seeds = np.resize(np.arange(len(order), dtype=np.int32), count)
-  held = [programs.init(seeds, Switches(*[np.full(count, True)] * 4), Scaling(np.full(count, np.float32(-40)),
-                                                                             np.full(count, np.float32(20))))]
-
-  def step():
-    held[0], losses = programs.train(held[0], clips, filled)
-    return np.asarray(losses)[:len(order), 0]
-
-  return step
-
-
-def _natural(shape, clips, order):
-  """One step of all lanes under vmap, in the reference lowering; returns its losses [lanes]."""
-  model, training = M3Net(VARIANTS['full'], CLASSES, 'conv'), lanes.Training()
-  scaling = Scaling(jnp.float32(-40), jnp.float32(20))
-  to_image = lambda mels, scaling: image.to_image(mels, shape, scaling, channels='magma', normalisation='train')
-  state = jax.vmap(lambda seed: lanes.init_lane(model, shape, training, seed, Switches(), scaling)._replace(
-      switches=jnp.zeros(())))(jnp.arange(len(order)))
-
-  @jax.jit
-  def step_all(state, clips, batch):
-    one = lambda lane, batch: lanes.train_step(model, training, to_image, lane._replace(switches=Switches()),
-                                               clips.mels[batch], clips.labels[batch])
-    new, losses = jax.vmap(one)(state, batch)
-    return new._replace(switches=state.switches), losses
-
-  held = [state]
-
-  def step():
-    held[0], losses = step_all(held[0], clips, order[:, 0])
-    return np.asarray(losses)
-
-  return step
-
-
-def _show(shape: tuple[int, int, int], medians: dict[str, float]) -> None:
-  fastest = min(medians.values())
-  name = 'x'.join(map(str, shape))
-  print(f'{_LANES.value} lanes x {_BATCH.value} clips at {name}, an Adam step of all lanes, median of {_ROUNDS.value}\n')
-  print(f'{"engine":<28}{"seconds":>10}{"lane-steps/s":>14}{"ratio":>8}')
-  for engine, each in medians.items():
-    print(f'{engine:<28}{each:>10.4f}{_LANES.value / each:>14.1f}{each / fastest:>8.2f}')
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-  print(f'\npeak memory of the process {peak:.1f} GiB')
+  setting = Setting((_SIZE.value, _SIZE.value, int(_CHANNELS.value)), _LANES.value, _BATCH.value)
+  rates = limits.measure()
+  try:
+    contenders = _contenders(names, setting)
+    _first_steps(contenders)
+  except agreement.Disagreement as error:
+    raise SystemExit(f'error: {error}') from error
+  seconds = _seconds(contenders)
+  bounds = {f'{rates.flops / 1e9:.0f} GFLOP/s': limits.of_flops(setting, rates),
+            f'{rates.bytes / 1e9:.1f} GB/s': limits.of_memory(setting, rates)}
+  print(_table(setting, contenders, seconds, bounds))
+  missing = [name for name in engines.MODULES if not engines.installed(name)]
+  if missing:
+    print(f"\nnot installed: {', '.join(missing)} (pip install -e '.[bench]')")
   if _JSON.value:
-    rows = [{'engine': engine, 'input_shape': list(shape), 'lanes': _LANES.value, 'batch': _BATCH.value, 'seconds': each}
-            for engine, each in medians.items()]
-    with open(_JSON.value, 'w', encoding='utf-8') as file:
-      json.dump(rows, file, indent=1)
+    files.write_json(Path(_JSON.value), _rows(setting, contenders, seconds))
+
+
+def _asked() -> list[str]:
+  """The contenders' names, in the order of the table."""
+  if _ENGINES.value is None:
+    return [name for name in engines.MODULES if engines.installed(name)]
+  for name in _ENGINES.value:
+    if name not in engines.MODULES:
+      raise UserError(f'--engines={name}: unknown; give some of {",".join(engines.MODULES)}')
+    if not engines.installed(name):
+      raise UserError(f"--engines={name}: {' or '.join(engines.MODULES[name])} is not installed; "
+                      "pip install -e '.[bench]'")
+  if not _ENGINES.value:
+    raise UserError(f'--engines=: give some of {",".join(engines.MODULES)}')
+  return [name for name in engines.MODULES if name in _ENGINES.value]
+
+
+def _contenders(names: list[str], setting: Setting) -> dict[str, Contender]:
+  """Made, and where they are frameworks, checked and given the weights of lane 0."""
+  some, made = engines.data(setting.batch), {}
+  if 'engine' in names:
+    made['engine'] = engines.engine(setting, some, _STEPS.value)
+  if 'natural' in names:
+    made['natural'] = engines.natural(setting, some)
+  if not set(FRAMEWORKS) & set(names):
+    return made
+  images, weights = engines.images(setting, some), engines.initial(setting.input_shape)
+  model = engines.model(ops.lowering_for(jax.default_backend()))
+  for name in FRAMEWORKS:
+    if name in names:
+      run = engines.framework(name, setting.input_shape)
+      batches = [run.batch(*batch) for batch in images]
+      ways = tuple(_faster(name, run.WAYS, lambda way: work(way, batches[0])) for work in (run.train, run.evaluate))
+      agreement.check(name, run, ways, model, weights, *images[0])
+      run.load(agreement.named(weights))
+      made[name] = engines.of_framework(run, ways, setting, some, batches, _STEPS.value)
+  return made
+
+
+def _faster(name: str, ways: tuple[str, ...], work: Callable[[str], Any]) -> str:
+  """The way that takes the least time once compiled; one that does not work here is left out, and said so."""
+  least = {}
+  for way in ways:
+    try:
+      np.asarray(work(way))
+    except RuntimeError as error:  # torch.compile without a C++ compiler, for one
+      print(f'{name}: {way} does not work here ({str(error).strip().splitlines()[0]})')
+      continue
+    least[way] = min(_time(lambda: np.asarray(work(way))) for _ in range(_TRIES))
+  return min(least, key=least.get)
+
+
+def _first_steps(contenders: dict[str, Contender]) -> None:
+  """Compiles, and compares the losses of the first step: from the same weights on the same clips."""
+  losses = {name: contender.train() for name, contender in contenders.items()}
+  first = next(iter(losses))
+  for name, each in losses.items():
+    count = min(len(each), len(losses[first]))
+    if not np.allclose(each[:count], losses[first][:count], rtol=agreement.TOLERANCE):
+      raise agreement.Disagreement(f'{name}: losses of the first step {each[:count]}, of {first} '
+                                   f'{losses[first][:count]}')
+  for contender in contenders.values():
+    contender.evaluate()
+
+
+def _seconds(contenders: dict[str, Contender]) -> dict[str, tuple[float, float]]:
+  """Medians for a training step and an evaluated batch of all lanes, by contender."""
+  taken: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in contenders}
+  for _ in range(_ROUNDS.value):
+    for i, work in enumerate(('train', 'evaluate')):
+      for name, contender in contenders.items():
+        taken[name][i].append(_time(getattr(contender, work)) / contender.steps)
+  return {name: (statistics.median(train), statistics.median(evaluate)) for name, (train, evaluate) in taken.items()}
+
+
+def _time(work: Callable[[], Any]) -> float:
+  begun = time.perf_counter()
+  work()
+  return time.perf_counter() - begun
+
+
+def _best(seconds: dict[str, tuple[float, float]]) -> list[float | None]:
+  """Of the frameworks: training, evaluation."""
+  return [min((each[i] for name, each in seconds.items() if name in FRAMEWORKS), default=None) for i in range(2)]
+
+
+def _rows(setting: Setting, contenders: dict[str, Contender],
+          seconds: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
+  best = _best(seconds)
+  over = lambda each, i: each[i] / best[i] if best[i] else None
+  return [{'engine': name, 'how': contenders[name].how, 'input_shape': list(setting.input_shape),
+           'lanes': setting.lanes, 'batch': setting.batch, 'seconds': each[0], 'ratio_to_best_framework': over(each, 0),
+           'evaluation_seconds': each[1], 'evaluation_ratio_to_best_framework': over(each, 1)}
+          for name, each in seconds.items()]
+
+
+def _table(setting: Setting, contenders: dict[str, Contender], seconds: dict[str, tuple[float, float]],
+           bounds: dict[str, limits.Limit]) -> str:
+  best = _best(seconds)
+  ratio = lambda each, i: f'{each[i] / best[i]:.2f}' if best[i] else '-'
+  line = lambda name, how, each: (f'{name:<13}{how:<27}' + '  '.join(
+      f'{each[i]:>10.4f}{ratio(each, i):>8}' for i in range(2)))
+  shape = 'x'.join(map(str, setting.input_shape))
+  return '\n'.join([
+      f'{setting.lanes} lanes x {setting.batch} clips at {shape}: seconds for all lanes, medians of {_ROUNDS.value} rounds\n',
+      f'{"":<40}{"training step":>18}  {"evaluation":>18}',
+      f'{"":<40}{"seconds":>10}{"ratio":>8}  {"seconds":>10}{"ratio":>8}',
+      *(line(name, contenders[name].how, each) for name, each in seconds.items()),
+      *(line(name, rate, each) for name, (rate, each) in zip(('FLOP limit', 'memory limit'), bounds.items()))])
 
 
 if __name__ == '__main__':
