@@ -4,10 +4,17 @@ A user's mistake is one line on standard error and exit status 2; nothing of
 this module knows what a command does.
 """
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
+from types import FrameType
 
 from absl import app, flags, logging
+
+
+_INTERRUPTED = 'error: interrupted; the same command continues from what is already written\n', 130
+_GRACE_SECONDS = 5.0
 
 
 class UserError(Exception):
@@ -35,6 +42,14 @@ def _leave(message: str, status: int) -> None:
   os._exit(status)
 
 
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+  """Ctrl-C: as Python does it, and surely, for a library whose callback is running swallows the exception."""
+  grace = threading.Timer(_GRACE_SECONDS, _leave, _INTERRUPTED)
+  grace.daemon = True
+  grace.start()
+  raise KeyboardInterrupt
+
+
 def run(main: Callable[[list[str]], int | None]) -> None:
   """Parses the flags, runs `main(arguments without the command's name)` and ends the process.
 
@@ -52,10 +67,12 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     except UserError as error:
       _fail(str(error), 2)
     except KeyboardInterrupt:
-      _leave('error: interrupted; the same command continues from what is already written\n', 130)
+      _leave(*_INTERRUPTED)
     except BrokenPipeError:
       _leave('', 141)  # whoever read our output, `head` for example, has enough
 
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as in `nohup`
+    signal.signal(signal.SIGINT, _interrupt)
   try:
     app.run(guarded, flags_parser=_parse)
   except SystemExit as ended:

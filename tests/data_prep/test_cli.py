@@ -39,6 +39,24 @@ def test_ctrl_c_while_a_checkpoint_is_written_is_one_line(tmp_path):
         128 + signal.SIGINT, 'error: interrupted; the same command continues from what is already written\n')
 
 
+def test_ctrl_c_that_a_library_swallows_ends_the_command(tmp_path):
+  code = """
+import os, signal, time
+from data_prep import cli
+class Finalised:
+  def __del__(self):
+    os.kill(os.getpid(), signal.SIGINT)
+def main(arguments):
+  Finalised()
+  print('swallowed', flush=True)
+  time.sleep(60)
+cli.run(main)
+"""
+  ended = subprocess.run([sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, timeout=50)
+  assert (ended.returncode, ended.stdout) == (130, 'swallowed\n')
+  assert ended.stderr.endswith('error: interrupted; the same command continues from what is already written\n')
+
+
 def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
   code = 'from data_prep import cli\ncli.run(lambda arguments: print("line\\n" * 100000))'
   process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -25,15 +25,15 @@ def run(folder, *arguments):
 
 def test_a_study_from_recordings_to_results_and_what_follows(tones_dir, tmp_path):
   """Stopped by Ctrl-C, continued, finished; asked again it does nothing, asked for something else it refuses."""
-  flags = [*SMALL, f'--raw_dir={tones_dir}', '--num_epochs=12']
+  flags = [*SMALL, f'--raw_dir={tones_dir}', '--num_epochs=30']
   environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
   process = subprocess.Popen(command(*flags), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
   metrics = tmp_path / 'studies/tones/metrics.jsonl'
-  for _ in range(4000):
+  for _ in range(40000):
     # The rows of the third epoch are written after the checkpoint of the second.
     if process.poll() is not None or metrics.exists() and len(metrics.read_text().splitlines()) >= 6:
       break
-    time.sleep(0.1)
+    time.sleep(0.01)
   process.send_signal(signal.SIGINT)
   _, errors = process.communicate(timeout=200)
   assert process.returncode == 130
@@ -43,12 +43,12 @@ def test_a_study_from_recordings_to_results_and_what_follows(tones_dir, tmp_path
 
   continued = run(tmp_path, *flags)
   assert continued.returncode == 0, continued.stderr
-  assert 'epoch 12/12' in continued.stderr and 'epoch 1/12' not in continued.stderr
+  assert 'epoch 30/30' in continued.stderr and 'epoch 1/30' not in continued.stderr
   found = json.loads((tmp_path / 'studies/tones/results.json').read_text())
   assert found['corpus']['name'] == 'folder' and len(found['variants']['full']['lanes']) == 2
   assert found['variants']['full']['mean'] > 0.9  # three pitches far apart
   rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-  assert [row['epoch'] for row in rows] == [epoch for epoch in range(1, 13) for _ in range(2)]
+  assert [row['epoch'] for row in rows] == [epoch for epoch in range(1, 31) for _ in range(2)]
   for name in ('accuracy.png', 'learning_curves.png'):
     assert (tmp_path / 'studies/tones/figures' / name).read_bytes().startswith(b'\x89PNG')
 

@@ -12,16 +12,16 @@ def test_a_step_is_three_passes_of_two_operations_a_multiply_add():
 
 
 def test_a_plan_measures_every_cohort_and_keeps_nothing(tones, tmp_path):
-  config = studied.CONFIG.__class__(**{**vars(studied.CONFIG), 'variants': ('full', 'plain', 'no_ma'), 'num_seeds': 3})
+  config = studied.CONFIG.__class__(**{**vars(studied.CONFIG), 'variants': ('no_mfp', 'no_ma'), 'num_seeds': 3})
   measured = study.measure(config, [config.seeds], tones, splits.make(tones, 'random'))
-  assert [len(each.cohort.names) for each in measured] == [6, 3]
+  assert [len(each.cohort.names) for each in measured] == [3, 3]
   for each in measured:
     lane_bytes = 4 * 3 * models.size(each.cohort.program, 3, config.input_shape).trainable  # parameters, two moments
     assert each.device_bytes > len(each.cohort.names) // each.devices * lane_bytes
     assert 0 < each.step_seconds * config.num_epochs < each.seconds
   lines = plan.text(config, 3, measured, None).splitlines()
-  assert max(map(len, lines)) <= 79 and lines[1].startswith('full, plain  ') and lines[2].startswith('no_ma')
-  assert lines[3].split()[:2] == ['all', '9'] and len(lines[3]) == len(lines[1])
+  assert max(map(len, lines)) <= 79 and lines[1].startswith('no_mfp  ') and lines[2].startswith('no_ma')
+  assert lines[3].split()[:2] == ['all', '6'] and len(lines[3]) == len(lines[1])
   assert 'unknown' in lines[-2]
 
 
