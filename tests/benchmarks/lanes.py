@@ -15,6 +15,7 @@ pytorch   lanes one after another, channels-last, eager or by `torch.compile`, w
 The frameworks are given images of the input's size; the engine resizes its clips within the time measured.
 The ratio is of the time to that of the faster framework.
 """
+import contextlib
 import os
 import statistics
 import time
@@ -29,8 +30,10 @@ from absl import flags
 from data_prep import cli
 from data_prep.cli import UserError
 from m3net_jax import files, ops
-from tests.benchmarks import agreement, engines, limits
+from tests.benchmarks import agreement, engines, frameworks, limits
 from tests.benchmarks.engines import Contender, Setting
+
+ENGINES = ('engine', 'natural', *frameworks.MODULES)
 
 _SIZE = flags.DEFINE_integer('size', 64, 'height and width of the input', lower_bound=8)
 _CHANNELS = flags.DEFINE_enum('channels', '1', ('1', '3'), 'channels of the input')
@@ -38,11 +41,9 @@ _LANES = flags.DEFINE_integer('lanes', 4, 'lanes trained', lower_bound=1)
 _BATCH = flags.DEFINE_integer('batch', 32, 'clips a step', lower_bound=2)
 _STEPS = flags.DEFINE_integer('steps', 8, 'steps of every lane timed at a time (natural: one)', lower_bound=1)
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'rounds; medians are printed', lower_bound=1)
-_ENGINES = flags.DEFINE_list('engines', None, f'which of {",".join(engines.MODULES)} (default: all that are '
+_ENGINES = flags.DEFINE_list('engines', None, f'which of {",".join(ENGINES)} (default: all that are '
                              'installed); natural takes minutes a step at 256x256x3')
 _JSON = flags.DEFINE_string('json', None, 'also write the rows to this file')
-FRAMEWORKS = ('keras', 'pytorch')
-_TRIES = 3  # of each way of a framework, to choose the faster one
 
 
 def main(arguments: list[str]) -> None:
@@ -52,17 +53,17 @@ def main(arguments: list[str]) -> None:
   jax.config.update('jax_num_cpu_devices', len(os.sched_getaffinity(0)))
   setting = Setting((_SIZE.value, _SIZE.value, int(_CHANNELS.value)), _LANES.value, _BATCH.value)
   rates = limits.measure()
-  try:
-    contenders = _contenders(names, setting)
-    _first_steps(contenders)
-  except agreement.Disagreement as error:
-    raise SystemExit(f'error: {error}') from error
-  seconds = _seconds(contenders)
+  with contextlib.ExitStack() as closing:
+    try:
+      contenders = _contenders(names, setting, closing)
+      _first_steps(contenders)
+    except agreement.Disagreement as error:
+      raise SystemExit(f'error: {error}') from error
+    seconds = _seconds(contenders)
   bounds = {f'{rates.flops / 1e9:.0f} GFLOP/s': limits.of_flops(setting, rates),
             f'{rates.bytes / 1e9:.1f} GB/s': limits.of_memory(setting, rates)}
   print(_table(setting, contenders, seconds, bounds))
-  missing = [name for name in engines.MODULES if not engines.installed(name)]
-  if missing:
+  if missing := [name for name in frameworks.MODULES if not frameworks.installed(name)]:
     print(f"\nnot installed: {', '.join(missing)} (pip install -e '.[bench]')")
   if _JSON.value:
     files.write_json(Path(_JSON.value), _rows(setting, contenders, seconds))
@@ -71,51 +72,37 @@ def main(arguments: list[str]) -> None:
 def _asked() -> list[str]:
   """The contenders' names, in the order of the table."""
   if _ENGINES.value is None:
-    return [name for name in engines.MODULES if engines.installed(name)]
-  for name in _ENGINES.value:
-    if name not in engines.MODULES:
-      raise UserError(f'--engines={name}: unknown; give some of {",".join(engines.MODULES)}')
-    if not engines.installed(name):
-      raise UserError(f"--engines={name}: {' or '.join(engines.MODULES[name])} is not installed; "
+    return [name for name in ENGINES if name not in frameworks.MODULES or frameworks.installed(name)]
+  for name in _ENGINES.value or ['']:
+    if name not in ENGINES:
+      raise UserError(f'--engines={name}: unknown; give some of {",".join(ENGINES)}')
+    if name in frameworks.MODULES and not frameworks.installed(name):
+      raise UserError(f"--engines={name}: {' or '.join(frameworks.MODULES[name])} is not installed; "
                       "pip install -e '.[bench]'")
-  if not _ENGINES.value:
-    raise UserError(f'--engines=: give some of {",".join(engines.MODULES)}')
-  return [name for name in engines.MODULES if name in _ENGINES.value]
+  return [name for name in ENGINES if name in _ENGINES.value]
 
 
-def _contenders(names: list[str], setting: Setting) -> dict[str, Contender]:
+def _contenders(names: list[str], setting: Setting, closing: contextlib.ExitStack) -> dict[str, Contender]:
   """Made, and where they are frameworks, checked and given the weights of lane 0."""
   some, made = engines.data(setting.batch), {}
   if 'engine' in names:
     made['engine'] = engines.engine(setting, some, _STEPS.value)
   if 'natural' in names:
     made['natural'] = engines.natural(setting, some)
-  if not set(FRAMEWORKS) & set(names):
+  asked = [name for name in frameworks.MODULES if name in names]
+  if not asked:
     return made
   images, weights = engines.images(setting, some), engines.initial(setting.input_shape)
   model = engines.model(ops.lowering_for(jax.default_backend()))
-  for name in FRAMEWORKS:
-    if name in names:
-      run = engines.framework(name, setting.input_shape)
-      batches = [run.batch(*batch) for batch in images]
-      ways = tuple(_faster(name, run.WAYS, lambda way: work(way, batches[0])) for work in (run.train, run.evaluate))
-      agreement.check(name, run, ways, model, weights, *images[0])
-      run.load(agreement.named(weights))
-      made[name] = engines.of_framework(run, ways, setting, some, batches, _STEPS.value)
+  for name in asked:
+    framework = closing.enter_context(contextlib.closing(frameworks.Framework(name, engines.CLASSES, images)))
+    ways = framework.choose()
+    for way, reason in ways.failed.items():
+      print(f'{name}: {way} does not work here ({reason})')
+    agreement.check(framework, ways, model, weights, *images[0])
+    framework.load(agreement.named(weights))
+    made[name] = engines.of_framework(framework, ways, setting, some, _STEPS.value)
   return made
-
-
-def _faster(name: str, ways: tuple[str, ...], work: Callable[[str], Any]) -> str:
-  """The way that takes the least time once compiled; one that does not work here is left out, and said so."""
-  least = {}
-  for way in ways:
-    try:
-      np.asarray(work(way))
-    except RuntimeError as error:  # torch.compile without a C++ compiler, for one
-      print(f'{name}: {way} does not work here ({str(error).strip().splitlines()[0]})')
-      continue
-    least[way] = min(_time(lambda: np.asarray(work(way))) for _ in range(_TRIES))
-  return min(least, key=least.get)
 
 
 def _first_steps(contenders: dict[str, Contender]) -> None:
@@ -149,7 +136,8 @@ def _time(work: Callable[[], Any]) -> float:
 
 def _best(seconds: dict[str, tuple[float, float]]) -> list[float | None]:
   """Of the frameworks: training, evaluation."""
-  return [min((each[i] for name, each in seconds.items() if name in FRAMEWORKS), default=None) for i in range(2)]
+  of_frameworks = [each for name, each in seconds.items() if name in frameworks.MODULES]
+  return [min((each[i] for each in of_frameworks), default=None) for i in range(2)]
 
 
 def _rows(setting: Setting, contenders: dict[str, Contender],
@@ -157,7 +145,8 @@ def _rows(setting: Setting, contenders: dict[str, Contender],
   best = _best(seconds)
   over = lambda each, i: each[i] / best[i] if best[i] else None
   return [{'engine': name, 'how': contenders[name].how, 'input_shape': list(setting.input_shape),
-           'lanes': setting.lanes, 'batch': setting.batch, 'seconds': each[0], 'ratio_to_best_framework': over(each, 0),
+           'lanes': setting.lanes, 'batch': setting.batch,
+           'seconds': each[0], 'ratio_to_best_framework': over(each, 0),
            'evaluation_seconds': each[1], 'evaluation_ratio_to_best_framework': over(each, 1)}
           for name, each in seconds.items()]
 
@@ -170,7 +159,8 @@ def _table(setting: Setting, contenders: dict[str, Contender], seconds: dict[str
       f'{each[i]:>10.4f}{ratio(each, i):>8}' for i in range(2)))
   shape = 'x'.join(map(str, setting.input_shape))
   return '\n'.join([
-      f'{setting.lanes} lanes x {setting.batch} clips at {shape}: seconds for all lanes, medians of {_ROUNDS.value} rounds\n',
+      f'{setting.lanes} lanes x {setting.batch} clips at {shape}: seconds for all lanes, '
+      f'medians of {_ROUNDS.value} rounds\n',
       f'{"":<40}{"training step":>18}  {"evaluation":>18}',
       f'{"":<40}{"seconds":>10}{"ratio":>8}  {"seconds":>10}{"ratio":>8}',
       *(line(name, contenders[name].how, each) for name, each in seconds.items()),

@@ -1,0 +1,102 @@
+"""Whether training waits for data: the share of its time, and how much faster clips come than they are used.
+
+    python -m tests.benchmarks.feeding [--lanes=14] [--batch=64] [--size=64] [--clips=20000]
+
+Blocks of a study's size go through the input pipeline into the training program, once with the whole store on the
+device and once streamed from disk. Waiting is what passes between the return of one call of the program and the next
+call. The pipeline is then run alone, which says how many clips it could bring; clips are counted once a lane.
+"""
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+from absl import flags
+from jax.sharding import NamedSharding, PartitionSpec
+
+from data_prep import cli
+from m3net_jax import input_pipeline, lanes, ops, study
+from m3net_jax.image import Scaling
+from m3net_jax.input_pipeline import Feeder, order_of
+from m3net_jax.models import Switches
+from tests.benchmarks import engines
+
+_LANES = flags.DEFINE_integer('lanes', 14, 'lanes trained', lower_bound=1)
+_BATCH = flags.DEFINE_integer('batch', 64, 'clips a step', lower_bound=2)
+_SIZE = flags.DEFINE_integer('size', 64, 'height and width of the input', lower_bound=8)
+_CLIPS = flags.DEFINE_integer('clips', 20000, 'clips of the store, of which 6 in 10 train', lower_bound=100)
+_CALLS = flags.DEFINE_integer('calls', 6, 'calls of the training program timed', lower_bound=1)
+MELS, FRAMES = 128, 32  # of a second at 16 kHz
+
+
+def main(arguments: list[str]) -> None:
+  cli.no_arguments(arguments)
+  jax.config.update('jax_platforms', 'cpu')
+  jax.config.update('jax_num_cpu_devices', len(os.sched_getaffinity(0)))
+  print(f'{_LANES.value} lanes x {_BATCH.value} clips at {_SIZE.value}x{_SIZE.value}x1, {_CLIPS.value} clips, '
+        f'{_CALLS.value} calls of {study.STEPS_A_CALL} steps\n')
+  print(f'{"":<12}{"waits":>8}{"used, clips/s":>16}{"fed, clips/s":>16}{"ratio":>8}')
+  with tempfile.TemporaryDirectory() as folder:
+    store = _store(Path(folder))
+    for name, resident in (('resident', input_pipeline.RESIDENT_BYTES), ('streamed', 0)):
+      waits, used, fed = _measure(store, resident)
+      print(f'{name:<12}{waits:>8.2%}{used:>16,.0f}{fed:>16,.0f}{fed / used:>8.1f}', flush=True)
+
+
+def _measure(store: SimpleNamespace, resident_bytes: int) -> tuple[float, float, float]:
+  """The share of time that training waits, clips a second that it uses, and that the pipeline alone brings."""
+  mesh = lanes.lane_mesh(_LANES.value)
+  count = lanes.padded(_LANES.value, mesh)
+  feeder = Feeder(store, lambda tree: jax.device_put(tree, NamedSharding(mesh, PartitionSpec())), resident_bytes)
+  steps = feeder.steps_a_block(count, _BATCH.value, study.STEPS_A_CALL)
+  programs = lanes.make_programs(engines.model(ops.lowering_for('cpu')), (_SIZE.value, _SIZE.value, 1),
+                                 lanes.Training(), channels='magma', normalisation='train', lanes_at_once=1,
+                                 mesh=mesh)
+  state = programs.init(np.arange(count, dtype=np.int32), Switches(*[np.full(count, True)] * 4),
+                        Scaling(*(np.full(count, each) for each in engines.SCALING)))
+  waited = trained = 0.0
+  orders = _orders(count, steps)
+  blocks = feeder.blocks(orders)
+  before = time.perf_counter()
+  for number in range(len(orders)):
+    block = next(blocks)
+    begun = time.perf_counter()
+    state, losses = programs.train(state, block.clips, block.order)
+    np.asarray(losses)
+    ended = time.perf_counter()
+    if number:  # the first call compiles
+      waited, trained = waited + begun - before, trained + ended - begun
+    before = ended
+  alone = feeder.blocks(orders)
+  next(alone)  # starts its thread
+  begun = time.perf_counter()
+  for block in alone:
+    jax.block_until_ready(block.clips)
+  clips = _CALLS.value * count * steps * _BATCH.value
+  return waited / (waited + trained), clips / trained, clips / (time.perf_counter() - begun)
+
+
+def _orders(count: int, steps: int) -> list[Callable[[], np.ndarray]]:
+  train = np.random.default_rng(0).permutation(_CLIPS.value)[:_CLIPS.value * 6 // 10]
+  one = lambda call: np.stack([order_of(train, seed, call * steps, steps, _BATCH.value) for seed in range(count)])
+  return [lambda call=call: one(call) for call in range(1 + _CALLS.value)]
+
+
+def _store(folder: Path) -> SimpleNamespace:
+  """What the pipeline uses of a store: arrays on disk, and labels."""
+  rng = np.random.default_rng(0)
+  shape = (_CLIPS.value, MELS, FRAMES)
+  mels = np.lib.format.open_memmap(folder / 'mels.npy', 'w+', np.float16, shape)
+  for start in range(0, len(mels), 1024):
+    mels[start:start + 1024] = rng.uniform(-80, 0, mels[start:start + 1024].shape)
+  mels.flush()
+  return SimpleNamespace(mels=np.load(folder / 'mels.npy', mmap_mode='r'),
+                         labels=rng.integers(0, engines.CLASSES, _CLIPS.value).astype(np.int32))
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,105 @@
+"""M3Net as one writes it in Keras on TensorFlow, for comparison: a `tf.function` a step, with XLA and without.
+
+The same network as `m3net_jax.models.M3Net`, with the same constants, so that weights carry over. Knows nothing of
+JAX: weights and gradients go by names such as 'mfp/align/bn/scale', as numpy arrays.
+"""
+import os
+
+os.environ['KERAS_BACKEND'] = 'tensorflow'  # read when Keras is imported
+os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'  # its information on start-up
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+EPSILON, MOMENTUM = 1e-3, 0.9
+LEARNING_RATE = 1e-3
+CHANNELS = 64
+
+Batch = tuple[tf.Tensor, tf.Tensor]
+
+
+def network(input_shape: tuple[int, int, int], num_classes: int) -> tuple[keras.Model, dict[str, keras.Variable]]:
+  """The model, images [n, height, width, channels] to logits [n, classes], and its variables by name."""
+  named: dict[str, keras.Variable] = {}
+
+  def block(name: str, x, features: int, stride: int, separable: bool = True):
+    kind = layers.SeparableConv2D if separable else layers.Conv2D
+    conv, bn = kind(features, 3, stride, 'same'), layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON)
+    x = layers.ReLU()(bn(conv(x)))
+    kernels = {'depthwise': conv.depthwise_kernel, 'pointwise': conv.pointwise_kernel} if separable else {
+        'kernel': conv.kernel}
+    own = {**kernels, 'bias': conv.bias, 'bn/scale': bn.gamma, 'bn/bias': bn.beta, 'bn/mean': bn.moving_mean,
+           'bn/var': bn.moving_variance}
+    named.update({f'{name}/{each}': variable for each, variable in own.items()})
+    return x
+
+  images = keras.Input(input_shape)
+  x = block('stem', images, CHANNELS // 2, 2, separable=False)
+  x = block('sfp1', x, CHANNELS, 2)
+  x = block('sfp2', x, CHANNELS, 2)
+  mirrored = layers.Concatenate()([keras.ops.flip(x, 2), keras.ops.flip(x, 1)])
+  mfp = block('mfp/mix', layers.Add()([block('mfp/align', mirrored, CHANNELS, 1), x]), CHANNELS, 1)
+  dfp = block('dfp/conv', keras.ops.flip(x, (1, 2)), CHANNELS, 1)
+  eca = layers.Conv1D(1, 3, padding='same', use_bias=False, activation='sigmoid')
+  weights = eca(layers.Reshape((CHANNELS, 1))(layers.GlobalAveragePooling2D()(dfp)))
+  dfp = layers.Multiply()([dfp, layers.Reshape((1, 1, CHANNELS))(weights)])
+  head = layers.Dense(num_classes)
+  logits = head(layers.GlobalAveragePooling2D()(layers.Multiply()([mfp, dfp])))
+  named.update({'dfp/eca/kernel': eca.kernel, 'head/kernel': head.kernel, 'head/bias': head.bias})
+  return keras.Model(images, logits), named
+
+
+class Run:
+  """A training run: the network and its Adam. `WAYS` are the ways in which it can be run."""
+  WAYS = ('tf.function', 'XLA')
+
+  def __init__(self, input_shape: tuple[int, int, int], num_classes: int):
+    self._net, self._variables = network(input_shape, num_classes)
+    self._adam = keras.optimizers.Adam(LEARNING_RATE)
+    self._adam.build(self._net.trainable_variables)
+    compiled = lambda function: {way: tf.function(function, jit_compile=way == 'XLA') for way in self.WAYS}
+    self._train, self._evaluate, self._differentiate = map(compiled, (self._step, self._net, self._gradients))
+
+  def load(self, weights: dict[str, np.ndarray]) -> None:
+    """Takes over parameters and moving statistics, all by name."""
+    assert self._variables.keys() == weights.keys(), self._variables.keys() ^ weights.keys()
+    for name, variable in self._variables.items():
+      variable.assign(_swapped(name, weights[name]))
+
+  def batch(self, images: np.ndarray, labels: np.ndarray) -> Batch:
+    """Images [n, height, width, channels] and labels [n] as this framework takes them."""
+    return tf.constant(images), tf.constant(labels)
+
+  def train(self, way: str, batch: Batch) -> tf.Tensor:
+    """Takes a step; returns the mean cross-entropy before it."""
+    return self._train[way](*batch)
+
+  def evaluate(self, way: str, batch: Batch) -> tf.Tensor:
+    """Logits with the moving statistics."""
+    return self._evaluate[way](batch[0], training=False)
+
+  def differentiate(self, way: str, batch: Batch) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Logits with the statistics of the batch, and the gradient of the mean cross-entropy by every parameter."""
+    logits, _, gradients = self._differentiate[way](*batch)
+    names = {variable.path: name for name, variable in self._variables.items()}
+    by_name = {names[variable.path]: gradient.numpy()
+               for variable, gradient in zip(self._net.trainable_variables, gradients)}
+    return logits.numpy(), {name: _swapped(name, gradient) for name, gradient in by_name.items()}
+
+  def _gradients(self, images: tf.Tensor, labels: tf.Tensor):
+    with tf.GradientTape() as tape:
+      logits = self._net(images, training=True)
+      loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    return logits, loss, tape.gradient(loss, [variable.value for variable in self._net.trainable_variables])
+
+  def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    _, loss, gradients = self._gradients(images, labels)
+    self._adam.apply(gradients, self._net.trainable_variables)
+    return loss
+
+
+def _swapped(name: str, array: np.ndarray) -> np.ndarray:
+  """A depthwise kernel is [3, 3, channels, 1] in Keras, [3, 3, 1, channels] in JAX; all else is alike."""
+  return array.swapaxes(2, 3) if name.endswith('depthwise') else array
