@@ -12,7 +12,6 @@ from types import FrameType
 
 from absl import app, flags, logging
 
-
 _INTERRUPTED = 'error: interrupted; the same command continues from what is already written\n', 130
 _GRACE_SECONDS = 5.0
 

@@ -60,7 +60,7 @@ class Training(NamedTuple):
   """What all lanes of a program share (paper, Section 3.1).
 
   The paper gives the rate's start and floor only. Halved after three epochs without a lower validation loss, it can
-  come down to that floor, thirty halvings away, within the paper's 100 epochs. `Config` has the same defaults.
+  come down to that floor, thirty halvings away, within the paper's 100 epochs.
   """
   learning_rate: float = 1e-3
   min_learning_rate: float = 1e-12
@@ -206,7 +206,7 @@ def _over_lanes(function: Callable[..., Any], *, lanes_at_once: int, mesh: Mesh,
 
   def mapped(lanes: Any, clips: Clips, order: jax.Array) -> Any:
     one = lambda each: function(each[0], clips, each[1])
-    # A vmap over one lane is no better than none: it makes computed both sides of every conditional.
+    # Not a vmap over one lane: it would compute both sides of every conditional.
     return lax.map(one, (lanes, order), batch_size=lanes_at_once if lanes_at_once > 1 else None)
 
   split, whole = PartitionSpec('lanes'), PartitionSpec()

@@ -54,10 +54,11 @@ def main(arguments: list[str]) -> None:
 
 
 def _plan(path: Path, config: settings.Config, prepared: store.Store, made: list[splits.Split]) -> None:
+  # Read before anything is timed: a workdir that cannot be read is said at once.
+  found = workdir.read(path).results() if (path / 'results.json').exists() else None
   _prepare_jax(path)
   measured = study.measure(config, [config.seeds], prepared, made)
-  finished = (path / 'results.json').exists()
-  print(plan.text(config, len(prepared.classes), measured, workdir.read(path).results() if finished else None))
+  print(plan.text(config, len(prepared.classes), measured, found))
 
 
 @contextlib.contextmanager
@@ -74,8 +75,7 @@ def _write(here: workdir.Workdir, prepared: store.Store, made: list[splits.Split
            seconds: float) -> None:
   from m3net_jax import plots  # matplotlib is slow to import: not before training
   metrics = here.metrics()
-  here.write_predictions({workdir.prediction_key(name.variant, made[name.split].name, name.seed): predicted
-                          for cohort in finished for name, predicted in zip(cohort.names, cohort.predicted)})
+  here.write_predictions(study.predictions(finished, made))
   found = results.build(here.config, prepared, made, [row for cohort in finished for row in cohort.rows],
                         compilations=sum(cohort.compilations for cohort in finished),
                         seconds=max(seconds, *(row['seconds'] for row in metrics)))

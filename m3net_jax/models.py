@@ -18,6 +18,7 @@ from m3net_jax import layers, mirror
 
 STEM_CHANNELS = 32
 CHANNELS = 64
+PASSES = 3  # of a training step: forward, gradient by the map, gradient by the kernel; as many multiply-adds each
 
 
 class Switches(NamedTuple):
@@ -218,3 +219,8 @@ def block_macs(variant: Architecture, num_classes: int, input_shape: tuple[int, 
     blocks['dfp'] = separable(CHANNELS) + (3 * CHANNELS if variant.switches.eca else 0)
   blocks['head'] = CHANNELS * num_classes
   return blocks
+
+
+def step_flops(variant: Architecture, num_classes: int, input_shape: tuple[int, int, int], batch_size: int) -> int:
+  """Floating-point operations of a training step of one lane: those of its convolutions and dense layer."""
+  return 2 * PASSES * sum(block_macs(variant, num_classes, input_shape).values()) * batch_size

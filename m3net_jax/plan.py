@@ -9,14 +9,6 @@ from m3net_jax.config import Config
 from m3net_jax.progress import duration
 from m3net_jax.study import Measured
 
-_PASSES = 3  # forward, gradient by the map, gradient by the kernel: as many multiply-adds each
-
-
-def step_flops(cohort_program: models.Architecture, config: Config, num_classes: int) -> int:
-  """Floating-point operations of a training step of one lane: those of its convolutions and dense layer."""
-  macs = sum(models.block_macs(cohort_program, num_classes, config.input_shape).values())
-  return 2 * _PASSES * macs * config.batch_size
-
 
 def text(config: Config, num_classes: int, measured: Sequence[Measured], results: Mapping[str, Any] | None) -> str:
   """The plan in lines of at most 79 columns.
@@ -27,7 +19,8 @@ def text(config: Config, num_classes: int, measured: Sequence[Measured], results
   lines = [f'{"program of":<24}{"lanes":>6}{"at once":>9}{"memory":>10}{"GFLOP":>8}{"s a step":>10}{"time":>11}']
   for each in measured:
     variants = list(dict.fromkeys(name.variant for name in each.cohort.names))
-    flops = len(each.cohort.names) * step_flops(each.cohort.program, config, num_classes)
+    flops = len(each.cohort.names) * models.step_flops(each.cohort.program, num_classes, config.input_shape,
+                                                        config.batch_size)
     at_once = f'{each.devices} x {each.at_once}'
     memory = f'{each.devices * each.device_bytes / 2**20:,.0f} MiB'
     lines.append(f'{_short(variants):<24}{len(each.cohort.names):>6}{at_once:>9}{memory:>10}{flops / 1e9:>8.1f}'

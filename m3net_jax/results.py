@@ -104,7 +104,7 @@ def summary(results: dict[str, Any]) -> str:
     diverged = sum(lane['status'] == 'diverged' for lane in variant['lanes'])
     if diverged:
       lines.append(f'  {diverged} of these lanes diverged and are counted as they were before')
-  if 'folds' in next(iter(results['variants'].values())):
+  if corpus['split'] == 'folds':
     lines += ['', 'lanes of different folds share training clips: the interval, and tests, are',
               'narrower than new recordings would make them']
   for test in results['tests']:

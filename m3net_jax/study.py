@@ -21,6 +21,7 @@ from m3net_jax.lanes import Lane, Programs, Training
 from m3net_jax.models import Architecture, M3Net, Switches
 from m3net_jax.progress import Progress
 from m3net_jax.splits import Split
+from m3net_jax.workdir import prediction_key
 
 STEPS_A_CALL = 16  # a call of the training program takes so many steps of every lane
 _TIMED_CALLS = 2
@@ -62,7 +63,7 @@ class Measured(NamedTuple):
     devices: that share the lanes out.
     device_bytes: that each of them holds, as the compiler plans them.
     step_seconds: of a step of all lanes.
-    seconds: of all epochs, each with its validation, and of the test; without compiling.
+    seconds: of all epochs, each with its validation; without compiling, checkpoints and the test.
   """
   cohort: Cohort
   at_once: int
@@ -70,6 +71,12 @@ class Measured(NamedTuple):
   device_bytes: int
   step_seconds: float
   seconds: float
+
+
+def predictions(finished: Sequence[Finished], made: list[Split]) -> dict[str, np.ndarray]:
+  """What `Workdir.write_predictions` takes: the test predictions of every lane by its key."""
+  return {prediction_key(name.variant, made[name.split].name, name.seed): predicted
+          for cohort in finished for name, predicted in zip(cohort.names, cohort.predicted)}
 
 
 def cohorts(config: Config, seeds: Sequence[range], num_splits: int) -> list[Cohort]:
@@ -158,12 +165,15 @@ class _Trainer:
                                                   min(self._steps, STEPS_A_CALL))
 
   def _make_programs(self) -> Programs:
-    config, backend = self._config, jax.default_backend()
-    lowering = ops.lowering_for(backend) if config.lowering == 'auto' else config.lowering
-    at_once = self._at_once = config.lanes_at_once or (1 if backend == 'cpu' else len(self._filled))
+    config = self._config
+    lowering = ops.lowering_for(jax.default_backend()) if config.lowering == 'auto' else config.lowering
     model = M3Net(self._cohort.program, len(self._store.classes), lowering)
     return lanes.make_programs(model, config.input_shape, self._training, channels=config.channels,
-                               normalisation=config.normalisation, lanes_at_once=at_once, mesh=self._mesh)
+                               normalisation=config.normalisation, lanes_at_once=self._at_once, mesh=self._mesh)
+
+  @property
+  def _at_once(self) -> int:
+    return self._config.lanes_at_once or (1 if jax.default_backend() == 'cpu' else len(self._filled))
 
   def run(self) -> Finished:
     state = self._first_or_last()

@@ -2,13 +2,14 @@
 
 Each becomes a `Contender`, two functions to time. Knows nothing of flags, clocks or printing.
 """
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from m3net_jax import image, lanes, ops
 from m3net_jax.image import Scaling
@@ -25,6 +26,13 @@ class Setting(NamedTuple):
   input_shape: tuple[int, int, int]
   lanes: int
   batch: int
+
+
+class Started(NamedTuple):
+  """Lanes before their first step, and what trains them: `lanes.padded` of them, the last ones repeating the first."""
+  programs: lanes.Programs
+  state: lanes.Lane
+  mesh: Mesh
 
 
 class Contender(NamedTuple):
@@ -83,17 +91,29 @@ def initial(input_shape: tuple[int, int, int]) -> dict[str, Any]:
   return jax.tree.map(np.asarray, lane.variables)
 
 
+def use_all_cores() -> None:
+  """Makes every core a device of JAX, as the main command does; before anything is computed."""
+  jax.config.update('jax_platforms', 'cpu')
+  jax.config.update('jax_num_cpu_devices', len(os.sched_getaffinity(0)))
+
+
+def start(setting: Setting, seeds: np.ndarray, switches: Sequence[Switches]) -> Started:
+  """Lanes of these seeds and switches, one each of `setting.lanes`, as a study makes them on a CPU."""
+  mesh = lanes.lane_mesh(setting.lanes)
+  count = lanes.padded(setting.lanes, mesh)
+  programs = lanes.make_programs(model(ops.lowering_for(jax.default_backend())), setting.input_shape, lanes.Training(),
+                                 channels='magma', normalisation='train', lanes_at_once=1, mesh=mesh)
+  filled = Switches(*(np.resize(each, count) for each in zip(*switches)))
+  state = programs.init(np.resize(seeds, count).astype(np.int32), filled,
+                        Scaling(*(np.full(count, each) for each in SCALING)))
+  return Started(programs, state, mesh)
+
+
 def engine(setting: Setting, some: Data, steps: int) -> Contender:
   """The engine as a study runs it: a call scans `steps` steps of every lane, from clips to parameters."""
   order = np.array([[some.batches[some.of(lane, step)] for step in range(steps)] for lane in range(setting.lanes)])
-  mesh = lanes.lane_mesh(setting.lanes)
-  count = lanes.padded(setting.lanes, mesh)
-  lowering = ops.lowering_for(jax.default_backend())
-  programs = lanes.make_programs(model(lowering), setting.input_shape, lanes.Training(), channels='magma',
-                                 normalisation='train', lanes_at_once=1, mesh=mesh)
-  filled = np.resize(order, (count, *order.shape[1:]))
-  state = programs.init(np.resize(np.arange(setting.lanes, dtype=np.int32), count),
-                        Switches(*[np.full(count, True)] * 4), Scaling(*(np.full(count, each) for each in SCALING)))
+  programs, state, mesh = start(setting, np.arange(setting.lanes), [Switches()] * setting.lanes)
+  filled = np.resize(order, (lanes.padded(setting.lanes, mesh), *order.shape[1:]))
   held = [state]
   clips = jax.device_put(some.clips, NamedSharding(mesh, PartitionSpec()))
 
@@ -105,7 +125,7 @@ def engine(setting: Setting, some: Data, steps: int) -> Contender:
     now = held[0]
     jax.block_until_ready(programs.evaluate(now.variables, now.switches, now.scaling, clips, filled))
 
-  return Contender(f'{lowering}, scanned, {mesh.size} devices', train, evaluate, steps)
+  return Contender(f'{ops.lowering_for(jax.default_backend())}, scanned, {mesh.size} devices', train, evaluate, steps)
 
 
 def natural(setting: Setting, some: Data) -> Contender:

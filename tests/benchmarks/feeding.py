@@ -6,7 +6,6 @@ Blocks of a study's size go through the input pipeline into the training program
 device and once streamed from disk. Waiting is what passes between the return of one call of the program and the next
 call. The pipeline is then run alone, which says how many clips it could bring; clips are counted once a lane.
 """
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,8 +18,7 @@ from absl import flags
 from jax.sharding import NamedSharding, PartitionSpec
 
 from data_prep import cli
-from m3net_jax import input_pipeline, lanes, ops, study
-from m3net_jax.image import Scaling
+from m3net_jax import input_pipeline, lanes, study
 from m3net_jax.input_pipeline import Feeder, order_of
 from m3net_jax.models import Switches
 from tests.benchmarks import engines
@@ -35,8 +33,7 @@ MELS, FRAMES = 128, 32  # of a second at 16 kHz
 
 def main(arguments: list[str]) -> None:
   cli.no_arguments(arguments)
-  jax.config.update('jax_platforms', 'cpu')
-  jax.config.update('jax_num_cpu_devices', len(os.sched_getaffinity(0)))
+  engines.use_all_cores()
   print(f'{_LANES.value} lanes x {_BATCH.value} clips at {_SIZE.value}x{_SIZE.value}x1, {_CLIPS.value} clips, '
         f'{_CALLS.value} calls of {study.STEPS_A_CALL} steps\n')
   print(f'{"":<12}{"waits":>8}{"used, clips/s":>16}{"fed, clips/s":>16}{"ratio":>8}')
@@ -49,15 +46,11 @@ def main(arguments: list[str]) -> None:
 
 def _measure(store: SimpleNamespace, resident_bytes: int) -> tuple[float, float, float]:
   """The share of time that training waits, clips a second that it uses, and that the pipeline alone brings."""
-  mesh = lanes.lane_mesh(_LANES.value)
+  setting = engines.Setting((_SIZE.value, _SIZE.value, 1), _LANES.value, _BATCH.value)
+  programs, state, mesh = engines.start(setting, np.arange(_LANES.value), [Switches()] * _LANES.value)
   count = lanes.padded(_LANES.value, mesh)
   feeder = Feeder(store, lambda tree: jax.device_put(tree, NamedSharding(mesh, PartitionSpec())), resident_bytes)
   steps = feeder.steps_a_block(count, _BATCH.value, study.STEPS_A_CALL)
-  programs = lanes.make_programs(engines.model(ops.lowering_for('cpu')), (_SIZE.value, _SIZE.value, 1),
-                                 lanes.Training(), channels='magma', normalisation='train', lanes_at_once=1,
-                                 mesh=mesh)
-  state = programs.init(np.arange(count, dtype=np.int32), Switches(*[np.full(count, True)] * 4),
-                        Scaling(*(np.full(count, each) for each in engines.SCALING)))
   waited = trained = 0.0
   orders = _orders(count, steps)
   blocks = feeder.blocks(orders)

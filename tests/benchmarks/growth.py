@@ -7,7 +7,6 @@ process of its own, so that its peak memory is its own; seconds are medians of s
 """
 import csv
 import multiprocessing
-import os
 import resource
 import statistics
 import time
@@ -15,7 +14,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 from absl import flags
 
 from data_prep import cli
@@ -67,8 +65,7 @@ def main(arguments: list[str]) -> None:
 
 def measure(setting: Setting, steps: int, rounds: int) -> Row:
   """Trains in this process, which is the only thing that it has done."""
-  jax.config.update('jax_platforms', 'cpu')
-  jax.config.update('jax_num_cpu_devices', len(os.sched_getaffinity(0)))
+  engines.use_all_cores()
   contender = engines.engine(setting, engines.data(setting.batch), steps)
   contender.train()  # compiles
   seconds = []

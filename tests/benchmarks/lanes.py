@@ -16,7 +16,7 @@ The frameworks are given images of the input's size; the engine resizes its clip
 The ratio is of the time to that of the faster framework.
 """
 import contextlib
-import os
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -49,8 +49,7 @@ _JSON = flags.DEFINE_string('json', None, 'also write the rows to this file')
 def main(arguments: list[str]) -> None:
   cli.no_arguments(arguments)
   names = _asked()
-  jax.config.update('jax_platforms', 'cpu')
-  jax.config.update('jax_num_cpu_devices', len(os.sched_getaffinity(0)))
+  engines.use_all_cores()
   setting = Setting((_SIZE.value, _SIZE.value, int(_CHANNELS.value)), _LANES.value, _BATCH.value)
   rates = limits.measure()
   with contextlib.ExitStack() as closing:
@@ -63,6 +62,8 @@ def main(arguments: list[str]) -> None:
   bounds = {f'{rates.flops / 1e9:.0f} GFLOP/s': limits.of_flops(setting, rates),
             f'{rates.bytes / 1e9:.1f} GB/s': limits.of_memory(setting, rates)}
   print(_table(setting, contenders, seconds, bounds))
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of KiB on Linux
+  print(f'\npeak memory of this process, the frameworks not in it: {peak:.1f} GiB')
   if missing := [name for name in frameworks.MODULES if not frameworks.installed(name)]:
     print(f"\nnot installed: {', '.join(missing)} (pip install -e '.[bench]')")
   if _JSON.value:

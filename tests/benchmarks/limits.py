@@ -50,10 +50,10 @@ def of_flops(setting: Setting, rates: Rates) -> Limit:
   The stem's inputs are images, which need no gradient. Batch norm, ReLU, Adam and the making of the
   images are not counted.
   """
+  step = setting.lanes * models.step_flops(VARIANTS['full'], CLASSES, setting.input_shape, setting.batch)
   macs = models.block_macs(VARIANTS['full'], CLASSES, setting.input_shape)
-  forward = 2 * sum(macs.values()) * setting.lanes * setting.batch
   stem = 2 * macs['stem'] * setting.lanes * setting.batch
-  return Limit((3 * forward - stem) / rates.flops, forward / rates.flops)
+  return Limit((step - stem) / rates.flops, step / models.PASSES / rates.flops)
 
 
 def of_memory(setting: Setting, rates: Rates) -> Limit:

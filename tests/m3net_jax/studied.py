@@ -13,8 +13,7 @@ def train(tones, path, config=CONFIG):
   made = splits.make(tones, config.split)
   here = workdir.open_for(path, config, tones.features, tones.path, tones.manifest['files']['mels.npy']['sha256'])
   finished = study.train(config, here.seeds, tones, made, here.path)
-  here.write_predictions({workdir.prediction_key(name.variant, made[name.split].name, name.seed): predicted
-                          for cohort in finished for name, predicted in zip(cohort.names, cohort.predicted)})
+  here.write_predictions(study.predictions(finished, made))
   rows = [row for cohort in finished for row in cohort.rows]
   found = results.build(config, tones, made, rows, compilations=0, seconds=1)
   files.write_json(path / 'results.json', json.loads(json.dumps(found)))

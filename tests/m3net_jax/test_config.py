@@ -7,6 +7,7 @@ import pytest
 
 from data_prep.cli import UserError
 from m3net_jax.config import Config
+from m3net_jax.lanes import Training
 
 
 @pytest.mark.parametrize('settings, message', [
@@ -27,6 +28,11 @@ def test_a_setting_that_cannot_be(settings, message):
   with pytest.raises(UserError, match=message) as caught:
     Config(**settings)
   assert '\n' not in str(caught.value)
+
+
+def test_the_plateau_on_record_is_the_lanes_own():
+  default, rule = Config(), Training()
+  assert (default.plateau_factor, default.plateau_patience) == (rule.plateau_factor, rule.plateau_patience)
 
 
 def test_seeds_follow_the_first():

@@ -1,4 +1,6 @@
 """The plan of a study: arithmetic by hand, memory of at least its parts, power from a finished study."""
+import dataclasses
+
 import numpy as np
 
 from m3net_jax import models, plan, splits, study
@@ -8,11 +10,11 @@ from tests.m3net_jax import studied
 def test_a_step_is_three_passes_of_two_operations_a_multiply_add():
   # stem 8x8 x 9x32; sfp1 4x4 x (9+64)x32; head 64x3: full of 16x16x1 without what no_ma leaves out, but sfp2 at 2x2.
   macs = 64 * 9 * 32 + 16 * 73 * 32 + 4 * 73 * 64 + 64 * 3
-  assert plan.step_flops(models.VARIANTS['no_ma'], studied.CONFIG, 3) == 6 * macs * studied.CONFIG.batch_size
+  assert models.step_flops(models.VARIANTS['no_ma'], 3, (16, 16, 1), 12) == 6 * macs * 12
 
 
-def test_a_plan_measures_every_cohort_and_keeps_nothing(tones, tmp_path):
-  config = studied.CONFIG.__class__(**{**vars(studied.CONFIG), 'variants': ('no_mfp', 'no_ma'), 'num_seeds': 3})
+def test_a_plan_measures_every_cohort_and_keeps_nothing(tones):
+  config = dataclasses.replace(studied.CONFIG, variants=('no_mfp', 'no_ma'), num_seeds=3)
   measured = study.measure(config, [config.seeds], tones, splits.make(tones, 'random'))
   assert [len(each.cohort.names) for each in measured] == [3, 3]
   for each in measured:
@@ -25,7 +27,7 @@ def test_a_plan_measures_every_cohort_and_keeps_nothing(tones, tmp_path):
   assert 'unknown' in lines[-2]
 
 
-def test_power_is_that_of_the_finished_study(tones, tmp_path):
+def test_power_is_that_of_the_finished_study():
   lanes = lambda seed: [{'seed': i, 'split': 'random', 'test_accuracy': value} for i, value in
                         enumerate(np.random.default_rng(seed).normal(0.9, 0.01, 14))]
   found = {'variants': {'full': {'lanes': lanes(0)}, 'plain': {'lanes': lanes(1)}}}

@@ -33,10 +33,7 @@ def finished(tones, tmp_path_factory):
   here = workdir.open_for(tmp_path_factory.mktemp('reported') / 'study', CONFIG, tones.features, tones.path,
                           tones.manifest['files']['mels.npy']['sha256'])
   trained = study.train(CONFIG, here.seeds, tones, made, here.path)
-  here.write_predictions({
-      f'{name.variant}/{made[name.split].name}/{name.seed}': predicted for cohort in trained
-      for name, predicted in zip(cohort.names, cohort.predicted)
-  })
+  here.write_predictions(study.predictions(trained, made))
   rows = [row for cohort in trained for row in cohort.rows]
   files.write_json(here.path / 'results.json',
                    results.build(CONFIG, tones, made, rows, compilations=8, seconds=1))
