@@ -39,6 +39,26 @@ def test_ctrl_c_while_a_checkpoint_is_written_is_one_line(tmp_path):
         128 + signal.SIGINT, 'error: interrupted; the same command continues from what is already written\n')
 
 
+def test_ctrl_c_while_a_thread_has_more_to_start_is_one_line():
+  code = """
+import os, signal, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from data_prep import cli
+def main(arguments):
+  pool = ThreadPoolExecutor(1)
+  def work():
+    pool.submit(time.sleep, 0.5).result()
+    pool.submit(time.sleep, 0.5).result()  # what a library does in the middle of its work; refused at shutdown
+  threading.Thread(target=work).start()
+  os.kill(os.getpid(), signal.SIGINT)
+  time.sleep(60)
+cli.run(main)
+"""
+  ended = subprocess.run([sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, timeout=50)
+  assert (ended.returncode, ended.stderr) == (
+      130, 'error: interrupted; the same command continues from what is already written\n')
+
+
 def test_ctrl_c_that_a_library_swallows_ends_the_command(tmp_path):
   code = """
 import os, signal, time

@@ -172,7 +172,8 @@ def zip_with_link() -> bytes:
     (zip_with_link(), 'x.zip', 'link'),
     (BIG[:50000], 'x.tar.gz', 'cannot be unpacked'),
     (b'no archive at all', 'x.tar.gz', 'cannot be unpacked'),
-    (tar({'elsewhere/a': b''}), 'x.tar.gz', 'has no folder inside')])
+    (tar({'elsewhere/a': b''}), 'x.tar.gz', 'has no folder inside')
+], ids=['parent', 'absolute', 'symlink', 'hardlink', 'device', 'zip parent', 'zip link', 'truncated', 'no archive', 'other'])
 def test_a_dangerous_or_damaged_archive_is_not_unpacked(server, tmp_path, data, name, reason):
   with pytest.raises(UserError, match=reason) as error:
     fetch(server, tmp_path, data, name)
