@@ -93,7 +93,9 @@ def unpack(archive: Path, folder: Path) -> None:
           _inside(archive, folder, member.name)
           if not (member.isfile() or member.isdir()):
             raise UserError(f'{archive}: {member.name} is a link or a device: the archive is not unpacked')
-        file.extractall(folder, filter='data')
+        # Python's own check besides; before 3.11.4 there is none, and those above stand alone.
+        file.extraction_filter = getattr(tarfile, 'data_filter', None)
+        file.extractall(folder)
   except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
     raise UserError(f'{archive}: cannot be unpacked ({_short(error)}): delete it and run again') from error
 
