@@ -80,7 +80,7 @@ def _worker(folder: Path, kind: str) -> None:
   variables = serialization.msgpack_restore((folder / 'variables.msgpack').read_bytes())
   architecture = models.architecture(variant)
   # Grouped convolutions are what the converter recognises, and static switches leave no selection behind.
-  model = models.M3Net(architecture, num_classes, 'conv')
+  model = models.M3Net(architecture, num_classes, 'tflite')
   logits = lambda images: model.apply(variables, images, train=False, switches=architecture.switches)[0]
   module = tf.Module()
   module.logits = tf.function(jax2tf.convert(logits, with_gradient=False), autograph=False,

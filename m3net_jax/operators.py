@@ -64,6 +64,6 @@ def check(model: bytes, variant: str, kind: str) -> list[str]:
   found = list(counted(model))
   if missing := [name for name in found if name not in RESOLVER]:
     raise UserError(f'variant {variant}: the {kind} model needs {", ".join(missing)}, off the list of operators that '
-                    f'firmware runs ({", ".join(RESOLVER)}): write the module without, such as a full-window '
-                    'nn.avg_pool for a mean')
+                    f'firmware runs ({", ".join(RESOLVER)}): write the module without, such as '
+                    "layers.global_mean(x, 'tflite') for a mean")
   return found

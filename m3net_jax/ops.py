@@ -1,7 +1,8 @@
-"""The convolutions of the network as pure functions, each in two lowerings that compute the same.
+"""The convolutions of the network as pure functions, each in lowerings that compute the same.
 
-`conv` is `lax.conv_general_dilated`: what accelerators run best and what the
-TFLite converter recognises. `shift` is for CPUs, where XLA's grouped convolution
+`conv` is `lax.conv_general_dilated`: what accelerators run best. `tflite`, which is not trained, is the same
+with means that the converter's integers hold well (`layers.global_mean`).
+`shift` is for CPUs, where XLA's grouped convolution
 (and a convolution with a kernel per lane becomes a grouped one) is ten times slower:
 a depthwise convolution as nine shifted multiply-adds, a pointwise one as a
 matrix product, with backward passes written so that XLA keeps the sums
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-LOWERINGS = ('conv', 'shift')
+LOWERINGS = ('conv', 'shift')  # that train
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 _TAPS = tuple((row, column) for row in range(3) for column in range(3))
 
@@ -26,7 +27,7 @@ def lowering_for(backend: str) -> str:
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Array:
   """Dense 3x3 convolution: [n, h, w, c] and [3, 3, c, d] to [n, ceil(h/stride), ceil(w/stride), d]."""
-  if lowering == 'conv':
+  if lowering != 'shift':
     return lax.conv_general_dilated(x, kernel, (stride, stride), 'SAME', dimension_numbers=_DIMENSIONS)
   # Side by side first by column, then by row: a third of the copies of a channel or three at a time.
   padded = _pad_same(x, stride)
@@ -37,7 +38,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Arr
 
 def depthwise(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Array:
   """Depthwise 3x3 convolution: [n, h, w, c] and [3, 3, 1, c] to [n, ceil(h/stride), ceil(w/stride), c]."""
-  if lowering == 'conv':
+  if lowering != 'shift':
     return lax.conv_general_dilated(x, kernel, (stride, stride), 'SAME', dimension_numbers=_DIMENSIONS,
                                     feature_group_count=x.shape[-1])
   return _depthwise(x, kernel[:, :, 0], stride)
@@ -45,7 +46,7 @@ def depthwise(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> ja
 
 def pointwise(x: jax.Array, kernel: jax.Array, lowering: str) -> jax.Array:
   """1x1 convolution: [n, h, w, c] and [1, 1, c, d] to [n, h, w, d]."""
-  if lowering == 'conv':
+  if lowering != 'shift':
     return lax.conv_general_dilated(x, kernel, (1, 1), 'SAME', dimension_numbers=_DIMENSIONS)
   return matmul(x, kernel[0, 0])
 

@@ -105,7 +105,7 @@ def np_forward(variant, variables, x):
   return ma.mean((1, 2)) @ p['head']['kernel'] + p['head']['bias']
 
 
-@pytest.mark.parametrize('lowering', ('conv', 'shift'))
+@pytest.mark.parametrize('lowering', ('conv', 'shift', 'tflite'))
 @pytest.mark.parametrize('variant', ALL)
 def test_forward_pass_against_numpy(variant, lowering):
   model = M3Net(VARIANTS[variant], 10, lowering)
