@@ -69,6 +69,9 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       _leave(*_INTERRUPTED)
     except BrokenPipeError:
       _leave('', 141)  # whoever read our output, `head` for example, has enough
+    except OSError as error:
+      _fail(f'{error.filename or "writing"}: {error.strerror or error}: mend the path, its permissions or the space '
+            'that is left', 2)
 
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as in `nohup`
     signal.signal(signal.SIGINT, _interrupt)

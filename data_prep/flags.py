@@ -1,11 +1,12 @@
 """The flags that say which corpus becomes which store; shared by every command that may prepare one."""
+import dataclasses
 from pathlib import Path
 
 from absl import flags
 
 from data_prep import corpora
 from data_prep import prepare as preparation
-from data_prep.mel import Features
+from data_prep.mel import PRESETS, Features
 
 _CORPUS = flags.DEFINE_enum(
     'corpus', 'synthetic_commands', corpora.NAMES,
@@ -21,10 +22,14 @@ _CLIP_SECONDS = flags.DEFINE_float(
     'clip_seconds', None,
     'length of a clip, in seconds: shorter ones are padded or repeated, longer ones cut '
     '(default: the corpus\'s own, 1 for words and folders, 4 or 5 for sounds)')
-_SAMPLE_RATE = flags.DEFINE_integer('sample_rate', 16000, 'rate to which all recordings are resampled, in Hz')
-_N_FFT = flags.DEFINE_integer('n_fft', 512, 'samples in a frame of the Mel spectrogram')
-_HOP_LENGTH = flags.DEFINE_integer('hop_length', 512, 'samples from one frame to the next')
-_N_MELS = flags.DEFINE_integer('n_mels', 128, 'Mel filters, the height of the spectrogram')
+_PRESET = flags.DEFINE_enum(
+    'preset', 'section_2.1', PRESETS,
+    'features of a section of the paper, for the four flags below where they are not given: 128 filters, n_fft and hop '
+    '512, at 16000 Hz (section_2.1) or 44100 Hz (section_3.1)')
+_SAMPLE_RATE = flags.DEFINE_integer('sample_rate', None, 'rate to which all recordings are resampled, in Hz')
+_N_FFT = flags.DEFINE_integer('n_fft', None, 'samples in a frame of the Mel spectrogram')
+_HOP_LENGTH = flags.DEFINE_integer('hop_length', None, 'samples from one frame to the next')
+_N_MELS = flags.DEFINE_integer('n_mels', None, 'Mel filters, the height of the spectrogram')
 _SKIP_UNREADABLE = flags.DEFINE_bool(
     'skip_unreadable', False, 'leave out recordings that cannot be decoded, and list them in the manifest, '
     'instead of stopping')
@@ -39,8 +44,8 @@ def features_from_flags() -> Features:
   """The features that the flags ask for; UserError naming the flag that cannot be."""
   corpus = corpora.get(_CORPUS.value)
   seconds = corpus.CLIP_SECONDS if _CLIP_SECONDS.value is None else _CLIP_SECONDS.value
-  return Features(sample_rate=_SAMPLE_RATE.value, clip_seconds=seconds, n_fft=_N_FFT.value,
-                  hop_length=_HOP_LENGTH.value, n_mels=_N_MELS.value, fit=corpus.FIT)
+  given = {flag.name: flag.value for flag in (_SAMPLE_RATE, _N_FFT, _HOP_LENGTH, _N_MELS) if flag.value is not None}
+  return dataclasses.replace(PRESETS[_PRESET.value], clip_seconds=seconds, fit=corpus.FIT, win_length=0, fmax=0.0, **given)
 
 
 def prepare_from_flags() -> Path:

@@ -39,7 +39,10 @@ class Journal:
       # A line is written after its row; what an abrupt end cut short is computed again.
       if not line.endswith('\n') or len(self.done) >= whole:
         break
-      key, *rest, measured = json.loads(line)
+      try:
+        key, *rest, measured = json.loads(line)
+      except ValueError:
+        break
       self.done[tuple(key)] = Done(self._rows_path, 0, *rest, Measured(*measured))
       good += len(line)
     self._count = 1 + max((each.row for each in self.done.values()), default=-1)

@@ -1,9 +1,10 @@
 """Makes the store of a corpus, and describes or draws it.
 
     python -m data_prep.main --corpus=fsdd --raw_dir=corpora --download --describe
+    python -m data_prep.main --describe stores/fsdd-d0a3d5ae05
 
 Prints the store's folder. Run again, it checks that the store still fits its recordings
-and does nothing; interrupted, it continues.
+and does nothing; interrupted, it continues. Given a store's folder, it prepares nothing.
 """
 import sys
 from pathlib import Path
@@ -22,8 +23,10 @@ _FIGURE = flags.DEFINE_string('figure', None,
 
 
 def main(arguments: list[str]) -> None:
-  cli.no_arguments(arguments)
-  path = store_flags.prepare_from_flags()
+  if not (_DESCRIBE.value or _FIGURE.value):
+    cli.no_arguments(arguments)
+  cli.no_arguments(arguments[1:])
+  path = Path(arguments[0]) if arguments else store_flags.prepare_from_flags()
   if _DESCRIBE.value:
     print(describe(store.load(path)))
   else:

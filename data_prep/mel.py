@@ -105,11 +105,11 @@ class Features:
     return cls(**values)
 
 
-# The paper's two settings: Section 2.1 (16 kHz, 128 filters, 512-sample FFT) and Section 3.1,
-# which says only "44.1 kHz" and leaves the rest to librosa's defaults.
+# The paper's two settings: Section 2.1 (16 kHz, 128 filters, 512-sample FFT) and Section 3.1, which says "44.1 kHz"
+# and no more.
 PRESETS = {
     'section_2.1': Features(sample_rate=16000, n_fft=512, hop_length=512, n_mels=128),
-    'section_3.1': Features(sample_rate=44100, n_fft=2048, hop_length=512, n_mels=128),
+    'section_3.1': Features(sample_rate=44100, n_fft=512, hop_length=512, n_mels=128),
 }
 
 

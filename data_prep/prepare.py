@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +28,7 @@ from data_prep import mel
 from data_prep import store
 from data_prep.cli import UserError
 from data_prep.compute import Key, Measured, Result
-from data_prep.corpora.base import Clip, Corpus, enough
+from data_prep.corpora.base import Clip, Corpus, enough, files, is_recording
 from data_prep.journal import Done, Journal, blocks
 from data_prep.mel import Features
 
@@ -54,6 +55,8 @@ def prepare(corpus_name: str,
     download: fetch the corpus where its folder is absent.
     num_processes: None for one a core.
 
+  A recording has changed where its size or time of change has, and with the time its SHA-256.
+
   Returns:
     The store's folder.
 
@@ -63,6 +66,8 @@ def prepare(corpus_name: str,
   """
   module = corpora.get(corpus_name)
   root = corpora.locate(corpus_name, raw_dir)
+  if download and hasattr(module, 'DOWNLOAD') and root.is_dir() and not any(map(is_recording, files(root))):
+    raw_dir = root = root / corpus_name  # what lies there is something else
   path = Path(store_dir) / store.name(corpus_name, features)
   with _locked(path):
     if not root.exists():
@@ -71,9 +76,11 @@ def prepare(corpus_name: str,
         store.same_features(path, Features.from_json(store.read_manifest(path, whole=False)['features']),
                             features)
         return path
-      _obtain(module, root, download, num_processes)
+      with _locked(root):
+        if not root.exists():
+          _obtain(module, root, download, num_processes)
     corpus = corpora.read(corpus_name, raw_dir)
-    old = _Old.of(path, corpus_name, features, root)
+    old = _Old.of(path, corpus_name, features, corpus.root)
     if old is not None and old.fits(corpus):
       _refuse_unreadable(path, old.skipped, len(old.files), skip_unreadable)
       return path
@@ -120,7 +127,7 @@ class _Old:
     return old
 
   def unchanged(self, recording: str) -> bool:
-    """By size and time; by its hash where only the time differs."""
+    """By size and time of change; by its hash where only the time differs."""
     if recording not in self._same:
       row, (size, mtime_ns) = self.files[recording], compute.state(self.root / recording)
       self._same[recording] = (size, mtime_ns) == (row.size, row.mtime_ns) or (
@@ -180,12 +187,13 @@ def _make(path: Path, corpus_name: str, corpus: Corpus, features: Features, done
       states[clip.path] = source.size, source.mtime_ns
   enough(corpus.classes, [clip.label for clip in clips], f'--raw_dir: {corpus.root}, without its '
          f'{len(reasons)} unreadable recordings' if reasons else f'--raw_dir: {corpus.root}')
+  parts = Counter(clip.path for clip in clips)  # one of several cut from a long recording loses nothing
   recordings = [
       store.RecordingRow(each, *states[each], hashes[each], reasons.get(each, '')) for each in files
   ]
   manifest = {'corpus': corpus_name, 'raw_dir': os.path.abspath(corpus.root), 'features': features.to_json(),
               'classes': list(corpus.classes), 'ignored': list(corpus.ignored),
-              'longer': sum(clip.seconds > features.clip_seconds for clip in clips),
+              'longer': sum(clip.seconds > features.clip_seconds and parts[clip.path] == 1 for clip in clips),
               'shorter': sum(clip.seconds < features.clip_seconds for clip in clips),
               'versions': {each: version(each) for each in ('librosa', 'numpy', 'soundfile', 'soxr')}}
   store.write(path, manifest, (len(clips), *features.shape), blocks(sources, features), clips, recordings)

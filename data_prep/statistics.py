@@ -4,6 +4,8 @@ The paper gives the information entropy in bits/symbol and the zero-crossing rat
 each with a deviation, and no definition; ours is in `DEFINITIONS` and is printed with
 the numbers, so they compare corpora with each other and not with the paper's.
 """
+import io
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +56,7 @@ def figure(held: 'Store', path: Path, most: int = 40) -> None:
   classes = list(enumerate(held.classes))[:most]
   rows = -(-len(classes) // 8)
   columns = -(-len(classes) // rows)
-  drawing = Figure(figsize=(1.5 * columns + 1, 1.5 * rows + 2.6), layout='constrained')
+  drawing = Figure(figsize=(max(8, 1.5 * columns + 1), 1.5 * rows + 2.6), layout='constrained')
   above, below = drawing.subfigures(2, 1, height_ratios=(1.5 * rows + 0.4, 2.2))
   axes = above.subplots(rows, columns, squeeze=False).ravel()
   low, high = np.quantile(held.mels[::max(1, len(held.mels) // 500)].astype(np.float32), (0.01, 0.999))
@@ -70,6 +72,7 @@ def figure(held: 'Store', path: Path, most: int = 40) -> None:
                         cmap='magma',
                         vmin=low,
                         vmax=high)
+    name = name.encode(errors='replace').decode()  # a folder's name may be no UTF-8
     axis.set_title(name if len(name) < 16 else f'{name[:14]}…', fontsize=8)
     axis.set_xticks([])
     axis.set_yticks([])
@@ -90,7 +93,15 @@ def figure(held: 'Store', path: Path, most: int = 40) -> None:
   axis.tick_params(labelsize=7)
   axis.spines[['top', 'right']].set_visible(False)
   axis.set_title('distribution of all values', fontsize=9)
+  content = io.BytesIO()
+  with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', message='Glyph')  # boxes stand for what the font does not have
+    drawing.savefig(content, format='png', dpi=130)
   path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'.{path.name}.png')
-  drawing.savefig(part, dpi=130)
-  part.replace(path)
+  part = path.with_name(f'.{path.name}.part')
+  part.write_bytes(content.getvalue())
+  try:
+    part.replace(path)
+  except OSError:
+    part.unlink()
+    raise

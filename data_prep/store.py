@@ -5,7 +5,7 @@
                     seconds, entropy, crossings
     recordings.csv  a row a recording: path, size, mtime_ns, sha256, and why it was skipped
     manifest.json   format, corpus, features, versions, classes, counts, skipped recordings, hashes of the
-                    three above
+                    three above and of itself
 
 A store is written whole or not at all, and is read only when it is what was written.
 Knows nothing of how recordings become arrays.
@@ -24,7 +24,7 @@ import numpy as np
 from data_prep.cli import UserError
 from data_prep.mel import Features
 
-FORMAT = 2
+FORMAT = 3
 DTYPE = np.dtype(np.float16)
 _FILES = ('mels.npy', 'clips.csv', 'recordings.csv')
 
@@ -112,6 +112,7 @@ def write(path: Path, manifest: dict[str, Any], shape: tuple[int, int, int], blo
   skipped = {row.path: row.skipped for row in recordings if row.skipped}
   whole = {'format': FORMAT, **manifest, 'num_clips': len(clips), 'num_recordings': len(recordings),
            'counts': counts, 'skipped': skipped, 'files': {each: _signature(fresh / each) for each in _FILES}}
+  whole['sha256'] = _hash_of(whole)
   with open(fresh / 'manifest.json', 'w', encoding='utf-8', errors='surrogateescape') as file:
     json.dump(whole, file, indent=1, ensure_ascii=False)
     _to_disk(file)
@@ -133,14 +134,16 @@ def read_manifest(path: str | os.PathLike[str], *, whole: bool = True) -> dict[s
   path = Path(path)
   try:
     manifest = json.loads((path / 'manifest.json').read_text(encoding='utf-8', errors='surrogateescape'))
-    made, files = manifest['format'], manifest['files']
+    made, files, signed = manifest['format'], manifest['files'], manifest.pop('sha256', '')
   except FileNotFoundError as error:
-    raise UserError(
-        f'{path}: no store, manifest.json is missing: prepare it with python -m data_prep.main') from error
+    raise (_refused(path, 'manifest.json is missing') if path.is_dir() else UserError(
+        f'{path}: no store: prepare it with python -m data_prep.main')) from error
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise _refused(path, f'manifest.json cannot be read ({error})') from error
   if made != FORMAT:
     raise _refused(path, f'its format is {made}, this program reads {FORMAT}')
+  if signed != _hash_of(manifest):
+    raise _refused(path, 'manifest.json was altered (its SHA-256 is not the one in its last line)')
   for each in _FILES:
     here = path / each
     if not here.is_file():
@@ -201,6 +204,11 @@ def same_features(path: Path, made: Features, asked: Features) -> None:
 
 def _refused(path: Path, reason: str) -> UserError:
   return UserError(f'{path}: store refused: {reason}; delete the folder and run again to make it anew')
+
+
+def _hash_of(manifest: dict[str, Any]) -> str:
+  text = json.dumps(manifest, sort_keys=True)  # all that is not ASCII is escaped
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _signature(path: Path) -> dict[str, Any]:

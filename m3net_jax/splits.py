@@ -59,9 +59,9 @@ def make(store: Store, scheme: str) -> list[Split]:
 
 
 def leak(store: Store, split: Split) -> Leak:
-  """Counts what the test side shares with the training side."""
-  groups_of = lambda side: {group for group in store.groups[side] if group}
-  shared = groups_of(split.train) & groups_of(split.test)
+  """Counts what the test side shares with the training side; where no group is known, a recording is one."""
+  groups = np.array(_groups(store))
+  shared = set(groups[split.train]) & set(groups[split.test])
   train_hashes = set(store.hashes[split.train])
   # Two segments of one recording share its hash and are not the same clip; a copy has another path.
   paths = {}
@@ -69,7 +69,11 @@ def leak(store: Store, split: Split) -> Leak:
     paths.setdefault(store.hashes[index], set()).add(store.paths[index])
   identical = sum(bool(paths.get(store.hashes[i], set()) - {store.paths[i]}) for i in split.test
                   if store.hashes[i] in train_hashes)
-  return Leak(len(shared), sum(group in shared for group in store.groups[split.test]), identical)
+  return Leak(len(shared), sum(group in shared for group in groups[split.test]), identical)
+
+
+def _groups(store: Store) -> list[str]:
+  return [group or f'recording {path}' for group, path in zip(store.groups.tolist(), store.paths.tolist())]
 
 
 def _random(store: Store) -> list[Split]:
@@ -95,12 +99,12 @@ def _grouped(store: Store) -> list[Split]:
   from sklearn.model_selection import StratifiedGroupKFold  # slow to import, and only needed here
   if not (store.groups != '').any():
     raise UserError(f'--split=grouped: {store.manifest["corpus"]} names no speakers or recordings: give --split=random')
-  alone = [group or f'alone {index}' for index, group in enumerate(store.groups)]
-  if len(set(alone)) < 5:
-    raise UserError(f'--split=grouped: {len(set(alone))} speakers or recordings, at least 5 are needed for 6:2:2: '
+  groups = _groups(store)
+  if len(set(groups)) < 5:
+    raise UserError(f'--split=grouped: {len(set(groups))} speakers or recordings, at least 5 are needed for 6:2:2: '
                     'give --split=random')
   fifths = [test for _, test in StratifiedGroupKFold(5, shuffle=True, random_state=_SEED).split(
-      np.zeros(len(alone)), store.labels, alone)]
+      np.zeros(len(groups)), store.labels, groups)]
   return [Split('grouped', np.sort(np.concatenate(fifths[2:])), fifths[1], fifths[0])]
 
 

@@ -24,9 +24,11 @@ def locate(name: str, raw_dir: str | Path) -> Path:
   So one folder can hold all corpora (and downloads), and a corpus that lies elsewhere can be named directly.
   """
   raw = Path(raw_dir)
-  inside = raw / name
   if name in _OWN or raw.is_file():
     return raw
+  # Archives write the name as they like, UrbanSound8K for example.
+  there = [entry for entry in (raw.iterdir() if raw.is_dir() else ()) if entry.name.lower() == name]
+  inside = there[0] if there else raw / name
   if inside.exists() or not raw.exists() or holds_corpora(raw):
     return inside
   return raw
@@ -34,7 +36,7 @@ def locate(name: str, raw_dir: str | Path) -> Path:
 
 def holds_corpora(raw: Path) -> bool:
   """Whether a folder is empty but for folders named as corpora, so that a new one belongs inside it."""
-  return raw.is_dir() and all(entry.name in NAMES or entry.name.startswith('.') for entry in raw.iterdir())
+  return raw.is_dir() and all(entry.name.lower() in NAMES or entry.name.startswith('.') for entry in raw.iterdir())
 
 
 def read(name: str, raw_dir: str | Path) -> base.Corpus:

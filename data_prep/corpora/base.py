@@ -41,9 +41,11 @@ class Corpus(NamedTuple):
 
 
 def files(folder: Path) -> Iterator[str]:
-  """Paths of all files below, relative to `folder`, with '/', sorted; nothing hidden."""
+  """Paths of all files below, relative to `folder`, with '/', sorted; nothing hidden, no link back to a folder above."""
   for where, folders, names in os.walk(folder, followlinks=True):
-    folders[:] = sorted(name for name in folders if not name.startswith('.'))
+    here = os.path.realpath(where)
+    ends = lambda name: os.path.commonpath([here, target := os.path.realpath(os.path.join(where, name))]) != target
+    folders[:] = sorted(name for name in folders if not name.startswith('.') and ends(name))
     relative = Path(where).relative_to(folder).as_posix()
     for name in sorted(names):
       if not name.startswith('.'):

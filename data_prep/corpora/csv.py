@@ -19,13 +19,15 @@ def read(root: Path) -> base.Corpus:
   path = root if root.is_file() else root / 'clips.csv'
   if not path.is_file():
     raise base.missing(root, 'clips.csv', 'give a csv file with the columns path and label, or its folder')
-  clips = []
+  clips, lines = [], {}
   for line, row in table.rows(path, ('path', 'label')):
     fold = table.whole_number(path, line, 'fold', row.get('fold') or '0', 0, 2**31 - 1)
     part = table.one_of(path, line, 'part', row.get('part', ''), PARTS)
     clips.append(base.Clip(Path(row['path']).as_posix(), row['label'], row.get('group', ''), fold, part,
                            _number(path, line, 'start', row.get('start') or '0'),
                            _number(path, line, 'gain', row.get('gain') or '1')))
+    if (first := lines.setdefault((*clips[-1][:2], *clips[-1][-2:]), line)) != line:
+      raise UserError(f'{path}: line {line}: path={row["path"]!r} is the clip of line {first}: remove one of them')
   if not clips:
     raise UserError(f'{path}: no clips in it: give a line a clip, with path and label')
   return base.Corpus(path.parent, tuple(sorted({clip.label for clip in clips})), tuple(clips))

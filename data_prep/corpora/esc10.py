@@ -7,6 +7,7 @@ marks. The Freesound recording is the group; all clips of one lie in one fold.
 import re
 from pathlib import Path
 
+from data_prep.cli import UserError
 from data_prep.corpora import base, esc50
 
 CLIP_SECONDS = 5.0
@@ -29,4 +30,7 @@ def read(root: Path) -> base.Corpus:
   if not clips:
     raise base.missing(root, '"001 - Dog bark"/{fold}-{id}-{take}.ogg or meta/esc50.csv',
                        'give the folder of ESC-10 or ESC-50, or --download to fetch them')
+  if len(classes) != 10:
+    raise UserError(f'--raw_dir: {root} has {len(classes)} of the 10 classes: complete it, or read it as it is with '
+                    '--corpus=folder')
   return base.Corpus(root, tuple(classes[folder] for folder in sorted(classes)), tuple(clips), tuple(ignored))

@@ -71,7 +71,7 @@ def _recipe(root: Path) -> base.Corpus:
       noise = chance.choice(noises)
       start = round(chance.uniform(0, max(0.0, seconds[noise] - CLIP_SECONDS)), 4)
       gain = round(chance.uniform(0, _LOUDEST), 6) if chance.random() < _HEARD else 0.0
-      clips.append(base.Clip(noise, SILENCE, part=part, start=start, gain=gain))
+      clips.append(base.Clip(noise, SILENCE, noise, part=part, start=start, gain=gain))
   return base.Corpus(root, CLASSES, tuple(clips), tuple(path for path in ignored if path not in noises))
 
 

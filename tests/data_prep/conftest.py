@@ -8,12 +8,14 @@ import pytest
 import soundfile
 
 
-def write_tone(path: Path, hertz: float = 440.0, rate: int = 16000, seconds: float = 0.5, **options) -> None:
-  """A tone with a little noise, different for every path."""
+def write_tone(path: Path, hertz: float = 440.0, rate: int = 16000, seconds: float = 0.5, channels: int = 1,
+               **options) -> None:
+  """A tone with a little noise, different for every path and channel."""
   path.parent.mkdir(parents=True, exist_ok=True)
   chance = np.random.default_rng(zlib.crc32(os.fsencode(path.name)))
   times = np.arange(round(rate * seconds)) / rate
-  samples = 0.4 * np.sin(2 * np.pi * hertz * times) + 0.01 * chance.standard_normal(len(times))
+  samples = 0.4 * np.sin(2 * np.pi * hertz * times)
+  samples = samples[:, None] + 0.01 * chance.standard_normal((len(times), channels))
   with open(path, 'wb') as file:
     soundfile.write(file, samples, rate, **{'format': path.suffix[1:], **options})
 

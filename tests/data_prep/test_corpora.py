@@ -7,7 +7,7 @@ import pytest
 
 from data_prep import corpora, store
 from data_prep.cli import UserError
-from data_prep.corpora import speech_commands, speech_commands_12, urbansound8k
+from data_prep.corpora import base, speech_commands, speech_commands_12, urbansound8k
 from data_prep.mel import Features
 from data_prep.prepare import prepare
 from tests.data_prep.conftest import write_tone
@@ -140,7 +140,7 @@ def test_the_twelve_classes_by_the_recipe(tmp_path):
     assert len({clip.path for clip in unknown}) == len(unknown)
     for clip in silence:
       length = 3.0 if 'tap' in clip.path else 1.5
-      assert 0 <= clip.start <= length - 1 and 0 <= clip.gain <= 0.1 and clip.group == ''
+      assert 0 <= clip.start <= length - 1 and 0 <= clip.gain <= 0.1 and clip.group == clip.path
   silence = [clip for clip in corpus.clips if clip.label == '_silence_']
   assert any(clip.gain == 0 for clip in silence) and len({clip.start for clip in silence}) > len(silence) / 2
   assert corpora.get('speech_commands_12').read(tmp_path) == corpus
@@ -180,7 +180,7 @@ def test_the_real_digits_and_sounds(real_data):
 
 
 def urban(root: Path, seconds: float = 0.15) -> int:
-  """UrbanSound8K's own layout with its variety of formats: three slices of one recording a class and fold."""
+  """UrbanSound8K's own layout with its variety of formats: a slice a class and fold, two of one recording."""
   rates = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 96000, 192000)
   subtypes = ('PCM_16', 'PCM_24', 'PCM_U8', 'FLOAT', 'IMA_ADPCM', 'PCM_32', 'MS_ADPCM')
   lines = ['slice_file_name,fsID,start,end,salience,fold,classID,class']
@@ -189,13 +189,19 @@ def urban(root: Path, seconds: float = 0.15) -> int:
     for class_id, label in enumerate(urbansound8k.CLASSES):
       number += 1
       name = f'{1000 + number}-{class_id}-0-{fold}.wav'
-      lines.append(f'{name},{1000 + number // 2},0.0,{seconds},1,{fold},{class_id},{label}')
+      lines.append(f'{name},{recording(number)},0.0,{seconds},1,{fold},{class_id},{label}')
       path = root / 'audio' / f'fold{fold}' / name
-      write_tone(path, 200.0 + 10 * number, rates[number % 10], seconds, subtype=subtypes[number % 7])
+      write_tone(path, 200.0 + 10 * number, rates[number % 10], seconds, 1 + number % 2,
+                 subtype=subtypes[number % 7])
   (root / 'metadata').mkdir()
   (root / urbansound8k.CSV).write_text('\n'.join(lines) + '\n')
   touch(root, 'UrbanSound8K_README.txt', 'audio/fold1/.DS_Store')
   return number
+
+
+def recording(number: int) -> int:
+  """The fsID of a slice: two neighbours share one, and no two folds."""
+  return 1000 + (number + 1) // 2
 
 
 def test_urbansound8k_with_all_its_folds(tmp_path):
@@ -207,10 +213,25 @@ def test_urbansound8k_with_all_its_folds(tmp_path):
   for path, label, group, fold in zip(held.paths, held.labels, held.groups, held.folds):
     slice_id, class_id, _, fold_in_name = Path(path).stem.split('-')
     assert (int(class_id), int(fold_in_name)) == (label,
-                                                  fold) and int(group) == 1000 + (int(slice_id) - 1000) // 2
+                                                  fold) and int(group) == recording(int(slice_id) - 1000)
     assert path.startswith(f'audio/fold{fold}/')
   assert held.manifest['features']['fit'] == 'repeat' and held.manifest['shorter'] == 100
   assert held.manifest['ignored'] == ['UrbanSound8K_README.txt']
+  made = np.load(held.path / 'mels.npy')
+  assert np.isfinite(made).all() and (made.std((1, 2)) > 1).all()
+
+
+def test_a_corpus_is_found_under_the_name_of_its_archive(tmp_path):
+  urban(tmp_path / 'UrbanSound8K')
+  assert corpora.locate('urbansound8k', tmp_path) == tmp_path / 'UrbanSound8K'
+
+
+def test_links_back_to_a_folder_above_are_not_followed(tmp_path):
+  for label in 'ab':
+    touch(tmp_path, *(f'{label}/{number}.wav' for number in range(3)))
+    (tmp_path / label / 'loop').symlink_to('..')
+  (tmp_path / 'b' / 'beside').symlink_to(tmp_path / 'a')
+  assert list(base.files(tmp_path)) == [f'{folder}/{n}.wav' for folder in ('a', 'b', 'b/beside') for n in range(3)]
 
 
 def test_urbansound8k_mistakes(tmp_path):
@@ -247,8 +268,11 @@ def test_esc50_and_the_ten_of_it(tmp_path):
 
 def test_esc10_of_2015(tmp_path):
   touch(tmp_path, '001 - Dog bark/1-100032-A.ogg', '010 - Fire crackling/5-7-B.ogg', 'README.md')
+  with pytest.raises(UserError, match='has 2 of the 10 classes'):
+    corpora.get('esc10').read(tmp_path)
+  touch(tmp_path, *(f'{number:03} - Sound {number}/2-{number}-A.ogg' for number in range(2, 10)))
   corpus = corpora.get('esc10').read(tmp_path)
-  assert corpus.classes == ('Dog bark', 'Fire crackling') and corpus.ignored == ('README.md',)
+  assert corpus.classes[::9] == ('Dog bark', 'Fire crackling') and corpus.ignored == ('README.md',)
   assert by_path(corpus)['010 - Fire crackling/5-7-B.ogg'][1:4] == ('Fire crackling', '7', 5)
 
 
@@ -263,7 +287,8 @@ def test_csv(tmp_path):
   for text, expected in (('file,label\na,b\n', 'no column path'), ('path,label\n', 'no clips in it'),
                          ('path,label,fold\na,b,x\n', "line 2: fold='x'"), ('path,label,part\na,b,dev\n',
                                                                             "part='dev'"),
-                         ('path,label,gain\na,b,-1\n', "gain='-1'"), ('', 'no column path, label')):
+                         ('path,label,gain\na,b,-1\n', "gain='-1'"),
+                         ('path,label\na,b\nc,b\na,b\n', "line 4: path='a' is the clip of line 2"), ('', 'no column path, label')):
     table.write_text(text)
     with pytest.raises(UserError, match=expected):
       corpora.get('csv').read(table)

@@ -194,5 +194,8 @@ def test_prepare_downloads_only_when_asked(server, tmp_path, monkeypatch):
   with pytest.raises(UserError, match='--download'):
     prepare('fsdd', tmp_path / 'corpora', tmp_path / 's', features)
   assert server.ranges == []
+  # A file that is no recording does not stand in the way.
+  (tmp_path / 'corpora').mkdir(exist_ok=True)
+  (tmp_path / 'corpora' / 'notes.txt').write_text('mine')
   held = store.load(prepare('fsdd', tmp_path / 'corpora', tmp_path / 's', features, download=True))
   assert len(held.labels) == 30 and (tmp_path / 'corpora' / 'fsdd' / 'recordings' / '0_ann_0.wav').exists()

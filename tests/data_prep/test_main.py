@@ -29,12 +29,17 @@ def test_the_command_makes_describes_and_draws(folder_corpus, tmp_path):
                    'entropy:'):
     assert expected in again.stdout
   assert (tmp_path / 'picture.png').stat().st_size > 10000
+  named = run('--describe', first.stdout.strip(), cwd=tmp_path)
+  assert (named.returncode, named.stdout, named.stderr) == (0, again.stdout, '')
+  preset = run(*arguments, '--preset=section_3.1', '--describe', cwd=tmp_path)
+  assert '[32, 44] in dB, 44100 Hz, 0.5 s, n_fft 512' in preset.stdout
 
 
 @pytest.mark.parametrize('arguments, expected', [
     (['--corpus=fssd'], 'fsdd'), (['--corpus=fsdd', '--raw_dir=nowhere'], 'nowhere/fsdd is not there'),
     (['--n_mels=0'], '--n_mels=0'), (['--n_mels=ten'], 'n_mels'), (['--clipseconds=1'], 'clipseconds'),
     (['fsdd'], "'fsdd' is not a flag"), (['--num_processes=0'], 'num_processes'),
+    (['--describe', 'stores/nowhere'], 'stores/nowhere: no store'), (['--store_dir=/proc/x'], '/proc/x: '),
     (['--corpus=urbansound8k', '--download'], 'https://urbansounddataset.weebly.com')])
 def test_a_mistake_is_one_line(tmp_path, arguments, expected):
   ended = run(*arguments, cwd=tmp_path)

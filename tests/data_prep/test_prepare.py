@@ -195,7 +195,10 @@ def test_a_segment_is_the_part_of_its_recording(tmp_path):
   for clip, array in zip(store.read_clips(held.path), held.mels):
     part = samples[round(clip.start * 8000):][:3200] * np.float32(clip.gain)
     np.testing.assert_allclose(array, mel.log_mel(part, FEATURES), rtol=1e-3)
-  assert held.manifest['num_recordings'] == 1 and len(held.labels) == 6
+  assert held.manifest['num_recordings'] == 1 and len(held.labels) == 6 and not held.manifest['longer']
+  # The file itself names the same corpus, and once more.
+  for _ in range(2):
+    assert prepare('csv', tmp_path / 'raw' / 'clips.csv', tmp_path / 's', FEATURES) == held.path
 
 
 def test_strange_names(tmp_path):

@@ -61,7 +61,8 @@ DAMAGE = {
     'recordings.csv is missing': lambda path: (path / 'recordings.csv').unlink(),
     'its format is 0': lambda path: rewrite(path / 'manifest.json', format=0),
     'manifest.json cannot be read': lambda path: (path / 'manifest.json').write_text('{"format": 1'),
-    'no store, manifest.json is missing': lambda path: (path / 'manifest.json').unlink(),
+    'manifest.json was altered': lambda path: rewrite(path / 'manifest.json', classes=['b', 'a']),
+    'refused: manifest.json is missing': lambda path: (path / 'manifest.json').unlink(),
     'no store': shutil.rmtree,
 }
 

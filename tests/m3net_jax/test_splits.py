@@ -73,6 +73,8 @@ def test_leaks_by_hand():
   # Group a is on both sides with test clips 4 and 6. Clip 4 is a copy of 0; clip 5 is another
   # piece of the recording 'noise', not a copy.
   assert splits.leak(store, split) == (1, 2, 1)
+  # Of no known group, that recording itself is one.
+  assert splits.leak(store._replace(groups=np.array(['a', 'b', '', 'c', 'a', '', 'a'])), split) == (2, 3, 1)
 
 
 @pytest.mark.parametrize('scheme, message', [
