@@ -190,4 +190,4 @@ def _plain(data: bytes, layout: bytes, first: int, size: int) -> tuple[np.ndarra
 
 def _one_line(error: Exception) -> str:
   # soundfile says "Error opening <... object at 0x..>: reason".
-  return ' '.join(str(error).split()).rpartition('>: ')[2] or type(error).__name__
+  return ' '.join(str(error).split()).rpartition('>: ')[2].rstrip('.') or type(error).__name__

@@ -66,7 +66,7 @@ def write_models(folder: Path, spec: ModelSpec, models: dict[str, bytes]) -> Non
   for name, content in named.items():
     files.write_bytes(folder / name, content)
   files.write_json(folder / 'model.json', {
-      'format': FORMAT, **spec.to_json(),
+      'format': FORMAT, **spec.to_json(), 'sha256': spec.digest(),
       'files': {name: hashlib.sha256(content).hexdigest() for name, content in named.items()}})
 
 

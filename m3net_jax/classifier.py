@@ -20,7 +20,7 @@ from m3net_jax.image import Scaling
 from m3net_jax.winner import Winner
 from m3net_jax.workdir import Workdir
 
-FORMAT = 1
+FORMAT = 2
 _BLOCK = 64  # clips made into images together
 
 
@@ -51,6 +51,10 @@ class ModelSpec:
 
   def to_json(self) -> dict[str, Any]:
     return {**vars(self), 'features': self.features.to_json()}
+
+  def digest(self) -> str:
+    """SHA-256 of all of it: an altered constant is noticed."""
+    return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
   @classmethod
   def from_json(cls, values: dict[str, Any]) -> 'ModelSpec':
@@ -110,7 +114,10 @@ def read_spec(path: Path) -> ModelSpec:
     there = json.loads(path.read_text())
     if there['format'] != FORMAT:
       raise UserError(f'{path}: its format is {there["format"]}, this program reads {FORMAT}: export the bundle again')
-    return ModelSpec.from_json(there)
+    spec = ModelSpec.from_json(there)
+    if there['sha256'] != spec.digest():
+      raise UserError(f'{path}: was altered (its SHA-256 is not the one in it): export the bundle again')
+    return spec
   except FileNotFoundError as error:
     raise UserError(f'{path}: is missing, and it says the features and classes of the model beside it: take the whole '
                     'bundle that python -m m3net_jax.export wrote') from error

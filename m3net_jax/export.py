@@ -62,7 +62,10 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
   chosen = calibration.choose(prepared, split, calibration_clips)
   calibration.check(prepared.mels[chosen], lane.scaling)
   network = convert.Network(lane.name.variant, len(spec.classes), spec.input_shape, lane.variables)
-  converted = convert.convert(network, spec.images(prepared.mels[chosen]))
+  images = spec.images(prepared.mels[chosen])
+  converted = convert.convert(network, images, convert.KINDS[:1])
+  operators.check(converted['float32'], lane.name.variant, 'float32')  # the integer converters' reasons say less
+  converted |= convert.convert(network, images, convert.KINDS[1:])
   names = {kind: operators.check(content, lane.name.variant, kind) for kind, content in converted.items()}
   with bundle.replacing(out_dir) as folder:
     bundle.write_models(folder, spec, converted)

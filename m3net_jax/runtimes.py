@@ -111,7 +111,7 @@ def package(name: str) -> Any:
     return importlib.import_module(name)
   except ImportError as error:
     raise UserError(f'{name.partition(".")[0]} is not installed, and .tflite files need it: '
-                    "pip install 'm3net_jax[export]'") from error
+                    "in the folder of m3net_jax, pip install -e '.[export]'") from error
 
 
 def _tensor(details: dict[str, Any]) -> Tensor:

@@ -30,7 +30,8 @@ class Board:
     try:
       from tensorboardX import SummaryWriter
     except ImportError as error:
-      raise UserError("--tensorboard: needs tensorboardX: pip install 'm3net_jax[tensorboard]'") from error
+      raise UserError('--tensorboard: needs tensorboardX: in the folder of m3net_jax, '
+                      "pip install -e '.[tensorboard]'") from error
     shutil.rmtree(folder, ignore_errors=True)
     self._folder, self._lanes, self._make = folder, lanes, SummaryWriter
     self._writers: dict[str, Any] = {}

@@ -18,11 +18,11 @@ class Segment(NamedTuple):
 def starts(num_samples: int, features: Features, hop: int) -> list[int]:
   """First samples of the windows of a recording.
 
-  One window for a recording shorter than two clips, cut or padded as in training; else one every `hop` samples and
-  one that ends where the recording ends.
+  One window for a recording no longer than a clip and a tenth, cut or padded as in training; else one every `hop`
+  samples and one that ends where the recording ends.
   """
   last = num_samples - features.num_samples
-  if num_samples < 2 * features.num_samples:
+  if last <= features.num_samples // 10:
     return [0]
   regular = list(range(0, last + 1, hop))
   return regular if regular[-1] == last else [*regular, last]

@@ -1,6 +1,7 @@
-// The loop of a device that listens: samples, features, network, label. Link it with frontend.cc, model_data.cc,
+// C++17. The loop of a device that listens: samples, features, network, label. Link it with frontend.cc, model_data.cc,
 // golden.cc and TFLite Micro (of July 2025 or later, which has REVERSE_V2), and write the two functions of your board.
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "features.h"
@@ -24,8 +25,17 @@ alignas(16) uint8_t arena[m3net::kArenaBytes];
 int16_t samples[m3net::kNumSamples];
 float decibels[m3net::kNumMels * m3net::kNumFrames];
 
-// Whether this build computes the stored outputs, bit for bit: run it once on every new board.
+// Whether this build makes the stored input of made samples, to a step or two (its floats round as they like), and
+// the stored outputs, bit for bit: run it once on every new board.
 bool SelfTest(tflite::MicroInterpreter& interpreter) {
+  uint32_t state = 1;
+  for (int i = 0; i < m3net::kNumSamples; ++i) samples[i] = m3net::GoldenSample(state, i);
+  int8_t* input = interpreter.input(0)->data.int8;
+  m3net::LogMel(samples, decibels);
+  m3net::FillInput(decibels, m3net::kInputScale, m3net::kInputZeroPoint, input);
+  for (int i = 0; i < m3net::kInputBytes; ++i) {
+    if (std::abs(input[i] - m3net::kGoldenFrontEnd[i]) > 2) return false;
+  }
   for (int i = 0; i < m3net::kNumGolden; ++i) {
     std::memcpy(interpreter.input(0)->data.int8, m3net::kGoldenInputs[i], m3net::kInputBytes);
     if (interpreter.Invoke() != kTfLiteOk) return false;

@@ -206,9 +206,22 @@ def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('#include "stand_in.h"\n')
   (tmp_path / 'board.cc').write_text(BOARD)
-  sources = [tmp_path / 'board.cc', *(folder / f'{name}.cc' for name in ('example', 'frontend', 'golden', 'model_data'))]
-  subprocess.run(['g++', '-std=c++17', '-O1', '-Wall', '-Wextra', f'-I{tmp_path}', f'-I{folder}', '-o',
-                  tmp_path / 'listen', *sources], check=True)
+
+  def compiled(name, folder):
+    sources = [tmp_path / 'board.cc', *(folder / f'{each}.cc' for each in ('example', 'frontend', 'golden', 'model_data'))]
+    subprocess.run(['g++', '-std=c++17', '-O1', '-Wall', '-Wextra', f'-I{tmp_path}', f'-I{folder}', '-o',
+                    tmp_path / name, *sources], check=True)
+    return tmp_path / name
+
+  wrong = tmp_path / 'wrong'
+  shutil.copytree(folder, wrong)
+  constants = (wrong / 'features.h').read_text()
+  altered = re.sub(r'(kMean = )-?[0-9.]+', r'\g<1>-44.0', constants)
+  assert altered != constants
+  (wrong / 'features.h').write_text(altered)
+  # The self test finds it before the network runs.
+  assert subprocess.run(compiled('deaf', wrong), stdin=subprocess.DEVNULL, capture_output=True).returncode == 3
+  compiled('listen', folder)
   clips = [tones_dir / name / f'{take}.wav' for name in ('high', 'low', 'middle') for take in range(4)]
   np.concatenate([soundfile.read(path, dtype='int16')[0] for path in clips]).tofile(tmp_path / 'samples')
   model = runtimes.Model((folder / 'model_int8.tflite').read_bytes(), 'TFLite Micro')
@@ -237,11 +250,22 @@ def test_predict_takes_the_bundle(exported, tested):
 
 
 def damaged(folder, tmp_path, **change):
-  """A copy of a bundle whose model.json says something else."""
+  """A copy of a bundle whose model.json says something else, and signs it."""
   copy = tmp_path / 'damaged'
   shutil.copytree(folder, copy)
-  files.write_json(copy / 'model.json', {**json.loads((copy / 'model.json').read_text()), **change})
+  there = {**json.loads((copy / 'model.json').read_text()), **change}
+  there['sha256'] = classifier.ModelSpec.from_json(there).digest()
+  files.write_json(copy / 'model.json', there)
   return copy
+
+
+def test_an_altered_constant_is_noticed(exported, tmp_path):
+  _, folder = exported
+  shutil.copytree(folder, tmp_path / 'altered')
+  path = tmp_path / 'altered' / 'model.json'
+  files.write_json(path, {**json.loads(path.read_text()), 'mean': -44.0})
+  with pytest.raises(UserError, match='model.json: was altered'):
+    predict.load(str(tmp_path / 'altered'))
 
 
 def test_a_wrong_normalisation_constant_is_caught(exported, tested, tmp_path):

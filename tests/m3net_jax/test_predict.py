@@ -120,7 +120,8 @@ class _With:
 
 def test_windows_cover_a_recording():
   clip = FEATURES.num_samples  # 2,000
-  assert windows.starts(100, FEATURES, 1000) == [0] and windows.starts(2 * clip - 1, FEATURES, 1000) == [0]
+  assert windows.starts(100, FEATURES, 1000) == [0] and windows.starts(clip + 200, FEATURES, 1000) == [0]
+  assert windows.starts(clip + 201, FEATURES, 1000) == [0, 201]
   assert windows.starts(4000, FEATURES, 1000) == [0, 1000, 2000]
   assert windows.starts(4500, FEATURES, 1000) == [0, 1000, 2000, 2500]
   samples = np.random.default_rng(0).standard_normal(4500).astype(np.float32)
