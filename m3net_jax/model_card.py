@@ -28,7 +28,8 @@ def text(exported: dict[str, Any], results: dict[str, Any]) -> str:
   micro = next(row for row in exported['runtimes'] if row['runtime'] == 'TFLite Micro')
   low, high = interval(micro['correct'], micro['clips'])
   file, features = exported['files']['int8'], exported['features']
-  spread = f', 95 % interval {_percent(study["ci95"][0])} to {_percent(study["ci95"][1])}' if study['ci95'] else ''
+  ends = [min(1.0, max(0.0, end)) for end in study['ci95'] or ()]
+  spread = f', 95 % interval {_percent(ends[0])} to {_percent(ends[1])}' if ends else ''
   return f"""# {exported['name']}
 
 M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_rate']} Hz as one of

@@ -57,14 +57,14 @@ class Content(NamedTuple):
   weights: Table | None
   weight_figures: tuple[str, str] | None
   blocks: list[Table]
-  export: Table | None
+  export: list[Table]
   missing: dict[str, str]
 
   @property
   def tables(self) -> list[Table]:
     """All that are written as files of their own."""
     every = (self.variants, *self.paper, self.order, self.tests, self.classes, self.weights, *self.blocks,
-             self.export)
+             *self.export)
     return [table for table in every if table]
 
 
@@ -222,15 +222,22 @@ def _weights_table(weights: Mapping[str, Weights]) -> Table:
       'split. Channels of different lanes do not correspond, so no mean over lanes is taken of one channel.'])
 
 
-def _export(here: Workdir) -> Table | None:
-  """The proof of the exported lane, where the study was exported."""
+def _export(here: Workdir) -> list[Table]:
+  """The proof of the exported lane, and the same class by class; none where the study was not exported."""
   path = here.path / 'export.json'
   if not path.exists():
-    return None
-  rows = proof.table(json.loads(path.read_text()))
-  return tables.make('export', 'The exported lane in every runtime, on the whole test split', list(rows[0]),
-                     [[cell or tables.NONE for cell in row.values()] for row in rows],
-                     ['Agreement and differences are from JAX; the arena is what TFLite Micro measures.'])
+    return []
+  exported = json.loads(path.read_text())
+  rows, converted = proof.table(exported), [row for row in exported['runtimes'] if row['runtime'] != 'JAX']
+  shown = lambda change: tables.NONE if change is None else f'{100 * change:+.2f}'
+  return [
+      tables.make('export', 'The exported lane in every runtime, on the whole test split', list(rows[0]),
+                  [[cell or tables.NONE for cell in row.values()] for row in rows],
+                  ['Agreement and differences are from JAX; the arena is what TFLite Micro measures.']),
+      tables.make('export_classes', 'Accuracy on each class minus that in JAX, points',
+                  ['class', *(f'{row["runtime"]} {row["kind"]}' for row in converted)],
+                  [[name, *(shown(row['change_by_class'][name]) for row in converted)]
+                   for name in converted[0]['change_by_class']], [])]
 
 
 def picture(mel: np.ndarray) -> str:

@@ -200,7 +200,7 @@ def test_without_its_store_the_report_says_what_is_missing_and_why(again):
   files.write_json(again.path / 'config.json', asked | {'store': '/nowhere/store'})
   report.write(workdir.read(again.path))
   text = read(again).text
-  assert text.count('/nowhere/store') == 2 and 'manifest.json is missing' in text
+  assert text.count('/nowhere/store') == 2 and 'no store: prepare it' in text
   assert 'Hardest clips' not in text and f'{100 * again.results()["variants"]["full"]["mean"]:.2f} %' in text
   files.write_json(again.path / 'config.json', asked | {'store_sha256': 'other'})
   report.write(workdir.read(again.path))
@@ -224,6 +224,7 @@ def test_the_proof_of_an_export_is_shown(again):
   report.write(again)
   text = read(again).text
   assert 'TFLite Micro int8 93.75 99.00 0.5 −5.00 58,224 52,304' in text
+  assert 'class TFLite Micro int8' in text and 'low −5.00 high' in text
 
 
 @pytest.mark.skipif(not CHROMIUM, reason='no chromium here')
