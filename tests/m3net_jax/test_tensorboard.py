@@ -94,5 +94,5 @@ def test_a_study_that_goes_on_has_every_epoch_once(tones, tmp_path):
 
 def test_without_tensorboardx_the_flag_says_how_to_get_it(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'tensorboardX', None)
-  with pytest.raises(UserError, match=r'--tensorboard: needs tensorboardX: pip install'):
+  with pytest.raises(UserError, match=r'--tensorboard: needs tensorboardX: in the folder of m3net_jax, pip install'):
     tensorboard.Board(tmp_path, 1)
