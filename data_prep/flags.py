@@ -1,5 +1,4 @@
 """The flags that say which corpus becomes which store; shared by every command that may prepare one."""
-import dataclasses
 from pathlib import Path
 
 from absl import flags
@@ -45,7 +44,7 @@ def features_from_flags() -> Features:
   corpus = corpora.get(_CORPUS.value)
   seconds = corpus.CLIP_SECONDS if _CLIP_SECONDS.value is None else _CLIP_SECONDS.value
   given = {flag.name: flag.value for flag in (_SAMPLE_RATE, _N_FFT, _HOP_LENGTH, _N_MELS) if flag.value is not None}
-  return dataclasses.replace(PRESETS[_PRESET.value], clip_seconds=seconds, fit=corpus.FIT, win_length=0, fmax=0.0, **given)
+  return Features(**{**PRESETS[_PRESET.value], **given}, clip_seconds=seconds, fit=corpus.FIT)
 
 
 def prepare_from_flags() -> Path:

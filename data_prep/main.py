@@ -23,16 +23,13 @@ _FIGURE = flags.DEFINE_string('figure', None,
 
 
 def main(arguments: list[str]) -> None:
-  if not (_DESCRIBE.value or _FIGURE.value):
-    cli.no_arguments(arguments)
-  cli.no_arguments(arguments[1:])
+  shows = _DESCRIBE.value or _FIGURE.value
+  cli.no_arguments(arguments[1:] if shows else arguments)
   path = Path(arguments[0]) if arguments else store_flags.prepare_from_flags()
-  if _DESCRIBE.value:
-    print(describe(store.load(path)))
-  else:
-    print(path)
+  held = store.load(path) if shows else None
+  print(describe(held) if _DESCRIBE.value else path)
   if _FIGURE.value:
-    statistics.figure(store.load(path), Path(_FIGURE.value))
+    statistics.figure(held, Path(_FIGURE.value))
 
 
 def describe(held: store.Store) -> str:

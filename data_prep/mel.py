@@ -7,8 +7,6 @@ librosa's per-call cost (equal to librosa by test). Knows nothing of files.
 """
 import dataclasses
 import functools
-import hashlib
-import json
 import warnings
 from typing import Any, NamedTuple
 
@@ -17,6 +15,7 @@ import scipy.fft
 import scipy.sparse
 
 from data_prep.cli import UserError
+from data_prep.files import json_sha256
 
 FITS = ('pad', 'repeat')
 MAX_SAMPLES = 2**26  # longest clip or recording that is taken, in samples
@@ -94,8 +93,7 @@ class Features:
 
   def digest(self) -> str:
     """Ten hexadecimal digits, the same for equal settings on every machine."""
-    text = json.dumps(self.to_json(), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return json_sha256(self.to_json())[:10]
 
   def to_json(self) -> dict[str, Any]:
     return dataclasses.asdict(self)
@@ -108,8 +106,8 @@ class Features:
 # The paper's two settings: Section 2.1 (16 kHz, 128 filters, 512-sample FFT) and Section 3.1, which says "44.1 kHz"
 # and no more.
 PRESETS = {
-    'section_2.1': Features(sample_rate=16000, n_fft=512, hop_length=512, n_mels=128),
-    'section_3.1': Features(sample_rate=44100, n_fft=512, hop_length=512, n_mels=128),
+    'section_2.1': {'sample_rate': 16000, 'n_fft': 512, 'hop_length': 512, 'n_mels': 128},
+    'section_3.1': {'sample_rate': 44100, 'n_fft': 512, 'hop_length': 512, 'n_mels': 128},
 }
 
 

@@ -29,6 +29,7 @@ from data_prep import store
 from data_prep.cli import UserError
 from data_prep.compute import Key, Measured, Result
 from data_prep.corpora.base import Clip, Corpus, enough, files, is_recording
+from data_prep.files import write_bytes
 from data_prep.journal import Done, Journal, blocks
 from data_prep.mel import Features
 
@@ -66,7 +67,8 @@ def prepare(corpus_name: str,
   """
   module = corpora.get(corpus_name)
   root = corpora.locate(corpus_name, raw_dir)
-  if download and hasattr(module, 'DOWNLOAD') and root.is_dir() and not any(map(is_recording, files(root))):
+  own = root == Path(raw_dir) and root.is_dir()
+  if download and hasattr(module, 'DOWNLOAD') and own and not any(map(is_recording, files(root))):
     raw_dir = root = root / corpus_name  # what lies there is something else
   path = Path(store_dir) / store.name(corpus_name, features)
   with _locked(path):
@@ -237,9 +239,7 @@ def _refuse_unreadable(path: Path, reasons: dict[str, str], total: int, skip: bo
     listing.unlink(missing_ok=True)
     return
   text = ''.join(f'{name}\t{reason}\n' for name, reason in sorted(reasons.items()))
-  part = listing.with_name(f'.{listing.name}.new')
-  part.write_text(text, encoding='utf-8', errors='surrogateescape')
-  os.replace(part, listing)
+  write_bytes(listing, text.encode(errors='surrogateescape'))
   few = ', '.join(f'{name} ({reason})' for name, reason in sorted(reasons.items())[:3])
   more = f' and {len(reasons) - 3} more' if len(reasons) > 3 else ''
   raise UserError(

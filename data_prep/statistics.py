@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_prep import files
+
 if TYPE_CHECKING:
   from data_prep.store import Store
 
@@ -97,11 +99,4 @@ def figure(held: 'Store', path: Path, most: int = 40) -> None:
   with warnings.catch_warnings():
     warnings.filterwarnings('ignore', message='Glyph')  # boxes stand for what the font does not have
     drawing.savefig(content, format='png', dpi=130)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'.{path.name}.part')
-  part.write_bytes(content.getvalue())
-  try:
-    part.replace(path)
-  except OSError:
-    part.unlink()
-    raise
+  files.write_bytes(path, content.getvalue())

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_prep.cli import UserError
+from data_prep.files import json_sha256
 from data_prep.mel import Features
 
 FORMAT = 3
@@ -112,7 +113,7 @@ def write(path: Path, manifest: dict[str, Any], shape: tuple[int, int, int], blo
   skipped = {row.path: row.skipped for row in recordings if row.skipped}
   whole = {'format': FORMAT, **manifest, 'num_clips': len(clips), 'num_recordings': len(recordings),
            'counts': counts, 'skipped': skipped, 'files': {each: _signature(fresh / each) for each in _FILES}}
-  whole['sha256'] = _hash_of(whole)
+  whole['sha256'] = json_sha256(whole)
   with open(fresh / 'manifest.json', 'w', encoding='utf-8', errors='surrogateescape') as file:
     json.dump(whole, file, indent=1, ensure_ascii=False)
     _to_disk(file)
@@ -142,7 +143,7 @@ def read_manifest(path: str | os.PathLike[str], *, whole: bool = True) -> dict[s
     raise _refused(path, f'manifest.json cannot be read ({error})') from error
   if made != FORMAT:
     raise _refused(path, f'its format is {made}, this program reads {FORMAT}')
-  if signed != _hash_of(manifest):
+  if signed != json_sha256(manifest):
     raise _refused(path, 'manifest.json was altered (its SHA-256 is not the one in its last line)')
   for each in _FILES:
     here = path / each
@@ -204,11 +205,6 @@ def same_features(path: Path, made: Features, asked: Features) -> None:
 
 def _refused(path: Path, reason: str) -> UserError:
   return UserError(f'{path}: store refused: {reason}; delete the folder and run again to make it anew')
-
-
-def _hash_of(manifest: dict[str, Any]) -> str:
-  text = json.dumps(manifest, sort_keys=True)  # all that is not ASCII is escaped
-  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _signature(path: Path) -> dict[str, Any]:

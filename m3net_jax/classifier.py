@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from data_prep.cli import UserError
+from data_prep.files import json_sha256
 from data_prep.mel import Features
 from m3net_jax import image, models, runtimes
 from m3net_jax.image import Scaling
@@ -54,7 +55,7 @@ class ModelSpec:
 
   def digest(self) -> str:
     """SHA-256 of all of it: an altered constant is noticed."""
-    return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+    return json_sha256(self.to_json())
 
   @classmethod
   def from_json(cls, values: dict[str, Any]) -> 'ModelSpec':

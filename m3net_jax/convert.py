@@ -103,7 +103,8 @@ def _tensorflow() -> Any:
   try:
     import tensorflow as tf
   except ImportError as error:
-    raise SystemExit("Error: tensorflow is not installed: in the folder of m3net_jax, pip install -e '.[export]'") from error
+    raise SystemExit("Error: tensorflow is not installed: in the folder of m3net_jax, "
+                     "pip install -e '.[export]'") from error
   return tf
 
 

@@ -63,10 +63,10 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
   calibration.check(prepared.mels[chosen], lane.scaling)
   network = convert.Network(lane.name.variant, len(spec.classes), spec.input_shape, lane.variables)
   images = spec.images(prepared.mels[chosen])
-  converted = convert.convert(network, images, convert.KINDS[:1])
-  operators.check(converted['float32'], lane.name.variant, 'float32')  # the integer converters' reasons say less
-  converted |= convert.convert(network, images, convert.KINDS[1:])
-  names = {kind: operators.check(content, lane.name.variant, kind) for kind, content in converted.items()}
+  converted, names = {}, {}
+  for kinds in (convert.KINDS[:1], convert.KINDS[1:]):  # float32 first: the integer converters' reasons say less
+    converted |= convert.convert(network, images, kinds)
+    names |= {kind: operators.check(converted[kind], lane.name.variant, kind) for kind in kinds}
   with bundle.replacing(out_dir) as folder:
     bundle.write_models(folder, spec, converted)
     mels, labels = prepared.mels[split.test], prepared.labels[split.test]

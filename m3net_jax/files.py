@@ -1,29 +1,11 @@
 """Files of a workdir, each written whole or not at all."""
-import contextlib
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from data_prep.files import replacing, write_bytes
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-  """Gives another name in the same folder to write to; renames it to `path` when all went well."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  fresh = path.with_name(f'.{path.name}.new')
-  try:
-    yield fresh
-    with open(fresh, 'rb') as file:
-      os.fsync(file.fileno())
-    os.replace(fresh, path)
-  finally:
-    fresh.unlink(missing_ok=True)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-  with replacing(path) as fresh:
-    fresh.write_bytes(content)
+__all__ = ('read_rows', 'replacing', 'write_bytes', 'write_json', 'write_rows')
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -74,7 +74,8 @@ def main(arguments: list[str]) -> None:
       heard.append(classify(made, _name(source), _samples(source, features), hop))
     except audio.Unreadable as error:
       if not _SKIP_UNREADABLE.value:
-        mend = ': give a WAV, FLAC, OGG or MP3 file' if len(sources) == 1 else '; --skip_unreadable leaves such files out'
+        mend = (': give a WAV, FLAC, OGG or MP3 file' if len(sources) == 1 else
+                '; --skip_unreadable leaves such files out')
         raise UserError(f'{_name(source)}: {error}{mend}') from error
       skipped.append((_name(source), str(error)))
   if not heard:

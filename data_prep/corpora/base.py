@@ -41,7 +41,7 @@ class Corpus(NamedTuple):
 
 
 def files(folder: Path) -> Iterator[str]:
-  """Paths of all files below, relative to `folder`, with '/', sorted; nothing hidden, no link back to a folder above."""
+  """Paths of all files below, relative to `folder`, with '/', sorted; nothing hidden, no link to a folder above."""
   for where, folders, names in os.walk(folder, followlinks=True):
     here = os.path.realpath(where)
     ends = lambda name: os.path.commonpath([here, target := os.path.realpath(os.path.join(where, name))]) != target

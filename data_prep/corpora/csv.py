@@ -23,10 +23,11 @@ def read(root: Path) -> base.Corpus:
   for line, row in table.rows(path, ('path', 'label')):
     fold = table.whole_number(path, line, 'fold', row.get('fold') or '0', 0, 2**31 - 1)
     part = table.one_of(path, line, 'part', row.get('part', ''), PARTS)
-    clips.append(base.Clip(Path(row['path']).as_posix(), row['label'], row.get('group', ''), fold, part,
-                           _number(path, line, 'start', row.get('start') or '0'),
-                           _number(path, line, 'gain', row.get('gain') or '1')))
-    if (first := lines.setdefault((*clips[-1][:2], *clips[-1][-2:]), line)) != line:
+    clip = base.Clip(Path(row['path']).as_posix(), row['label'], row.get('group', ''), fold, part,
+                     _number(path, line, 'start', row.get('start') or '0'),
+                     _number(path, line, 'gain', row.get('gain') or '1'))
+    clips.append(clip)
+    if (first := lines.setdefault((clip.path, clip.label, clip.start, clip.gain), line)) != line:
       raise UserError(f'{path}: line {line}: path={row["path"]!r} is the clip of line {first}: remove one of them')
   if not clips:
     raise UserError(f'{path}: no clips in it: give a line a clip, with path and label')

@@ -17,7 +17,7 @@ CSV = 'metadata/UrbanSound8K.csv'
 MEND = (
     'UrbanSound8K is given out after a form at '
     'https://urbansounddataset.weebly.com/download-urbansound8k.html; '
-    f'unpack it so that {CSV} and audio/fold1 to audio/fold10 lie in it')
+    f'unpack it so that {CSV} and audio/fold1 to audio/fold10 lie in --raw_dir')
 
 
 def read(root: Path) -> base.Corpus:

@@ -1,15 +1,13 @@
 """How fast recordings become a store, against the loop that one would write without this project.
 
-    python -m tests.benchmarks.features [--num_clips=4000] [--repeats=3] [--kinds=...]
+    python -m tests.benchmarks.features [--num_clips=4000] [--repeats=3]
 
 The loop is `librosa.load`, `librosa.feature.melspectrogram` and `librosa.power_to_db`
 for each file; both make the same features from the same files, one after the other, in
 rounds: loop, store, loop, store. The store's time holds the start of its processes, the
 hashes of all recordings and the writing; neither time holds the import of librosa. Then
-the clips a second that can be read from a store at random, and the most memory that this process
-and its largest worker took.
+the clips a second that can be read from a store at random.
 """
-import resource
 import shutil
 import statistics
 import sys
@@ -30,7 +28,6 @@ from data_prep.prepare import prepare
 _CLIPS = flags.DEFINE_integer('num_clips', 4000, 'recordings of each kind')
 _REPEATS = flags.DEFINE_integer('repeats', 3, 'rounds; the median is printed')
 KINDS = {'16 kHz WAV, 1 s': (16000, 1.0), '44.1 kHz WAV, 4 s, resampled': (44100, 4.0)}
-_KINDS = flags.DEFINE_multi_enum('kinds', list(KINDS), list(KINDS), 'of recordings')
 
 
 def write(root: Path, rate: int, seconds: float, count: int) -> None:
@@ -64,8 +61,7 @@ def timed(work) -> tuple[float, object]:
 def main(_) -> None:
   folder = Path(tempfile.mkdtemp())
   try:
-    for kind in _KINDS.value:
-      rate, seconds = KINDS[kind]
+    for kind, (rate, seconds) in KINDS.items():
       root, features = folder / f'{rate}', mel.Features(clip_seconds=seconds)
       count = _CLIPS.value
       write(root, rate, seconds, count)
@@ -88,8 +84,6 @@ def main(_) -> None:
     took, _ = timed(lambda: [held.mels[batch] for batch in order])
     print(
         f'store of {list(features.shape)}: {order.size / took:.0f} clips/s gathered in random batches of 64')
-    peak = [resource.getrusage(who).ru_maxrss >> 10 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(f'memory: {peak[0]} MiB here, where the loop keeps all its arrays, {peak[1]} MiB in the largest worker')
   finally:
     shutil.rmtree(folder)
 

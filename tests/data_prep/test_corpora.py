@@ -288,7 +288,8 @@ def test_csv(tmp_path):
                          ('path,label,fold\na,b,x\n', "line 2: fold='x'"), ('path,label,part\na,b,dev\n',
                                                                             "part='dev'"),
                          ('path,label,gain\na,b,-1\n', "gain='-1'"),
-                         ('path,label\na,b\nc,b\na,b\n', "line 4: path='a' is the clip of line 2"), ('', 'no column path, label')):
+                         ('path,label\na,b\nc,b\na,b\n', "line 4: path='a' is the clip of line 2"),
+                         ('', 'no column path, label')):
     table.write_text(text)
     with pytest.raises(UserError, match=expected):
       corpora.get('csv').read(table)

@@ -10,7 +10,7 @@ from data_prep.cli import UserError
 from data_prep.mel import Features
 
 SETTINGS = [
-    *mel.PRESETS.values(),
+    *(mel.Features(**each) for each in mel.PRESETS.values()),
     Features(sample_rate=22050,
              clip_seconds=0.7,
              n_fft=1024,
@@ -57,7 +57,7 @@ def test_equals_librosa(features):
 
 
 def test_section_2_1_is_librosas_default_in_all_but_rate_fft_and_hop():
-  features = mel.PRESETS['section_2.1']
+  features = mel.Features(**mel.PRESETS['section_2.1'])
   samples = np.random.default_rng(1).standard_normal(16000).astype(np.float32)
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')

@@ -208,7 +208,8 @@ def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
   (tmp_path / 'board.cc').write_text(BOARD)
 
   def compiled(name, folder):
-    sources = [tmp_path / 'board.cc', *(folder / f'{each}.cc' for each in ('example', 'frontend', 'golden', 'model_data'))]
+    parts = ('example', 'frontend', 'golden', 'model_data')
+    sources = [tmp_path / 'board.cc', *(folder / f'{each}.cc' for each in parts)]
     subprocess.run(['g++', '-std=c++17', '-O1', '-Wall', '-Wextra', f'-I{tmp_path}', f'-I{folder}', '-o',
                     tmp_path / name, *sources], check=True)
     return tmp_path / name

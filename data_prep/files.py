@@ -1,0 +1,32 @@
+"""Files written whole or not at all, and the hash of what goes into one."""
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+  """Gives another name in the same folder to write to; renames it to `path` when all went well."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  fresh = path.with_name(f'.{path.name}.new')
+  try:
+    yield fresh
+    with open(fresh, 'rb') as file:
+      os.fsync(file.fileno())
+    os.replace(fresh, path)
+  finally:
+    fresh.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+  with replacing(path) as fresh:
+    fresh.write_bytes(content)
+
+
+def json_sha256(value: Any) -> str:
+  """SHA-256, hexadecimal, of a JSON value, whatever the order of its keys."""
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
