@@ -200,9 +200,20 @@ def tests_table(variants: Mapping[str, Mapping[Hashable, float]], baseline: str 
       test = unpaired(list(lanes.values()), list(base.values()))
       note = _join('no lane shares seed and split with the baseline, so unpaired', test.note)
     rows.append({**as_row(test, variant, baseline), 'note': note})
-  for row, p_holm in zip(rows, holm([row['p_value'] for row in rows])):
-    row['p_holm'] = p_holm
+  correct(rows)
   return rows
+
+
+def correct(rows: Sequence[dict]) -> None:
+  """Fills `p_holm` of rows that are one family, and notes where so many tests of so few lanes cannot reach ALPHA."""
+  tested = [row for row in rows if row['p_value'] is not None]
+  # Holm's correction grows with each of its p-values, so the smallest of all give the smallest corrected ones.
+  for row, p_holm, least in zip(tested, holm([row['p_value'] for row in tested]),
+                                holm([row['smallest_p'] for row in tested])):
+    row['p_holm'] = p_holm
+    if least > ALPHA:
+      row['note'] = _join(row['note'], f'with Holm over {len(tested)} tests n = {row["n"]} cannot reach {ALPHA} '
+                                       f'(smallest possible p = {least:.3g})')
 
 
 def as_row(test: Test, variant: str, against: str) -> dict:

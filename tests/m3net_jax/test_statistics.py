@@ -71,6 +71,9 @@ def test_zero_differences_are_dropped_counted_and_said():
   assert test.p_value == pytest.approx(stats.wilcoxon(differences[2:], method='exact').pvalue)
   assert test.method == 'exact, zero differences dropped'
   assert test.note == '2 zero differences dropped'
+  # The estimate keeps the zeros: they are differences like others.
+  walsh = [(x + y) / 2 for i, x in enumerate(differences) for y in differences[i:]]
+  assert test.hodges_lehmann == pytest.approx(np.median(walsh))
 
 
 def test_effect_size_is_the_share_of_ranks_for_less_that_against():
@@ -152,6 +155,8 @@ def test_unpaired_with_ties_counts_all_divisions(seed):
   expected = min(1, 2 * min(np.mean(sums <= seen + 1e-9), np.mean(sums >= seen - 1e-9)))
   assert test.ties > 0 and test.p_value == pytest.approx(expected, abs=1e-12)
   assert test.statistic == pytest.approx(seen - 28)
+  extreme = min(np.mean(sums == sums.min()), np.mean(sums == sums.max()))
+  assert test.smallest_p == pytest.approx(2 * extreme, abs=1e-12)
 
 
 def test_unpaired_beyond_the_exact_table_says_so():
@@ -212,6 +217,20 @@ def test_table_pairs_by_key_corrects_the_family_and_is_json():
   assert json.loads(json.dumps(rows, allow_nan=False)) == rows
   assert {'name', 'variant', 'against', 'method', 'n', 'statistic', 'p_value', 'p_holm', 'effect_size',
           'hodges_lehmann', 'hodges_lehmann_ci95', 'zero_differences', 'ties', 'note'} <= set(ma)
+
+
+def test_a_family_too_large_for_its_lanes_is_said():
+  """Six pairs all alike reach 2 / 2 ** 6; Holm over two of them 0.0625, of 14 pairs 2 / 2 ** 13 at best."""
+  lanes = lambda shift, n: {seed: 0.9 + shift * (1 + 0.01 * seed) for seed in range(n)}
+  few = statistics.tests_table({'full': lanes(0, 6), 'a': lanes(-0.1, 6), 'b': lanes(0.1, 6)})
+  assert [row['p_holm'] for row in few] == [4 / 2 ** 6] * 2
+  assert [row['note'] for row in few] == [
+      'with Holm over 2 tests n = 6 cannot reach 0.05 (smallest possible p = 0.0625)'] * 2
+  # The family is of the tests that have a p-value: five pairs can have none.
+  assert statistics.tests_table({'full': lanes(0, 6), 'a': lanes(-0.1, 6), 'b': lanes(0.1, 5)})[0]['note'] == ''
+  # Beside a test of 14 pairs, which comes first, the six need no correction.
+  mixed = statistics.tests_table({'full': lanes(0, 14), 'a': lanes(-0.1, 6), 'b': lanes(0.1, 14)})
+  assert 'Holm' not in mixed[0]['note'] and [row['p_holm'] for row in mixed] == [2 / 2 ** 6, 4 / 2 ** 14]
 
 
 def test_table_needs_its_baseline():
