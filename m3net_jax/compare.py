@@ -5,13 +5,14 @@ Studies that did not test the same clips are refused, with the reason: their acc
 too.
 """
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep import store as stores
 from data_prep.cli import UserError
-from m3net_jax import splits, statistics, tables
+from m3net_jax import report_text, splits, statistics, tables
 from m3net_jax.workdir import Workdir
 
 # Of these, config.json may differ without the studies differing in what they did.
@@ -19,8 +20,10 @@ _INCIDENTAL = ('variants', 'num_seeds', 'first_seed', 'lowering', 'lanes_at_once
 
 
 class Comparison(NamedTuple):
-  """Attributes: settings that differ, as lines; a row a variant and study; the tests against the first."""
+  """Attributes: what a reader must know first; settings that differ, as lines; a row a variant and study; the tests
+  against the first."""
   corpus: str
+  warnings: list[str]
   differing: list[str]
   rows: list[dict[str, Any]]
   tests: list[dict[str, Any]]
@@ -55,29 +58,22 @@ def compare(studies: Sequence[Workdir]) -> Comparison:
           for (name, variant), mine in lanes.items()]
   tests = statistics.tests_table({label(key): mine for key, mine in lanes.items()}, baseline=label(reference))
   return Comparison(tables.corpus_title(found[0]) + ', ' + found[0]['corpus']['protocol'],
+                    list(dict.fromkeys(line for results in found for line in report_text.warnings(results))),
                     _differing(studies, names), rows, tests)
 
 
 def text(comparison: Comparison) -> str:
   """The comparison for a terminal, in lines of at most 79 columns (longer where a name is)."""
   wide = max(len(row['study']) + len(row['variant']) for row in comparison.rows) + 3
-  lines = [comparison.corpus, *(f'differs: {line}' for line in comparison.differing), '',
+  lines = [comparison.corpus, *(line for warning in comparison.warnings for line in textwrap.wrap(warning, 79)),
+           *(f'differs: {line}' for line in comparison.differing), '',
            f'{"study:variant":<{wide}}{"lanes":>6}{"mean":>8}{"std":>7}{"95 % interval":>18}']
   for row in comparison.rows:
     ends = list(row['interval']) if row['interval'] else None
     lines.append(f'{row["study"] + ":" + row["variant"]:<{wide}}{row["lanes"]:>6}'
                  f'{tables.percent(row["mean"]):>8}{tables.percent(row["std"]):>7}'
                  f'{tables.interval(ends):>18}')
-  head = f'{"n":>3}{"change":>8}{"95 % interval":>18}{"p":>9}{"Holm":>9}{"effect":>8}'
-  lines += ['', f'against {comparison.tests[0]["against"]}, points, lanes paired by seed and split', '',
-            f'{"study:variant":<{wide}}{head}']
-  for test in comparison.tests:
-    ends = tables.interval(test['hodges_lehmann_ci95'], tables.points)
-    lines.append(f'{test["variant"]:<{wide}}{test["n"]:>3}{tables.points(test["hodges_lehmann"]):>8}'
-                 f'{ends:>18}{tables.p_text(test["p_value"]):>9}{tables.p_text(test["p_holm"]):>9}'
-                 f'{test["effect_size"]:>+8.2f}')
-    lines += [f'  {test["note"]}'] if test['note'] else []
-  lines += ['', 'Wilcoxon signed-rank, exact; change: Hodges-Lehmann; effect: rank-biserial.']
+  lines += ['', *tables.tests_text(comparison.tests, wide)]
   return '\n'.join(lines)
 
 

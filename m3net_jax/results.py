@@ -1,11 +1,10 @@
 """What a finished study found, as `results.json` and as a table for the terminal. Pure functions on its rows."""
 import platform
-import textwrap
 from importlib import metadata
 from typing import Any
 
 from data_prep.store import Store
-from m3net_jax import models, splits, statistics
+from m3net_jax import models, splits, statistics, tables
 from m3net_jax.config import Config
 from m3net_jax.splits import Split
 
@@ -107,8 +106,9 @@ def summary(results: dict[str, Any]) -> str:
   if corpus['split'] == 'folds':
     lines += ['', 'lanes of different folds share training clips: the interval, and tests, are',
               'narrower than new recordings would make them']
-  for test in results['tests']:
-    lines += textwrap.wrap(_test_line(test), 79, subsequent_indent='  ')
+  if results['tests']:
+    lines += ['', *tables.tests_text(results['tests'], 16)]
+  lines += ['', f'{results["compilations"]} programs compiled']
   return '\n'.join(lines)
 
 
@@ -122,9 +122,3 @@ def _row(name: str, variant: dict[str, Any]) -> str:
   return (f'{label:<14}{len(lanes):>6}{100 * variant["mean"]:>8.2f}{std:>7}{interval:>17}{of(best):>13}'
           f'{of(worst):>14}')
 
-
-def _test_line(test: dict[str, Any]) -> str:
-  if test['p_value'] is None:
-    return f'{test["variant"]} against {test["against"]}: no p-value; {test["note"]}'
-  return (f'{test["variant"]} against {test["against"]}: {100 * test["hodges_lehmann"]:+.2f} points, '
-          f'p = {test["p_value"]:.2g}, Holm {test["p_holm"]:.2g}')

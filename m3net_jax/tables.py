@@ -1,6 +1,8 @@
 """The tables of a study: its variants, the tests between them, its blocks. Pure functions on `results.json`
-to rows of text, accuracies in per cent. Knows nothing of files, the paper's tables or how a table is set.
+to rows of text, accuracies in per cent. Knows nothing of files, the paper's tables or how a table is set, but in
+a terminal.
 """
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -89,17 +91,39 @@ def tests_table(tests: list[dict[str, Any]], caption: str = '') -> Table:
              ('Difference (points)', 'estimate'), ('Difference (points)', '95 % interval'),
              'Zeros', 'Ties', 'Smallest p')
   methods = dict.fromkeys(f'{test["name"]}: {test["method"]}.' for test in tests)
-  said: dict[str, list[str]] = {}
-  for test in tests:
-    for part in test['note'].split('; '):
-      # Zeros and ties have columns of their own.
-      if part and not part.endswith(('differences dropped', 'tied differences', 'tied accuracies')):
-        said.setdefault(part, []).append(test['variant'])
-  notes = (*methods, *(f'{", ".join(variants)}: {part}.' for part, variants in said.items()),
+  # Zeros and ties have columns of their own.
+  said = _said(tests, leave_out=('differences dropped', 'tied differences', 'tied accuracies'))
+  notes = (*methods, *said,
            'Two-sided. Holm over the rows of this table. Effect size: rank-biserial, positive where the '
            'variant is higher. Difference: Hodges-Lehmann, variant minus baseline. Zeros: differences of '
            'zero. Ties: differences of equal size. Smallest p: what so many lanes can reach at best.')
   return make('tests', caption or f'Every variant against {tests[0]["against"]}', columns, rows, notes)
+
+
+def tests_text(tests: list[dict[str, Any]], wide: int) -> list[str]:
+  """The tests for a terminal, the first column `wide`: lines of wide + 63 columns, then what is to be said of them."""
+  head = f'{"n":>4}{"change":>8}{"95 % interval":>18}{"statistic":>10}{"effect":>7}{"p":>8}{"Holm":>8}'
+  lines = [f'against {tests[0]["against"]}, points:', ' ' * wide + head]
+  for test in tests:
+    label = test['variant'] if len(test['variant']) < wide else test['variant'] + '\n' + ' ' * (wide - 1)
+    lines.append(f'{label:<{wide}}{test["n"]:>4}{points(test["hodges_lehmann"]):>8}'
+                 f'{interval(test["hodges_lehmann_ci95"], points):>18}{test["statistic"]:>10g}'
+                 f'{test["effect_size"]:>+7.2f}{p_text(test["p_value"]):>8}{p_text(test["p_holm"]):>8}')
+  methods = dict.fromkeys(f'{test["name"]}: {test["method"]}.' for test in tests)
+  for sentence in (*methods, *_said(tests),
+                   'Change: Hodges-Lehmann. Effect: rank-biserial. Two-sided; Holm over these rows.'):
+    lines += textwrap.wrap(sentence, 79, subsequent_indent='  ', break_long_words=False)
+  return lines
+
+
+def _said(tests: list[dict[str, Any]], leave_out: tuple[str, ...] = ()) -> list[str]:
+  """The notes of the tests, each once with the variants that it is of, but those that end in one of `leave_out`."""
+  said: dict[str, list[str]] = {}
+  for test in tests:
+    for part in filter(None, test['note'].split('; ')):
+      if not part.endswith(leave_out or ('\n',)):
+        said.setdefault(part, []).append(test['variant'])
+  return [f'{", ".join(variants)}: {part}.' for part, variants in said.items()]
 
 
 def block_tables(blocks: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[Table]:

@@ -74,7 +74,10 @@ def test_variants_that_differ_in_switches_share_their_compilations(whole):
 def test_the_summary_fits_a_terminal(whole):
   text = results.summary(whole[1])
   assert max(map(len, text.splitlines())) < 80
-  assert 'full' in text and 'random 6:2:2' in text
+  assert 'full' in text and 'random 6:2:2' in text and '4 programs compiled' in text
+  tested = next(line for line in text.splitlines() if line.startswith('plain') and line.split()[1] == '3'
+                and line.endswith('-'))
+  assert tested.split()[-2:] == ['-', '-'] and 'cannot reach 0.05' in text  # no p-value of three lanes
 
 
 def test_a_stopped_study_continues_to_the_same_result(whole, tones, tmp_path, monkeypatch):
@@ -107,6 +110,8 @@ def test_seeds_added_later_equal_those_asked_for_at_once(whole, tones, tmp_path)
   shutil.copytree(path, tmp_path / 'study')
   more, metrics, _ = run(tones, tmp_path / 'study', dataclasses.replace(CONFIG, num_seeds=4))
   assert more['variants']['full']['lanes'][:3] == found['variants']['full']['lanes']
+  # Those there are not trained again: their rows are the old ones with their times.
+  assert [row for row in metrics if row['seed'] < 3] == whole[2] and len(metrics) == len(whole[2]) * 4 // 3
   assert [lane['seed'] for lane in more['variants']['plain']['lanes']] == [0, 1, 2, 3]
   alone, *_ = run(tones, tmp_path / 'alone', dataclasses.replace(CONFIG, variants=('plain',), num_seeds=1, first_seed=3))
   assert more['variants']['plain']['lanes'][3] == alone['variants']['plain']['lanes'][0]
