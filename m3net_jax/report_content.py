@@ -88,7 +88,7 @@ def gather(here: Workdir) -> Content:
       synthetic=results['corpus']['synthetic'],
       headline=report_text.headline(results),
       command=report_text.command(here.config, here.features, results['corpus']['name'], str(here.path)),
-      facts=report_text.facts(here, results, store),
+      facts=report_text.facts(here, results),
       warnings=report_text.warnings(results),
       variants=tables.variants_table(results),
       paper=_paper(here, results, store),

@@ -8,6 +8,7 @@ from data_prep import statistics
 from data_prep.mel import Features
 from data_prep.store import Store
 from m3net_jax import config, progress, tables
+from m3net_jax.results import leaks, names_groups
 from m3net_jax.workdir import Workdir
 
 
@@ -51,6 +52,9 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
     found.append(f'Leakage: {corpus["shared_groups"]} speakers or recordings are in both train and test, and '
                  f'{corpus["test_clips_in_shared_groups"]:,} of {tested:,} test clips are theirs. Read the '
                  'accuracy as that of voices and recordings heard in training, not as that of new ones.')
+  elif not names_groups(corpus):
+    found.append('Leakage is unknown: the corpus names no speakers, so that one voice or place may be in both train '
+                 'and test.')
   if corpus['test_clips_identical_to_train']:
     found.append(f'{corpus["test_clips_identical_to_train"]:,} of {tested:,} test clips are byte-identical '
                  'to a training clip.')
@@ -66,16 +70,12 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
   return found
 
 
-def facts(here: Workdir, results: Mapping[str, Any], store: Store | None) -> list[tuple[str, str]]:
+def facts(here: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]:
   """(name, value) of what was run."""
   corpus, asked, features = results['corpus'], here.config, here.features
   sizes = corpus['splits'][0]['sizes']
   lanes = sum(len(variant['lanes']) for variant in results['variants'].values())
   folds = f' (first of {len(corpus["splits"])} folds)' if len(corpus['splits']) > 1 else ''
-  leaks = (f'{corpus["shared_groups"]} speakers or recordings in both train and test, '
-           f'{corpus["test_clips_in_shared_groups"]:,} test clips of those')
-  if store is not None and not (store.groups != '').any():
-    leaks = 'unknown, for the corpus names no speakers or recordings'
   mels, frames = features.shape
   height, width, depth = asked.input_shape
   scaled = {'train': 'normalised by the training clips', 'clip': 'every clip normalised by itself'}
@@ -86,8 +86,8 @@ def facts(here: Workdir, results: Mapping[str, Any], store: Store | None) -> lis
        f'{corpus["num_classes"]} classes'),
       ('Protocol', f'{corpus["protocol"]}: {sizes["train"]:,} train, {sizes["validation"]:,} validation, '
        f'{sizes["test"]:,} test{folds}'),
-      ('Leakage', f'{leaks}; {corpus["test_clips_identical_to_train"]:,} test clips byte-identical to a '
-       'training clip'),
+      ('Leakage', f'{leaks(corpus)}, {corpus["test_clips_in_shared_groups"]:,} test clips of those; '
+       f'{corpus["test_clips_identical_to_train"]:,} test clips byte-identical to a training clip'),
       ('Features', f'log-Mel, {mels} filters x {frames} frames, {features.sample_rate:,} Hz, '
        f'{features.clip_seconds:g} s, {features.n_fft}-sample FFT, hop {features.hop_length}'),
       ('Input', f'{height} x {width} x {depth} (frequency x time x channels), '

@@ -52,7 +52,7 @@ def _corpus(config: Config, store: Store, made: list[Split]) -> dict[str, Any]:
   return {
       'name': manifest['corpus'], 'synthetic': manifest['corpus'].startswith('synthetic'),
       'num_clips': len(store.labels), 'num_classes': len(store.classes), 'classes': list(store.classes),
-      'skipped_recordings': len(manifest['skipped']),
+      'skipped_recordings': len(manifest['skipped']), 'num_groups': len(set(store.groups.tolist()) - {''}),
       'split': config.split, 'protocol': _PROTOCOLS[config.split], 'split_sizes': made[0].sizes,
       'shared_groups': max(leak.shared_groups for leak in leaks),
       'test_clips_in_shared_groups': sum(leak.test_clips_in_shared_groups for leak in leaks),
@@ -78,6 +78,16 @@ def _variant(config: Config, store: Store, variant: str, lanes: list[dict[str, A
   return found
 
 
+def names_groups(corpus: dict[str, Any]) -> bool:
+  return corpus.get('num_groups') != 0  # studies of the first version did not count them
+
+
+def leaks(corpus: dict[str, Any]) -> str:
+  """How many groups are on both sides; where the corpus names none, a recording cut in clips is one."""
+  known = 'speakers or recordings' if names_groups(corpus) else 'recordings (speakers are not named)'
+  return f'{corpus["shared_groups"]} {known} in both train and test'
+
+
 def summary(results: dict[str, Any]) -> str:
   """The study in lines of at most 79 columns: protocol and leakage first, then a row a variant."""
   corpus = results['corpus']
@@ -88,7 +98,7 @@ def summary(results: dict[str, Any]) -> str:
       f'split: {corpus["protocol"]}',
       f'       train {sizes["train"]}, validation {sizes["validation"]}, test {sizes["test"]}'
       + (f', {len(corpus["splits"])} folds' if len(corpus['splits']) > 1 else ''),
-      f'leaks: {corpus["shared_groups"]} speakers or recordings in both train and test,',
+      f'leaks: {leaks(corpus)},',
       f'       {corpus["test_clips_in_shared_groups"]} test clips of those, '
       f'{corpus["test_clips_identical_to_train"]} test clips identical to a train clip',
   ]

@@ -123,6 +123,17 @@ def test_the_command_of_the_page_makes_the_same_settings(finished):
   assert 'min_learning_rate' not in given  # at its default
 
 
+def test_leakage_is_counted_where_speakers_are_known_and_said_to_be_unknown_where_not(again):
+  assert 'Leakage is unknown' in read(again).text and '0 recordings (speakers are not named)' in read(again).text
+  found = again.results()
+  found['corpus'] |= {'num_groups': 6, 'shared_groups': 4, 'test_clips_in_shared_groups': 9}
+  files.write_json(again.path / 'results.json', found)
+  report.write(again)
+  text = read(again).text
+  assert 'Leakage: 4 speakers or recordings are in both train and test, and 9 of 12 test clips are theirs.' in text
+  assert 'unknown' not in text and '4 speakers or recordings in both train and test' in results.summary(found)
+
+
 def test_confusions_and_hardest_clips_come_from_the_predictions(finished, tones):
   content = report_content.gather(finished)
   split, = splits.make(tones, 'random')
@@ -307,7 +318,7 @@ def test_studies_are_paired_by_seed_and_tested_as_scipy_does(tones, tmp_path):
   tested = text[text.index('against a:full'):]
   line = next(line for line in tested.splitlines() if line.startswith('b:full')).split()
   assert line[1] == '6' and line[-4:-1] == ['0', '-1.00', f'{expected.pvalue:.3f}']
-  assert 'Leakage' not in text  # no corpus of tones names speakers
+  assert 'Leakage is unknown: the corpus names no speakers' in ' '.join(text.split())  # as the report says
 
 
 def test_the_same_recordings_with_other_features_are_paired(tones, tones_dir, tmp_path):
