@@ -49,6 +49,7 @@ class Content(NamedTuple):
   paper: list[Table]
   order: Table | None
   tests: Table | None
+  published_tests: Table | None
   accuracies: str
   curves: dict[str, tuple[str, str]]
   confusions: dict[str, 'Confusion']
@@ -63,7 +64,7 @@ class Content(NamedTuple):
   @property
   def tables(self) -> list[Table]:
     """All that are written as files of their own."""
-    every = (self.variants, *self.paper, self.order, self.tests, self.classes, self.weights, *self.blocks,
+    every = (self.variants, *self.paper, self.order, self.tests, self.published_tests, self.classes, self.weights, *self.blocks,
              *self.export)
     return [table for table in every if table]
 
@@ -94,6 +95,7 @@ def gather(here: Workdir) -> Content:
       paper=_paper(here, results, store),
       order=paper_order.order_table(results),
       tests=tables.tests_table(results['tests']) if results['tests'] else None,
+      published_tests=paper_tables.published_tests_table(results),
       accuracies=report_plots.accuracies(results),
       curves=report_plots.learning_curves(metrics, list(results['variants'])) if metrics else {},
       confusions=_confusions(answers, store, sorted(results['variants'], key=lambda name: name != headline)),

@@ -80,7 +80,7 @@ def variants_table(results: Mapping[str, Any]) -> Table:
               rows, notes, ours=[list(results['variants']).index(baseline(results))])
 
 
-def tests_table(tests: list[dict[str, Any]], caption: str = '') -> Table:
+def tests_table(tests: list[dict[str, Any]], name: str = 'tests', caption: str = '') -> Table:
   """Every test with all that belongs beside its p-value. Differences in points."""
   rows = [[test['variant'], test['against'], f'{test["n"]}',
            NONE if test['statistic'] is None else f'{test["statistic"]:g}', p_text(test['p_value']),
@@ -95,9 +95,9 @@ def tests_table(tests: list[dict[str, Any]], caption: str = '') -> Table:
   said = _said(tests, leave_out=('differences dropped', 'tied differences', 'tied accuracies'))
   notes = (*methods, *said,
            'Two-sided. Holm over the rows of this table. Effect size: rank-biserial, positive where the '
-           'variant is higher. Difference: Hodges-Lehmann, variant minus baseline. Zeros: differences of '
+           'variant is higher. Difference: Hodges-Lehmann, variant minus what it is tested against. Zeros: differences of '
            'zero. Ties: differences of equal size. Smallest p: what so many lanes can reach at best.')
-  return make('tests', caption or f'Every variant against {tests[0]["against"]}', columns, rows, notes)
+  return make(name, caption or f'Every variant against {tests[0]["against"]}', columns, rows, notes)
 
 
 def tests_text(tests: list[dict[str, Any]], wide: int) -> list[str]:

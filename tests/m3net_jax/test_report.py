@@ -189,7 +189,7 @@ def test_every_table_is_a_csv_and_a_latex_file(finished):
   rows = list(csv.DictReader((finished.path / 'tables/variants.csv').open()))
   assert [row['Variant'] for row in rows] == ['full', 'plain', 'eca'] and rows[0]['Lanes'] == '2'
   markdown = (finished.path / 'report.md').read_text()
-  assert '| plain |' in markdown and '95 % interval' in markdown and '## Tests between variants' in markdown
+  assert '| plain |' in markdown and '95 % interval' in markdown and '## Tests' in markdown
 
 
 def test_a_synthetic_corpus_is_called_so_everywhere(again):

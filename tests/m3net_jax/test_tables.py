@@ -80,6 +80,12 @@ def test_the_papers_figures_stand_beside_the_same_task_and_protocol_only(made, b
   assert third.ours == ((1,) if beside else (0,))
 
 
+def test_a_part_of_the_twelve_class_task_is_another_task():
+  beside = lambda clips: paper_tables.comparable(
+      study({'full': 0.97}, 'speech_commands_12', 'official', num_clips=clips, classes=12))[0]
+  assert beside(4890) == [] and {'KWT-3', 'BC-ResNet-8'} <= {result.method for result in beside(46258)}
+
+
 def test_table_5_ticks_what_the_paper_ticks():
   table = paper_tables.parts_table(study({'full': 0.97, 'plain': 0.94, 'eca_csf': 0.95}))
   ticks = {row[0]: [cell == '✓' for cell in row[1:5]] for row in table.rows[:4]}
@@ -104,14 +110,28 @@ def test_table_1_tests_our_seeds_against_each_published_figure():
   lanes = results['variants']['full']['lanes']
   seeds = np.array([np.mean([lane['test_accuracy'] for lane in lanes if lane['seed'] == seed])
                     for seed in range(SEEDS)])
-  assert row[4] == f'{stats.wilcoxon(seeds - 0.842, method="exact").pvalue:.3f}'
+  expected = stats.wilcoxon(seeds - 0.842, method='exact')
+  assert row[4] == f'{expected.pvalue:.3f}'
   assert any('one-sample' in note for note in table.notes)
+  # And all that belongs beside that p, in a table of its own.
+  tested = paper_tables.published_tests_table(results)
+  assert len(tested.rows) == len(table.rows) - 1 and 'one-sample Wilcoxon signed-rank' in tested.notes[0]
+  row = next(row for row in tested.rows if row[1] == 'ESResNet, mono, 84.20 %')
+  differences = 100 * (seeds - 0.842)
+  walsh = [(x + y) / 2 for i, x in enumerate(differences) for y in differences[i:]]
+  assert row[2:5] == [f'{SEEDS}', f'{expected.statistic:g}', f'{expected.pvalue:.3f}']
+  # Of 28 Walsh averages the third from either end: P(W <= 2) = 3 / 128 is below 0.025, P(W <= 3) is not.
+  low, high = sorted(walsh)[2], sorted(walsh)[-3]
+  assert row[6:9] == ['+1.00', f'{np.median(walsh):+.2f}', f'{low:+.2f} to {high:+.2f}']
+  corrected = min(1, expected.pvalue * len(tested.rows))  # every seed is above every figure: all p are alike
+  assert row[5] == f'{corrected:.3f}' and any(f'with Holm over {len(tested.rows)} tests' in note for note in tested.notes)
   assert not any('M3Net w/o' in row[0] for row in table.rows)
 
 
 def test_without_a_comparable_result_table_1_says_so_and_has_our_row_alone():
   table = paper_tables.published_table(study({'full': 0.97}), 'Log-Mel', '3.6 bits/symbol', '')
   assert len(table.rows) == 1 and table.rows[0][0] == 'M3Net, this study'
+  assert paper_tables.published_tests_table(study({'full': 0.97})) is None
   assert table.notes[0].startswith('No published result is comparable')
   assert 'information entropy: 3.6' in table.caption and 'zero-crossing' not in table.caption
 
