@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from data_prep import cli, store
+from data_prep import cli, mel, store
 from data_prep import flags as data_flags
 from m3net_jax import config as settings
 from m3net_jax import files, plan, report, results, splits, study, tensorboard, workdir
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
   made = splits.make(prepared, config.split)
   path = Path(_WORKDIR.value or f'studies/{prepared.manifest["corpus"]}')
   if _PLAN.value:
-    _plan(path, config, prepared, made)
+    _plan(path, config, features, prepared, made)
     return
   here = workdir.open_for(path, config, features, prepared.path, prepared.manifest['files']['mels.npy']['sha256'])
   if here.finished:
@@ -53,11 +53,15 @@ def main(arguments: list[str]) -> None:
   _write(here, prepared, made, finished, time.monotonic() - begun)
 
 
-def _plan(path: Path, config: settings.Config, prepared: store.Store, made: list[splits.Split]) -> None:
+def _plan(path: Path, config: settings.Config, features: mel.Features, prepared: store.Store,
+          made: list[splits.Split]) -> None:
   # Read before anything is timed: a workdir that cannot be read is said at once.
   found = workdir.read(path).results() if (path / 'results.json').exists() else None
   _prepare_jax(path)
-  measured = study.measure(config, [config.seeds], prepared, made)
+  seeds = workdir.lacking(path, config, features, prepared.manifest['files']['mels.npy']['sha256'])
+  if seeds != [config.seeds]:
+    print(f'{path}: seeds {seeds[0].start} to {seeds[0].stop - 1} are not trained yet')
+  measured = study.measure(config, seeds, prepared, made)
   print(plan.text(config, len(prepared.classes), measured, found))
 
 

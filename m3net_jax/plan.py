@@ -1,12 +1,14 @@
 """What a study would take, before it is trained (--plan): lanes at once, memory, arithmetic and time, from a few
 timed steps; and which differences its seeds can show. Pure functions; the steps are `study.measure`'s.
 """
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from m3net_jax import models, power, tables
 from m3net_jax.config import Config
 from m3net_jax.progress import duration
+from m3net_jax.statistics import ALPHA
 from m3net_jax.study import Measured
 
 
@@ -15,6 +17,7 @@ def text(config: Config, num_classes: int, measured: Sequence[Measured], results
 
   Args:
     results: of the finished study in the workdir, whose spread the power is found with; None where there is none.
+      Where it has lanes of this plan, `measured` is of those that it lacks.
   """
   lines = [f'{"program of":<24}{"lanes":>6}{"at once":>9}{"memory":>10}{"GFLOP":>8}{"s a step":>10}{"time":>11}']
   for each in measured:
@@ -39,16 +42,27 @@ def _short(variants: Sequence[str]) -> str:
 
 
 def _power(config: Config, results: Mapping[str, Any] | None) -> list[str]:
-  found = results and power.spread({variant: {(lane['seed'], lane['split']): lane['test_accuracy']
-                                              for lane in held['lanes']}
-                                    for variant, held in results['variants'].items()}, tables.baseline(results))
+  lanes = results['variants'] if results else {}
+  found = power.spread({variant: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in held['lanes']}
+                        for variant, held in lanes.items()}, tables.baseline(results)) if lanes else None
   if not found:
     return ['Power: unknown, for the spread over seeds is; the plan of a finished study',
             '(the same command after it, or its --workdir) has it.']
-  lines = [f'Power of the paired Wilcoxon test at 0.05 with {config.num_seeds} seeds; spread of a difference',
-           f'{tables.percent(found.std)} points ({found.source}):', '',
-           f'{"difference":<24}{"power":>8}{"seeds for 80 %":>18}']
-  for row in power.plan_table(found.std, config.num_seeds):
-    needed = 'over 10,000' if row.seeds_needed is None else f'{row.seeds_needed:,}'
-    lines.append(f'{100 * row.difference:<24g}{row.power:>8.0%}{needed:>18}')
+  folds = len({lane['split'] for held in lanes.values() for lane in held['lanes']})  # a pair a seed and fold
+  seeds = f'{config.num_seeds} seeds' + (f' x {folds} folds' if folds > 1 else '')
+  lines = [*textwrap.wrap(f'Power of the paired Wilcoxon test at {ALPHA} with {seeds}; spread of a difference '
+                          f'{tables.percent(found.std)} points ({found.source}):', 79), '']
+  # Holm's first and hardest step, which a variant passes alone: at 0.05 divided by the tests of the study.
+  tests = max(1, len(config.variants) - 1)
+  levels = [ALPHA, ALPHA / tests] if tests > 1 else [ALPHA]
+  if tests > 1:
+    lines.append(f'{"":<24}{"one test":>26}{f"first of {tests} with Holm":>26}')
+  lines.append(f'{"difference":<24}' + f'{"power":>8}{"seeds for 80 %":>18}' * len(levels))
+  for rows in zip(*(power.plan_table(found.std, config.num_seeds * folds, alpha=alpha) for alpha in levels)):
+    lines.append(f'{100 * rows[0].difference:<24g}'
+                 + ''.join(f'{row.power:>8.0%}{_seeds(row.seeds_needed, folds):>18}' for row in rows))
   return lines
+
+
+def _seeds(pairs: int | None, folds: int) -> str:
+  return 'over 10,000' if pairs is None else f'{-(-pairs // folds):,}'

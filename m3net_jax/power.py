@@ -28,15 +28,15 @@ class PlanRow(NamedTuple):
   seeds_needed: int | None  # for the power asked; None where 10,000 are not enough
 
 
-def critical_value(n: int) -> int | None:
-  """Largest smaller rank sum of n pairs that is significant at 0.05 two-sided; None where none is."""
+def critical_value(n: int, alpha: float = ALPHA) -> int | None:
+  """Largest smaller rank sum of n pairs that is significant at alpha two-sided; None where none is."""
   cumulative = np.cumsum(sign_null(2 * np.arange(1, n + 1))[::2])
-  below = int(np.searchsorted(cumulative, ALPHA / 2, side='right'))
+  below = int(np.searchsorted(cumulative, alpha / 2, side='right'))
   return below - 1 if below else None
 
 
-def power_at(n: int, difference: float, std_of_differences: float) -> float:
-  """Power of the exact two-sided signed-rank test at 0.05 with n pairs, to see a true difference.
+def power_at(n: int, difference: float, std_of_differences: float, alpha: float = ALPHA) -> float:
+  """Power of the exact two-sided signed-rank test at alpha with n pairs, to see a true difference.
 
   By simulation with a fixed seed (same answer every time) up to 60 pairs, beyond by the normal
   approximation with the rank sum's own mean and variance under the alternative (E. L. Lehmann,
@@ -47,6 +47,7 @@ def power_at(n: int, difference: float, std_of_differences: float) -> float:
     difference: true mean difference, a fraction.
     std_of_differences: standard deviation of the paired differences, a fraction; 0 means that every
       pair shows the same difference.
+    alpha: 0.05, or less where the test is one of several.
 
   Raises:
     ValueError: n below 1, a difference of 0 or a negative or missing standard deviation.
@@ -56,8 +57,8 @@ def power_at(n: int, difference: float, std_of_differences: float) -> float:
                      f'n = {n}, difference = {difference}, std = {std_of_differences}')
   shift = abs(difference) / std_of_differences if std_of_differences else math.inf
   if n > _MOST_SIMULATED:
-    return _normal_power(n, shift)
-  critical = critical_value(n)
+    return _normal_power(n, shift, alpha)
+  critical = critical_value(n, alpha)
   if critical is None:
     return 0.0
   values = shift + np.random.default_rng(0).standard_normal((_DRAWS, n))
@@ -67,7 +68,7 @@ def power_at(n: int, difference: float, std_of_differences: float) -> float:
   return float(np.mean(smaller <= critical))
 
 
-def _normal_power(n: int, shift: float) -> float:
+def _normal_power(n: int, shift: float, alpha: float) -> float:
   one = stats.norm.cdf(shift)  # P(D1 > 0)
   two = stats.norm.cdf(math.sqrt(2) * shift)  # P(D1 + D2 > 0)
   # P(D1 + D2 > 0 and D1 + D3 > 0)
@@ -77,22 +78,23 @@ def _normal_power(n: int, shift: float) -> float:
   variance = (n * one * (1 - one) + pairs * (2 * (one - two) ** 2 + 3 * two * (1 - two))
               + 2 * pairs * (n - 2) * (three - two ** 2))
   under_null = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
-  reached = n * (n + 1) / 4 + stats.norm.ppf(1 - ALPHA / 2) * under_null + 0.5
+  reached = n * (n + 1) / 4 + stats.norm.ppf(1 - alpha / 2) * under_null + 0.5
   if variance <= 0:  # every pair agrees
     return float(mean >= reached)
   return float(stats.norm.cdf((mean - reached) / math.sqrt(variance)))
 
 
-def seeds_needed(difference: float, std_of_differences: float, power: float = 0.8) -> int | None:
+def seeds_needed(difference: float, std_of_differences: float, power: float = 0.8,
+                 alpha: float = ALPHA) -> int | None:
   """Smallest number of pairs with at least this power; None where 10,000 are not enough."""
   if not 0 < power < 1:
     raise ValueError(f'power must lie between 0 and 1, got {power}')
-  if power_at(_MOST_SEEDS, difference, std_of_differences) < power:
+  if power_at(_MOST_SEEDS, difference, std_of_differences, alpha) < power:
     return None
   low, high = 0, _MOST_SEEDS  # power_at(low) < power <= power_at(high)
   while high - low > 1:
     middle = (low + high) // 2
-    if power_at(middle, difference, std_of_differences) < power:
+    if power_at(middle, difference, std_of_differences, alpha) < power:
       low = middle
     else:
       high = middle
@@ -100,10 +102,11 @@ def seeds_needed(difference: float, std_of_differences: float, power: float = 0.
 
 
 def plan_table(std_of_differences: float, num_seeds: int = 14,
-               differences: Sequence[float] = (0.005, 0.01, 0.02), power: float = 0.8) -> list[PlanRow]:
+               differences: Sequence[float] = (0.005, 0.01, 0.02), power: float = 0.8,
+               alpha: float = ALPHA) -> list[PlanRow]:
   """Power at num_seeds and seeds needed to see 0.5, 1 and 2 points."""
-  return [PlanRow(difference, num_seeds, power_at(num_seeds, difference, std_of_differences),
-                  seeds_needed(difference, std_of_differences, power)) for difference in differences]
+  return [PlanRow(difference, num_seeds, power_at(num_seeds, difference, std_of_differences, alpha),
+                  seeds_needed(difference, std_of_differences, power, alpha)) for difference in differences]
 
 
 def spread(variants: Mapping[str, Mapping[Hashable, float]], baseline: str = 'full') -> Spread | None:

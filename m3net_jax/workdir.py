@@ -94,14 +94,10 @@ def open_for(path: Path, config: Config, features: Features, store: Path, store_
     _write(asked)
     return asked
   there = read(path)
-  differing = [(name, getattr(there.config, name), value) for name, value in vars(config).items()
-               if name not in ('num_seeds', 'lanes_at_once')]
-  differing += [(name, getattr(there.features, name), value) for name, value in vars(features).items()]
-  differing += [('store_sha256', there.store_sha256, store_sha256)]
-  for name, old, new in differing:
-    if old != new:
-      raise UserError(f'--workdir={path}: holds a study with {name}={_shown(old)}, this one has {_shown(new)}: '
-                      'give another --workdir, or the same settings')
+  if differing := _differing(there, asked):
+    name, old, new = differing[0]
+    raise UserError(f'--workdir={path}: holds a study with {name}={_shown(old)}, this one has {_shown(new)}: '
+                    'give another --workdir, or the same settings')
   end = there.seeds[-1].stop
   if config.seeds.stop < end:
     raise UserError(f'--num_seeds={config.num_seeds}: the study in --workdir={path} has {end - config.first_seed}: '
@@ -113,6 +109,26 @@ def open_for(path: Path, config: Config, features: Features, store: Path, store_
   (path / 'results.json').unlink(missing_ok=True)
   _write(more)
   return more
+
+
+def lacking(path: Path, config: Config, features: Features, store_sha256: str) -> list[range]:
+  """The seeds that a study of these settings would train in this folder: all, or those that one there has not."""
+  if (path / 'results.json').exists():
+    there = read(path)
+    end = there.seeds[-1].stop
+    asked = Workdir(path, config, [config.seeds], features, there.store, store_sha256)
+    if not _differing(there, asked) and end < config.seeds.stop:
+      return [range(end, config.seeds.stop)]
+  return [config.seeds]
+
+
+def _differing(there: Workdir, asked: Workdir) -> list[tuple[str, Any, Any]]:
+  """(name, value there, value asked) of what makes two studies other ones: not more seeds, nor lanes at once."""
+  pairs = [(name, getattr(there.config, name), value) for name, value in vars(asked.config).items()
+           if name not in ('num_seeds', 'lanes_at_once')]
+  pairs += [(name, getattr(there.features, name), value) for name, value in vars(asked.features).items()]
+  pairs += [('store_sha256', there.store_sha256, asked.store_sha256)]
+  return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def _write(workdir: Workdir) -> None:

@@ -3,7 +3,7 @@ import dataclasses
 
 import numpy as np
 
-from m3net_jax import models, plan, splits, study
+from m3net_jax import models, plan, power, splits, study
 from tests.m3net_jax import studied
 
 
@@ -33,3 +33,21 @@ def test_power_is_that_of_the_finished_study():
   found = {'variants': {'full': {'lanes': lanes(0)}, 'plain': {'lanes': lanes(1)}}}
   text = plan.text(studied.CONFIG, 3, [], found)
   assert 'paired differences from full' in text and text.splitlines()[-1].startswith('2  ')
+  assert 'Holm' not in text  # one variant: no family
+
+
+def test_power_counts_folds_as_pairs_and_a_family_of_tests():
+  rng = np.random.default_rng(0)
+  lanes = lambda: [{'seed': seed, 'split': f'fold {fold}', 'test_accuracy': rng.normal(0.9, 0.01)}
+                   for fold in range(5) for seed in range(3)]
+  found = {'variants': {'full': {'lanes': lanes()}, 'plain': {'lanes': lanes()}}}
+  config = dataclasses.replace(studied.CONFIG, variants=('full', 'plain', 'eca', 'no_ma'), num_seeds=3)
+  lines = plan.text(config, 3, [], found).splitlines()
+  assert max(map(len, lines)) <= 79 and any('3 seeds x 5 folds' in line for line in lines)
+  assert 'first of 3 with Holm' in lines[-5]
+  std = power.spread({name: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in held['lanes']}
+                      for name, held in found['variants'].items()}).std
+  last = lines[-1].split()
+  needed = [power.seeds_needed(0.02, std, alpha=alpha) for alpha in (0.05, 0.05 / 3)]
+  assert last == ['2', f'{power.power_at(15, 0.02, std):.0%}', f'{-(-needed[0] // 5)}',
+                  f'{power.power_at(15, 0.02, std, 0.05 / 3):.0%}', f'{-(-needed[1] // 5)}']

@@ -72,6 +72,18 @@ def test_spread_of_a_single_variant_takes_lanes_as_unrelated():
   assert spread({'full': {0: 0.95}}) is None and spread({}) is None
 
 
+def test_power_of_one_of_several_tests_is_at_a_smaller_level():
+  assert [critical_value(n, 0.01) for n in (7, 8, 14)] == [None, 0, 12]  # two-sided 0.01 of the same tables
+  rng = np.random.default_rng(4)
+  differences = rng.normal(0.01, 0.012, size=(1500, 14))
+  found = np.mean([paired(0.9 + row, np.full(14, 0.9)).p_value <= 0.05 / 8 for row in differences])
+  assert power_at(14, 0.01, 0.012, 0.05 / 8) == pytest.approx(found, abs=3.5 * np.sqrt(found * (1 - found) / 1500))
+  assert seeds_needed(0.01, 0.015, alpha=0.05 / 8) > seeds_needed(0.01, 0.015)
+  assert seeds_needed(0.01, 0.0, alpha=0.05 / 8) == 9  # 2 / 2 ** 9 is the first at or below
+  # Beyond 60 pairs too.
+  assert power_at(61, 0.3, 1.0, 0.05 / 8) < power_at(61, 0.3, 1.0)
+
+
 @pytest.mark.parametrize('arguments', [(0, 0.01, 0.01), (14, 0.0, 0.01), (14, 0.01, -1.0),
                                        (14, 0.01, np.nan)])
 def test_nonsense_is_refused(arguments):

@@ -46,6 +46,18 @@ def test_more_seeds_are_added_after_those_there(tmp_path):
   assert opened(tmp_path, dataclasses.replace(CONFIG, num_seeds=5)) == more
 
 
+def test_lacking_are_the_seeds_that_a_finished_study_of_the_same_settings_has_not(tmp_path):
+  lacking = lambda config, sha='abc': workdir.lacking(tmp_path / 'study', config, Features(), sha)
+  more = dataclasses.replace(CONFIG, num_seeds=5)
+  assert lacking(more) == [range(0, 5)]
+  first = opened(tmp_path)
+  assert lacking(more) == [range(0, 5)]  # not finished
+  files.write_json(first.path / 'results.json', {})
+  assert lacking(more) == [range(3, 5)] and lacking(CONFIG) == [range(0, 3)]
+  assert lacking(dataclasses.replace(more, batch_size=9)) == lacking(more, 'other') == [range(0, 5)]
+  assert workdir.read(first.path) == first  # asked only
+
+
 def test_refuses_a_folder_of_something_else(tmp_path):
   (tmp_path / 'study').mkdir()
   (tmp_path / 'study' / 'thesis.tex').write_text('mine')
