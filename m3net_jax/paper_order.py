@@ -64,10 +64,9 @@ def order_table(results: Mapping[str, Any]) -> tables.Table | None:
 
 def _sentences(found: Order) -> tuple[str, ...]:
   counted = sum(map(len, found))
-  lines = [f'Of {counted} pairs of variants that the paper orders alike on both corpora, '
-           f'{len(found.agreeing)} are in that order here, {len(found.reversed)} in the other, and '
-           f'{len(found.undecided)} are not told apart (the 95 % interval of the paired difference holds 0, '
-           'or the lanes are too few for one).']
+  lines = [f'Pairs of variants that the paper orders alike on both corpora: {counted}. In that order here: '
+           f'{len(found.agreeing)}; in the other: {len(found.reversed)}; not told apart: {len(found.undecided)} '
+           '(the 95 % interval of the paired difference, each by itself, holds 0, or the lanes are too few for one).']
   if found.reversed:
     lines.append('The other way round here: '
                  + ', '.join(f'{lower} above {higher}' for higher, lower in found.reversed) + '.')

@@ -35,6 +35,7 @@ class Content(NamedTuple):
     corpus: its name, marked where it is synthetic, as every caption of a table is.
     curves: {variant: (accuracy, loss)} figures.
     confusions: {variant: Confusion}, the headline's first.
+    confusion: the headline's as a table of counts, for where colours cannot show it.
     hard: clips most lanes get wrong, as dictionaries for the template.
     missing: reasons why a section has nothing.
   """
@@ -54,6 +55,7 @@ class Content(NamedTuple):
   curves: dict[str, tuple[str, str]]
   confusions: dict[str, 'Confusion']
   classes: Table | None
+  confusion: Table | None
   hard: list[dict[str, Any]]
   weights: Table | None
   weight_figures: tuple[str, str] | None
@@ -64,7 +66,7 @@ class Content(NamedTuple):
   @property
   def tables(self) -> list[Table]:
     """All that are written as files of their own."""
-    every = (self.variants, *self.paper, self.order, self.tests, self.published_tests, self.classes, self.weights, *self.blocks,
+    every = (self.variants, *self.paper, self.order, self.tests, self.published_tests, self.classes, self.confusion, self.weights, *self.blocks,
              *self.export)
     return [table for table in every if table]
 
@@ -83,6 +85,7 @@ def gather(here: Workdir) -> Content:
   store, made, answers = _read_answers(here, missing)
   of_headline = [lane for lane in answers if lane.variant == headline]
   weights = _read_weights(here, store, made, missing)
+  confusions = _confusions(answers, store, sorted(results['variants'], key=lambda name: name != headline))
   content = Content(
       title=plots.title(results),
       corpus=tables.corpus_title(results),
@@ -98,8 +101,9 @@ def gather(here: Workdir) -> Content:
       published_tests=paper_tables.published_tests_table(results),
       accuracies=report_plots.accuracies(results),
       curves=report_plots.learning_curves(metrics, list(results['variants'])) if metrics else {},
-      confusions=_confusions(answers, store, sorted(results['variants'], key=lambda name: name != headline)),
+      confusions=confusions,
       classes=_classes_table(of_headline, store, headline) if of_headline else None,
+      confusion=_confusion_table(confusions[headline], headline) if headline in confusions else None,
       hard=_hardest(of_headline, answers, store) if of_headline else [],
       weights=_weights_table(weights) if weights else None,
       weight_figures=report_plots.channel_weights(*next(iter(weights.items()))) if weights else None,
@@ -196,6 +200,14 @@ def _classes_table(lanes: Sequence[Tested], store: Store, variant: str) -> Table
              ('Accuracy (%)', 'best lane'), 'Most often taken for')
   return tables.make('classes', f'Accuracy of every class, {variant}', columns, rows, [
       f'Answers: test clips of the class, counted once for each of the {len(lanes)} lanes that was asked.'])
+
+
+def _confusion_table(confusion: Confusion, variant: str) -> Table:
+  rows = [[name, *(f'{count:,}' if count else '' for count in row)]
+          for name, row in zip(confusion.classes, confusion.counts.tolist())]
+  return tables.make('confusion', f'Confusions of {variant}', ('True class', *(('Taken for', name) for name in
+                                                                               confusion.classes)), rows,
+                     [f'Answers of {confusion.lanes} lane{"s" * (confusion.lanes > 1)}, summed.'])
 
 
 def _hardest(lanes: Sequence[Tested], everyone: Sequence[Tested], store: Store) -> list[dict[str, Any]]:

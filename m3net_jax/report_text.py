@@ -75,6 +75,8 @@ def facts(here: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]:
   corpus, asked, features = results['corpus'], here.config, here.features
   sizes = corpus['splits'][0]['sizes']
   lanes = sum(len(variant['lanes']) for variant in results['variants'].values())
+  last = asked.seeds[-1]
+  seeds = f'seed {last}' if last == asked.first_seed else f'seeds {asked.first_seed} to {last}'
   folds = f' (first of {len(corpus["splits"])} folds)' if len(corpus['splits']) > 1 else ''
   mels, frames = features.shape
   height, width, depth = asked.input_shape
@@ -92,8 +94,8 @@ def facts(here: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]:
        f'{features.clip_seconds:g} s, {features.n_fft}-sample FFT, hop {features.hop_length}'),
       ('Input', f'{height} x {width} x {depth} (frequency x time x channels), '
        + ('magma picture' if _pictured(asked) else scaled[asked.normalisation])),
-      ('Training', f'{lanes} lanes, {asked.num_epochs} epochs, batch {asked.batch_size}, Adam {plateau}; no '
-       'augmentation, no pretraining; tested at the best validation epoch'),
+      ('Training', f'{lanes} lanes ({seeds} of every variant{" and fold" * bool(folds)}), {asked.num_epochs} epochs, '
+       f'batch {asked.batch_size}, Adam {plateau}; no augmentation, no pretraining; tested at the best validation epoch'),
       ('Time', f'{progress.duration(results["seconds"])} (h:min:s or min:s), {results["compilations"]} '
        'programs compiled'),
       ('Versions', ', '.join(f'{name} {version}' for name, version in results['versions'].items())),

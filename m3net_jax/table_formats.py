@@ -2,15 +2,15 @@
 import csv
 import io
 import itertools
+import re
 
-from m3net_jax.tables import Table
+from m3net_jax.tables import NONE, Table
 
 _LATEX = str.maketrans({
     '\\': r'\textbackslash{}', '{': r'\{', '}': r'\}', '%': r'\%', '_': r'\_', '&': r'\&', '#': r'\#',
     '$': r'\$', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '<': r'$<$', '>': r'$>$',
     '±': r'$\pm$', '✓': r'$\checkmark$'})
-
-
+_THOUSANDS = re.compile(r'\d{1,3}(,\d{3})+')
 _COLUMNS = 7  # a table of more is too wide for one of two columns of a page
 
 
@@ -29,12 +29,21 @@ def groups(table: Table) -> list[tuple[str, list[str]]]:
 
 
 def to_csv(table: Table, corpus: str) -> str:
-  """A line of heads and a line a row, the corpus in front, for neither caption nor notes are in it."""
+  """A line of heads and a line a row, the corpus in front, for neither caption nor notes are in it.
+
+  For programs: numbers without commas, and nothing where there is no value.
+  """
   text = io.StringIO()
   writer = csv.writer(text, lineterminator='\n')
   writer.writerow(['Corpus', *heads(table)])
-  writer.writerows([[corpus, *('yes' if cell == '✓' else cell for cell in row)] for row in table.rows])
+  writer.writerows([[corpus, *map(_plain, row)] for row in table.rows])
   return text.getvalue()
+
+
+def _plain(cell: str) -> str:
+  if _THOUSANDS.fullmatch(cell):
+    return cell.replace(',', '')
+  return {'✓': 'yes', NONE: ''}.get(cell, cell)
 
 
 def to_markdown(table: Table) -> str:

@@ -102,7 +102,7 @@ def test_the_numbers_of_the_page_are_those_of_the_study(finished):
   assert f'{full["parameters"]["total"]:,}' in text and f'{full["macs"]:,}' in text
   assert 'No published result is comparable' in text and 'cannot reach 0.05' in text
   for said in ('--variants=full,plain,eca', '--num_epochs=2', f'jax {found["versions"]["jax"]}',
-               'random 6:2:2'):
+               'random 6:2:2', '6 lanes (seeds 0 to 1 of every variant), 2 epochs'):
     assert said in text
 
 
@@ -143,6 +143,9 @@ def test_confusions_and_hardest_clips_come_from_the_predictions(finished, tones)
       wrong[split.test] += predicted != tones.labels[split.test]
   counts = content.confusions['full'].counts
   assert counts.sum() == 2 * len(split.test) and counts.sum() - np.trace(counts) == wrong.sum()
+  written = list(csv.reader((finished.path / 'tables/confusion.csv').open()))
+  assert written[0][2:] == [f'Taken for, {name}' for name in tones.classes]
+  assert [[int(cell or 0) for cell in row[2:]] for row in written[1:]] == counts.tolist()
   shown = {clip['path']: clip['wrong'] for clip in content.hard}
   assert shown == {tones.paths[i]: wrong[i] for i in np.flatnonzero(wrong)
                    }  # 12 test clips, of which 12 are shown
@@ -182,7 +185,7 @@ def test_channel_weights_are_those_of_the_network_and_of_variants_that_have_them
 
 def test_every_table_is_a_csv_and_a_latex_file(finished):
   names = {path.stem for path in (finished.path / 'tables').iterdir()}
-  assert {'variants', 'table1_2', 'table5', 'tests', 'classes', 'channel_weights', 'blocks_macs',
+  assert {'variants', 'table1_2', 'table5', 'tests', 'classes', 'confusion', 'channel_weights', 'blocks_macs',
           'blocks_parameters', 'order'} == names
   for name in names:
     assert (finished.path / 'tables' / f'{name}.tex').read_text().count('\\end{tabular}') == 1

@@ -180,7 +180,11 @@ def test_csv_and_markdown_have_a_cell_a_column():
   table = paper_tables.ablation_table(study({'full': 0.97, 'no_ma': 0.75}), 3)
   rows = list(csv.reader(io.StringIO(table_formats.to_csv(table, 'fsdd'))))
   assert rows[0][:3] == ['Corpus', 'Dataset', 'M3Net w/o MA, Accuracy (%)']
-  assert rows[1] == ['fsdd', *table.rows[0]]
+  assert rows[1] == ['fsdd', *(cell if cell != tables.NONE else '' for cell in table.rows[0])]
+  # What a program reads: numbers, and nothing where there is none; as many cells as before.
+  programs = tables.make('t', 'T', ('a', 'b', 'c', 'd', 'e'), [['30,598', '-', '✓', '1,234 and 5', '-1.50']])
+  assert list(csv.reader(io.StringIO(table_formats.to_csv(programs, 'x'))))[1] == [
+      'x', '30598', '', 'yes', '1,234 and 5', '-1.50']
   lines = [line for line in table_formats.to_markdown(table).splitlines() if line.startswith('|')]
   assert {line.count('|') for line in lines} == {len(table.columns) + 1} and len(lines) == 3
 
