@@ -3,18 +3,34 @@
 The page asks for nothing from outside and needs no script: figures are SVG in the page, pictures are data
 URIs.
 """
+import re
+
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from m3net_jax import table_formats
 from m3net_jax.report_content import Confusion, Content
 
 _SHOWN = 0.005  # a share of a class below this is left blank in its confusion matrix
+_FLAG = re.compile(r'(?<![^\s(])-{1,2}\w[^\s)]*')
 
 
 def render_html(content: Content) -> str:
   return _environment(True).get_template('report.html.j2').render(
       content=content, groups=table_formats.groups, cells=cells, svg=Markup)
+
+
+def flags(text: str) -> Markup:
+  """Text as HTML in which no line ends within a flag's name, or between the letters of its values.
+
+  Browsers break after a dash, and a long list of values anywhere.
+  """
+
+  def whole(word: re.Match) -> str:
+    name, equals, values = word.group().partition('=')
+    return f'<span class="flag">{name}{equals}</span>' + values.replace(',', ',<wbr>')
+
+  return Markup(_FLAG.sub(whole, str(escape(text))))
 
 
 def render_markdown(content: Content) -> str:
@@ -32,6 +48,8 @@ def cells(confusion: Confusion) -> list[list[tuple[int, str, int]]]:
   return made
 
 
-def _environment(escape: bool) -> jinja2.Environment:
-  return jinja2.Environment(loader=jinja2.PackageLoader('m3net_jax', ''), autoescape=escape, trim_blocks=True,
+def _environment(autoescape: bool) -> jinja2.Environment:
+  made = jinja2.Environment(loader=jinja2.PackageLoader('m3net_jax', ''), autoescape=autoescape, trim_blocks=True,
                             lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+  made.filters['flags'] = flags
+  return made

@@ -14,7 +14,7 @@ from scipy import stats
 from data_prep import store as stores
 from data_prep.cli import UserError
 from data_prep.prepare import prepare
-from m3net_jax import compare, files, models, report, report_content, results, splits, study, workdir
+from m3net_jax import compare, files, models, report, report_content, report_html, results, splits, study, workdir
 from m3net_jax.config import Config
 from m3net_jax.models import Switches
 from m3net_jax.study import LaneName
@@ -225,7 +225,6 @@ def test_names_of_classes_and_files_are_text_not_markup(again):
   content = report_content.gather(again)
   bad = '<img src=http://a.b onerror=alert(1)>'
   confusions = {'full': content.confusions['full']._replace(classes=(bad, 'b', 'c'))}
-  from m3net_jax import report_html
   page = Page(report_html.render_html(content._replace(confusions=confusions, title=bad)))
   assert page.outside == [] and bad in page.text
 
@@ -241,21 +240,34 @@ def test_the_proof_of_an_export_is_shown(again):
   assert 'class TFLite Micro int8' in text and 'low −5.00 high' in text
 
 
+def test_flags_are_whole_and_still_text():
+  shown = report_html.flags('as in (--variants=full,no_ma) or python -m a.b, from -1 to 1, by-identical <b>')
+  assert shown == ('as in (<span class="flag">--variants=</span>full,<wbr>no_ma) or python <span class="flag">-m</span> '
+                   'a.b, from <span class="flag">-1</span> to 1, by-identical &lt;b&gt;')
+
+
 @pytest.mark.skipif(not CHROMIUM, reason='no chromium here')
-@pytest.mark.parametrize('width', [1280, 390])
-def test_a_browser_shows_it_without_an_error_or_a_request(finished, tmp_path, width):
+@pytest.mark.parametrize('width, dark', [(1280, False), (390, True)])
+def test_a_browser_shows_it_without_an_error_or_a_request(finished, tmp_path, width, dark):
   """In a frame as wide as the screen, for a window has a least width; a script added here measures it."""
-  page = (finished.path / 'report.html').read_text()
+  content = report_content.gather(finished)
+  # As of a study without ablations, whose page names a flag, here where a line of a telephone ends.
+  page = report_html.render_html(content._replace(paper=content.paper[:1]))
+  assert report_html.render_html(content) == (finished.path / 'report.html').read_text()
   measure = (
       '<script>onload = () => parent.postMessage([document.documentElement.scrollWidth, innerWidth, '
-      'document.querySelectorAll("section").length, document.fonts.status].join(" "), "*")</script></body>')
+      'document.querySelectorAll("section").length, document.fonts.status, '
+      '[...document.querySelectorAll(".flag")].map(flag => flag.getClientRects().length).join(","), '
+      'getComputedStyle(document.body).backgroundColor.replaceAll(" ", "")].join(" "), "*")</script></body>')
   (tmp_path / 'report.html').write_text(page.replace('</body>', measure))
   frame = (f'<script>onmessage = event => document.title = event.data</script>'
            f'<iframe src="report.html" style="border: 0; width: {width}px; height: 900px"></iframe>')
-  dom, messages, urls = browse(frame, tmp_path, 1400)
+  dom, messages, urls = browse(frame, tmp_path, 1400, dark)
   assert messages == [] and urls == []
-  scrolled, inner, sections, fonts = re.search(r'<title>(.*?)</title>', dom).group(1).split()
+  scrolled, inner, sections, fonts, lines, background = re.search(r'<title>(.*?)</title>', dom).group(1).split()
   assert int(scrolled) <= int(inner) == width and int(sections) == 8 and fonts == 'loaded'
+  assert len(lines) > 1 and set(lines.split(',')) == {'1'}  # every flag's name on one line
+  assert background == ('rgb(20,23,27)' if dark else 'rgb(255,255,255)')
 
 
 @pytest.mark.skipif(not CHROMIUM, reason='no chromium here')
@@ -266,11 +278,12 @@ def test_the_browser_would_have_told(tmp_path):
   assert len(messages) >= 2 and urls == ['http://127.0.0.1:9/a.png', 'http://127.0.0.1:9/b.png']
 
 
-def browse(page, folder, width):
+def browse(page, folder, width, dark=False):
   """The page's DOM, what it told the console, and the addresses it asked for."""
   (folder / 'page.html').write_text(page)
   done = subprocess.run([
-      CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking',
+      CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-quic',
+      f'--blink-settings=preferredColorScheme={0 if dark else 1}',
       '--no-first-run', '--disable-component-update', '--disable-sync',
       f'--user-data-dir={folder / "profile"}', f'--window-size={width},900',
       f'--log-net-log={folder / "net.json"}', '--enable-logging=stderr', '--virtual-time-budget=3000',
