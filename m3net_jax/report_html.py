@@ -33,6 +33,11 @@ def flags(text: str) -> Markup:
   return Markup(_FLAG.sub(whole, str(escape(text))))
 
 
+def path(text: str) -> Markup:
+  """A file's name as HTML that may go on in another line after its folders and words."""
+  return Markup(re.sub(r'([/_])', r'\1<wbr>', str(escape(text))))
+
+
 def render_markdown(content: Content) -> str:
   template = _environment(False).get_template('report.md.j2')
   return template.render(content=content, table=table_formats.to_markdown)
@@ -51,5 +56,5 @@ def cells(confusion: Confusion) -> list[list[tuple[int, str, int]]]:
 def _environment(autoescape: bool) -> jinja2.Environment:
   made = jinja2.Environment(loader=jinja2.PackageLoader('m3net_jax', ''), autoescape=autoescape, trim_blocks=True,
                             lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-  made.filters['flags'] = flags
+  made.filters |= {'flags': flags, 'path': path}
   return made
