@@ -26,7 +26,7 @@ class Source(NamedTuple):
   year: int | None
 
   def __str__(self) -> str:
-    return f'{self.authors}. {self.title}. {self.venue}' + (f', {self.year}' if self.year else '')
+    return f'{self.authors.rstrip(".")}. {self.title}. {self.venue}' + (f', {self.year}' if self.year else '')
 
 
 class Result(NamedTuple):

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from m3net_jax import evidence, models, paper_order, paper_tables, statistics, table_formats, tables
+from m3net_jax import evidence, models, paper_order, paper_tables, published, statistics, table_formats, tables
 
 SEEDS = 7
 CLIPS = {'urbansound8k': 8732, 'speech_commands': 105829}
@@ -115,7 +115,7 @@ def test_table_1_tests_our_seeds_against_each_published_figure():
   assert any('one-sample' in note for note in table.notes)
   # And all that belongs beside that p, in a table of its own.
   tested = paper_tables.published_tests_table(results)
-  assert len(tested.rows) == len(table.rows) - 1 and 'one-sample Wilcoxon signed-rank' in tested.notes[0]
+  assert len(tested.rows) == len(table.rows) - 1 and tested.notes[0].startswith('One-sample Wilcoxon signed-rank')
   row = next(row for row in tested.rows if row[1] == 'ESResNet, mono, 84.20 %')
   differences = 100 * (seeds - 0.842)
   walsh = [(x + y) / 2 for i, x in enumerate(differences) for y in differences[i:]]
@@ -126,6 +126,11 @@ def test_table_1_tests_our_seeds_against_each_published_figure():
   corrected = min(1, expected.pvalue * len(tested.rows))  # every seed is above every figure: all p are alike
   assert row[5] == f'{corrected:.3f}' and any(f'with Holm over {len(tested.rows)} tests' in note for note in tested.notes)
   assert not any('M3Net w/o' in row[0] for row in table.rows)
+  # Each citation once, with all that it is of.
+  assert sum('A. Guzhov' in note for note in table.notes) == len({
+      (result.source, result.verified) for result in published.comparable(('urbansound8k', 10), 'folds10')
+      if 'Guzhov' in result.source.authors})
+  assert any(note.startswith('ESResNet, stereo, ESResNet, mono: A. Guzhov') for note in table.notes)
 
 
 def test_without_a_comparable_result_table_1_says_so_and_has_our_row_alone():
