@@ -10,7 +10,8 @@ from m3net_jax import models, published, statistics
 from m3net_jax.tables import NONE, Table, baseline, corpus_title, make, p_text, percent, points, tests_table
 
 # Clips of the whole corpus; a study of a part of it is another task. Speech Commands: Warden 2018, arXiv
-# 1804.03209, and as its recipe draws 12 classes of it, 36,923 + 4,445 + 4,890; UrbanSound8K: Salamon, Jacoby, Bello, ACM MM 2014; ESC: Piczak, ACM MM 2015.
+# 1804.03209, and 12 classes of it as its recipe draws them, 36,923 + 4,445 + 4,890; UrbanSound8K: Salamon,
+# Jacoby, Bello, ACM MM 2014; ESC: Piczak, ACM MM 2015.
 _WHOLE = {'speech_commands': 105829, 'speech_commands_12': 46258, 'urbansound8k': 8732, 'esc10': 400, 'esc50': 2000}
 _PROTOCOLS = {'random': 'random_622'}
 _TITLES = {'no_ma': 'M3Net w/o MA', 'no_sfp': 'M3Net w/o SFP',

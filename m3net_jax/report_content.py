@@ -66,8 +66,8 @@ class Content(NamedTuple):
   @property
   def tables(self) -> list[Table]:
     """All that are written as files of their own."""
-    every = (self.variants, *self.paper, self.order, self.tests, self.published_tests, self.classes, self.confusion, self.weights, *self.blocks,
-             *self.export)
+    every = (self.variants, *self.paper, self.order, self.tests, self.published_tests, self.classes,
+             self.confusion, self.weights, *self.blocks, *self.export)
     return [table for table in every if table]
 
 
@@ -91,7 +91,7 @@ def gather(here: Workdir) -> Content:
       corpus=tables.corpus_title(results),
       synthetic=results['corpus']['synthetic'],
       headline=report_text.headline(results),
-      command=report_text.command(here.config, here.features, results['corpus']['name'], str(here.path)),
+      command=report_text.command(here.config, here.features, results['corpus'], str(here.path)),
       facts=report_text.facts(here, results),
       warnings=report_text.warnings(results),
       variants=tables.variants_table(results),

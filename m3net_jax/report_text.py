@@ -12,9 +12,9 @@ from m3net_jax.results import leaks, names_groups
 from m3net_jax.workdir import Workdir
 
 
-def command(asked: config.Config, features: Features, corpus: str, workdir: str) -> str:
+def command(asked: config.Config, features: Features, corpus: Mapping[str, Any], workdir: str) -> str:
   """The command that makes this study, a flag a line: every one that is not at its default."""
-  flags = {'corpus': corpus, 'clip_seconds': f'{features.clip_seconds:g}'}
+  flags = {'corpus': corpus['name'], 'clip_seconds': f'{features.clip_seconds:g}'}
   for name, default in (('sample_rate', 16000), ('n_fft', 512), ('hop_length', 512), ('n_mels', 128)):
     if getattr(features, name) != default:
       flags[name] = str(getattr(features, name))
@@ -22,6 +22,10 @@ def command(asked: config.Config, features: Features, corpus: str, workdir: str)
     value = getattr(asked, field.name)
     if value != field.default:
       flags[field.name] = ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
+  if corpus['name'] in ('folder', 'csv'):  # others are found, or downloaded, by their name
+    flags['raw_dir'] = 'FOLDER_OF_THE_RECORDINGS'
+  if corpus['skipped_recordings']:
+    flags['skip_unreadable'] = 'true'
   flags['workdir'] = workdir
   words = ['python -m m3net_jax.main', *(f'--{name}={shlex.quote(value)}' for name, value in flags.items())]
   return ' \\\n  '.join(words)
@@ -95,7 +99,8 @@ def facts(here: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]:
       ('Input', f'{height} x {width} x {depth} (frequency x time x channels), '
        + ('magma picture' if _pictured(asked) else scaled[asked.normalisation])),
       ('Training', f'{lanes} lanes ({seeds} of every variant{" and fold" * bool(folds)}), {asked.num_epochs} epochs, '
-       f'batch {asked.batch_size}, Adam {plateau}; no augmentation, no pretraining; tested at the best validation epoch'),
+       f'batch {asked.batch_size}, Adam {plateau}; no augmentation, no pretraining; tested at '
+       'the best validation epoch'),
       ('Time', f'{progress.duration(results["seconds"])} (h:min:s or min:s), {results["compilations"]} '
        'programs compiled'),
       ('Versions', ', '.join(f'{name} {version}' for name, version in results['versions'].items())),

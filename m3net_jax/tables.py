@@ -95,8 +95,8 @@ def tests_table(tests: list[dict[str, Any]], name: str = 'tests', caption: str =
   said = _said(tests, leave_out=('differences dropped', 'tied differences', 'tied accuracies'))
   notes = (*methods, *said,
            'Two-sided. Holm over the rows of this table. Effect size: rank-biserial, positive where the '
-           'variant is higher. Difference: Hodges-Lehmann, variant minus what it is tested against. Zeros: differences of '
-           'zero. Ties: differences of equal size. Smallest p: what so many lanes can reach at best.')
+           'variant is higher. Difference: Hodges-Lehmann, variant minus what it is tested against. Zeros: '
+           'differences of zero. Ties: differences of equal size. Smallest p: what so many lanes can reach at best.')
   return make(name, caption or f'Every variant against {tests[0]["against"]}', columns, rows, notes)
 
 

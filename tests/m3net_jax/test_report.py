@@ -14,7 +14,8 @@ from scipy import stats
 from data_prep import store as stores
 from data_prep.cli import UserError
 from data_prep.prepare import prepare
-from m3net_jax import compare, files, models, report, report_content, report_html, results, splits, study, workdir
+from m3net_jax import (compare, files, models, report, report_content, report_html, report_text, results, splits, study,
+                       workdir)
 from m3net_jax.config import Config
 from m3net_jax.models import Switches
 from m3net_jax.study import LaneName
@@ -121,6 +122,9 @@ def test_the_command_of_the_page_makes_the_same_settings(finished):
       given[name] for name in ('input_shape', 'clip_seconds', 'sample_rate', 'n_fft', 'hop_length', 'n_mels')
   ] == ['16,16,1', '0.25', '8000', '256', '128', '16']
   assert 'min_learning_rate' not in given  # at its default
+  assert given['raw_dir'] == 'FOLDER_OF_THE_RECORDINGS' and 'skip_unreadable' not in given
+  named = report_text.command(CONFIG, finished.features, {'name': 'fsdd', 'skipped_recordings': 2}, 'a')
+  assert '--skip_unreadable=true' in named and 'raw_dir' not in named
 
 
 def test_leakage_is_counted_where_speakers_are_known_and_said_to_be_unknown_where_not(again):
@@ -242,8 +246,8 @@ def test_the_proof_of_an_export_is_shown(again):
 
 def test_flags_are_whole_and_names_of_files_break_after_their_parts():
   shown = report_html.flags('as in (--variants=full,no_ma) or python -m a.b, from -1 to 1, by-identical <b>')
-  assert shown == ('as in (<span class="flag">--variants=</span>full,<wbr>no_ma) or python <span class="flag">-m</span> '
-                   'a.b, from <span class="flag">-1</span> to 1, by-identical &lt;b&gt;')
+  assert shown == ('as in (<span class="flag">--variants=</span>full,<wbr>no_ma) or python '
+                   '<span class="flag">-m</span> a.b, from <span class="flag">-1</span> to 1, by-identical &lt;b&gt;')
   assert report_html.path('a/b_c.wav<') == 'a/<wbr>b_<wbr>c.wav&lt;'
 
 
