@@ -3,7 +3,7 @@
     python -m m3net_jax.predict --model=studies/quick clip.wav folder/
     python -m m3net_jax.predict --model=bundles/quick/model_int8.tflite --plot=timeline.png long.flac
 
-A recording of two clip lengths or more is classified window by window; a shorter one is cut or padded as in training.
+A recording longer than a clip and a tenth is classified window by window, a shorter one cut or padded as in training.
 `-` reads a recording from standard input.
 """
 import csv
@@ -29,7 +29,8 @@ _MODEL = flags.DEFINE_string('model', None, 'a study\'s folder, a bundle\'s fold
                              'file of a bundle', required=True)
 _FORMAT = flags.DEFINE_enum('format', 'table', ('table', 'json', 'csv'), 'what is printed: table for people; json, '
                             'everything; csv, a row a window and class')
-_TOP_K = flags.DEFINE_integer('top_k', 3, 'classes named for every recording, the most probable first', lower_bound=1)
+_TOP_K = flags.DEFINE_integer('top_k', 3, 'classes named for every recording, or stretch of a long one, '
+                              'the most probable first', lower_bound=1)
 _HOP_SECONDS = flags.DEFINE_float('hop_seconds', None, 'from one window of a long recording to the next, in seconds '
                                   '(default: half a clip)')
 _PLOT = flags.DEFINE_string('plot', None, 'a picture of one recording to write: spectrogram and probabilities over '
@@ -117,30 +118,32 @@ def classify(made: Classifier, name: str, samples: np.ndarray, hop: int) -> Hear
 
 
 def table(heard: list[Heard], made: Classifier, top_k: int) -> str:
-  """For people: a line a recording, or a line a stretch of a long one."""
+  """For people: a line a recording, or a line a stretch of a long one, with its top classes."""
   lines = []
   wide = max(len(each.name) for each in heard)
   label = max(map(len, made.spec.classes))
+  named = lambda probabilities: ''.join(f'  {name:<{label}} {100 * p:5.1f} %'
+                                        for name, p in _top(probabilities, made, top_k))
   for each in heard:
     if len(each.first) == 1:
-      lines.append(f'{each.name:<{wide}}' + ''.join(f'  {name:<{label}} {100 * p:5.1f} %'
-                                                    for name, p in _top(each, made, 0, top_k)))
+      lines.append(f'{each.name:<{wide}}' + named(each.probabilities[0]))
       continue
     lines.append(f'{each.name}  {len(each.samples) / made.spec.features.sample_rate:.1f} s, {len(each.first)} windows')
-    lines += [f'  {segment.start:8.2f} to {segment.end:8.2f} s  {made.spec.classes[segment.label]:<{label}} '
-              f'{100 * segment.probability:5.1f} %' for segment in each.segments]
+    lines += [f'  {segment.start:8.2f} to {segment.end:8.2f} s{named(segment.probabilities)}'
+              for segment in each.segments]
   return '\n'.join(lines)
 
 
 def as_json(heard: list[Heard], made: Classifier, top_k: int) -> str:
-  """Everything: windows with their top classes, and stretches."""
+  """Everything: windows and stretches with their top classes."""
   rate, clip = made.spec.features.sample_rate, made.spec.features.num_samples
+  named = lambda probabilities: [{'class': name, 'probability': p} for name, p in _top(probabilities, made, top_k)]
   rows = [{
       'file': each.name, 'seconds': len(each.samples) / rate,
-      'windows': [{'start': start / rate, 'end': (start + clip) / rate,
-                   'top': [{'class': name, 'probability': p} for name, p in _top(each, made, index, top_k)]}
-                  for index, start in enumerate(each.first)],
-      'segments': [{**segment._asdict(), 'label': made.spec.classes[segment.label]} for segment in each.segments],
+      'windows': [{'start': start / rate, 'end': (start + clip) / rate, 'top': named(probabilities)}
+                  for start, probabilities in zip(each.first, each.probabilities)],
+      'segments': [{'start': segment.start, 'end': segment.end, 'top': named(segment.probabilities)}
+                   for segment in each.segments],
   } for each in heard]
   return json.dumps({'model': made.spec.name, 'recordings': rows}, indent=1)
 
@@ -152,15 +155,16 @@ def as_csv(heard: list[Heard], made: Classifier, top_k: int) -> str:
   rows = csv.writer(text, lineterminator='\n')
   rows.writerow(('file', 'start', 'end', 'rank', 'class', 'probability'))
   for each in heard:
-    for index, start in enumerate(each.first):
+    for start, probabilities in zip(each.first, each.probabilities):
       rows.writerows((each.name, start / rate, (start + clip) / rate, rank, name, f'{p:.6f}')
-                     for rank, (name, p) in enumerate(_top(each, made, index, top_k), 1))
+                     for rank, (name, p) in enumerate(_top(probabilities, made, top_k), 1))
   return text.getvalue().rstrip('\n')
 
 
-def _top(heard: Heard, made: Classifier, window: int, top_k: int) -> list[tuple[str, float]]:
-  order = np.argsort(-heard.probabilities[window], kind='stable')[:top_k]
-  return [(made.spec.classes[index], float(heard.probabilities[window, index])) for index in order]
+def _top(probabilities: np.ndarray, made: Classifier, top_k: int) -> list[tuple[str, float]]:
+  """The most probable classes of [classes], and how probable they are."""
+  order = np.argsort(-probabilities, kind='stable')[:top_k]
+  return [(made.spec.classes[index], float(probabilities[index])) for index in order]
 
 
 def _sources(arguments: list[str]) -> list[Path | None]:
@@ -191,7 +195,7 @@ def _samples(source: Path | None, features: Features) -> np.ndarray:
 
 
 def _recorded(seconds: float, features: Features) -> np.ndarray:
-  """Samples from the microphone."""
+  """Samples from the microphone, which records at its own rate: not every one can at the model's."""
   if not 0 < seconds <= 3600:
     raise UserError(f'--microphone={seconds:g}: give the seconds to record, up to 3600')
   try:
@@ -201,10 +205,11 @@ def _recorded(seconds: float, features: Features) -> np.ndarray:
                     'PortAudio from your system') from error
   print(f'listening for {seconds:g} s', file=sys.stderr, flush=True)
   try:
-    samples = sounddevice.rec(round(seconds * features.sample_rate), features.sample_rate, 1, 'float32', blocking=True)
+    rate = round(sounddevice.query_devices(kind='input')['default_samplerate'])
+    samples = sounddevice.rec(round(seconds * rate), rate, 1, 'float32', blocking=True)
   except sounddevice.PortAudioError as error:
     raise UserError(f'--microphone={seconds:g}: {" ".join(str(error).split())}: plug one in, or give a file') from error
-  return samples[:, 0]
+  return audio.resample(samples[:, 0], rate, features.sample_rate)
 
 
 def _hop(seconds: float | None, features: Features) -> int:

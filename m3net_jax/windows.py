@@ -8,11 +8,18 @@ from data_prep.mel import Features
 
 
 class Segment(NamedTuple):
-  """A stretch of a recording, in seconds, with the same most probable class and its mean probability there."""
+  """A stretch of a recording, in seconds, whose windows have one most probable class.
+
+  Attributes:
+    probabilities: [classes], the mean of its windows'; that class is the most probable by them too.
+  """
   start: float
   end: float
-  label: int
-  probability: float
+  probabilities: np.ndarray
+
+  @property
+  def label(self) -> int:
+    return int(self.probabilities.argmax())
 
 
 def starts(num_samples: int, features: Features, hop: int) -> list[int]:
@@ -49,8 +56,6 @@ def segments(probabilities: np.ndarray, first: list[int], num_samples: int, feat
   begin = 0
   for end in range(1, len(labels) + 1):
     if end == len(labels) or labels[end] != labels[begin]:
-      label = int(labels[begin])
-      probability = float(probabilities[begin:end, label].mean())
-      found.append(Segment(float(edges[begin]), float(edges[end]), label, probability))
+      found.append(Segment(float(edges[begin]), float(edges[end]), probabilities[begin:end].mean(0)))
       begin = end
   return found
