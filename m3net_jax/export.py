@@ -84,13 +84,13 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
     architecture, results = models.architecture(lane.name.variant), study.results()
     found = results['variants'][lane.name.variant]
     exported = {
-        'name': spec.name, 'lane': {'variant': lane.name.variant, **lane.row}, 'corpus': prepared.manifest['corpus'],
+        'name': spec.name, 'lane': {'variant': lane.name.variant, **lane.row, 'best_of': lane.candidates}, 'corpus': prepared.manifest['corpus'],
         'study': {'lanes': len(found['lanes']), **{name: found[name] for name in ('mean', 'std', 'ci95')}},
         'input_shape': list(spec.input_shape), 'features': spec.features.to_json(), 'runtimes': rows,
         'macs': sum(models.block_macs(architecture, len(spec.classes), spec.input_shape).values()),
         'files': {kind: {'name': f'model_{kind}.tflite', 'bytes': len(content), 'arena': arenas[kind]._asdict(),
                          'operators': names[kind]} for kind, content in converted.items()},
-        'firmware_arena_bytes': firmware.arena_bytes(arenas['int8'].total),
+        'firmware_ram': firmware.ram(spec, arenas['int8'].total),
         'calibration': [str(path) for path in prepared.paths[chosen]],
         'npu': [npu.estimate(converted['int8'], each) for each in npu.ACCELERATORS] if npu.installed() else [],
         'versions': {name: metadata.version(name) for name in _PACKAGES},

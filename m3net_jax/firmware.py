@@ -43,6 +43,20 @@ def arena_bytes(measured: int) -> int:
   return -(-int(measured * _HEADROOM) // _KIB) * _KIB
 
 
+def ram(spec: ModelSpec, measured: int) -> dict[str, int]:
+  """Bytes of the static arrays of example.cc and frontend.cc, by what they hold.
+
+  The stack is not in it, nor the objects that TFLite Micro puts there.
+
+  Args:
+    measured: bytes of the tensor arena.
+  """
+  features, of_float, of_sample = spec.features, 4, 2
+  parts = 2 * features.n_fft, features.n_fft // 2 + 1, 2 * (features.n_fft // 2)  # complex frame, powers, two tables
+  return {'tensor arena': arena_bytes(measured), 'samples': of_sample * features.num_samples,
+          'spectrogram': of_float * features.n_mels * features.frames, 'Fourier transform': of_float * sum(parts)}
+
+
 def files(spec: ModelSpec, model: bytes, *, arena: int, tensors: tuple[Tensor, Tensor], operator_names: list[str],
           golden: tuple[np.ndarray, np.ndarray]) -> dict[str, str]:
   """Name to text of every file made for one int8 model.
@@ -81,7 +95,9 @@ def _model_header(model: bytes, arena: int, given: Tensor, made: Tensor) -> str:
 // The int8 network as a .tflite file, and what an interpreter of it needs.
 extern const unsigned char kModel[];
 inline constexpr std::size_t kModelBytes = {len(model)};
-// TFLite Micro's recording allocator counted {arena} bytes on a 64-bit computer; 5 % are added.
+// TFLite Micro's recording allocator counted {arena} bytes on a 64-bit computer, with its portable kernels; 5 % are
+// added. Kernels with buffers of their own, as CMSIS-NN's, may take more: AllocateTensors() fails then, and
+// arena_used_bytes() of an interpreter that is given more says how much.
 inline constexpr std::size_t kArenaBytes = {arena_bytes(arena)};
 inline constexpr int kInputBytes = {int(np.prod(given.shape))};
 // A real value is scale * (stored - zero point).

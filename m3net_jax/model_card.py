@@ -27,7 +27,7 @@ def text(exported: dict[str, Any], results: dict[str, Any]) -> str:
   study = results['variants'][lane['variant']]
   micro = next(row for row in exported['runtimes'] if row['runtime'] == 'TFLite Micro')
   low, high = interval(micro['correct'], micro['clips'])
-  file, features = exported['files']['int8'], exported['features']
+  file, features, ram = exported['files']['int8'], exported['features'], exported['firmware_ram']
   ends = [min(1.0, max(0.0, end)) for end in study['ci95'] or ()]
   spread = f', 95 % interval {_percent(ends[0])} to {_percent(ends[1])}' if ends else ''
   return f"""# {exported['name']}
@@ -39,7 +39,7 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
 
 - The int8 file in TFLite Micro: **{_percent(micro['accuracy'])}** of {micro['clips']} test clips
   (95 % interval {_percent(low)} to {_percent(high)} for these clips; Wilson).
-- Its lane was chosen by its validation accuracy, {_percent(lane['validation_accuracy'])}; the test split chose nothing.
+- {_chosen(lane)}
   The {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}.
 - Protocol: {corpus['protocol']}; {corpus['shared_groups']} speakers or recordings are in both train and test,
   {corpus['test_clips_identical_to_train']} test clips are byte-identical to a training clip.
@@ -55,9 +55,10 @@ Agreement is with JAX, clip by clip. Worst class is the largest loss of accuracy
 | | |
 | --- | --- |
 | parameters (Keras's count) | {study['parameters']['total']:,} |
-| multiply-adds | {study['macs']:,} |
+| multiply-adds | {study['macs']:,}{_own(lane['variant'])} |
 | int8 file | {file['bytes']:,} bytes |
 | tensor arena, int8, TFLite Micro on a 64-bit computer | {file['arena']['total']:,} bytes |
+| RAM of example.cc and frontend.cc, without stack | {sum(ram.values()):,} bytes: {_parts(ram)} |
 | operators | {', '.join(file['operators'])} |
 {_npu(exported['npu'])}
 int8 and int16x8 were calibrated on {len(exported['calibration'])} training clips, listed in export.json.
@@ -68,6 +69,23 @@ int8 and int16x8 were calibrated on {len(exported['calibration'])} training clip
   a model trained on them is for you to judge.
 - The C++ in this folder is part of m3net_jax, Apache-2.0. TFLite Micro is Apache-2.0.
 """
+
+
+def _chosen(lane: dict[str, Any]) -> str:
+  validation = _percent(lane['validation_accuracy'])
+  if lane['best_of'] == 1:
+    return f'Its lane, of validation accuracy {validation}, was the only one to choose from, or asked for by its seed.'
+  return (f'Its lane has the best validation accuracy of {lane["best_of"]}, {validation}; the test split chose '
+          'nothing.')
+
+
+def _own(variant: str) -> str:
+  """What a module of the user's own adds to the multiply-adds, which count the rest."""
+  return f' without those of {variant}, which are not known' if ':' in variant else ''
+
+
+def _parts(ram: dict[str, int]) -> str:
+  return ', '.join(f'{name}{" with headroom" * (name == "tensor arena")} {size:,}' for name, size in ram.items())
 
 
 def _table(rows: list[dict[str, str]]) -> str:

@@ -21,11 +21,13 @@ class Winner(NamedTuple):
     row: its row in results.json.
     variables: at its best validation epoch.
     scaling: of its training clips, dB.
+    candidates: lanes that it is the best of by validation; 1 where it was asked for by name.
   """
   name: LaneName
   row: dict[str, Any]
   variables: dict[str, Any]
   scaling: Scaling
+  candidates: int
 
 
 def asked() -> tuple[str | None, int | None]:
@@ -54,4 +56,4 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
   names = [split['name'] for split in results['corpus']['splits']]
   name = LaneName(variant, row['seed'], names.index(row['split']))
   lane = study.restore(workdir.config, workdir.seeds, results['corpus']['num_classes'], len(names), workdir.path, name)
-  return Winner(name, row, lane.best.variables, Scaling(*map(float, lane.scaling)))
+  return Winner(name, row, lane.best.variables, Scaling(*map(float, lane.scaling)), len(candidates))

@@ -1,40 +1,27 @@
 """A trained lane as .tflite files in both runtimes, the proof, and every deliberate damage caught."""
+import dataclasses
 import json
 import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
+from data_prep import store
 from data_prep.cli import UserError
-from m3net_jax import (calibration, classifier, convert, edge, export, files, image, models, operators, predict, proof,
-                       runtimes, splits, winner)
+from data_prep.prepare import prepare
+from m3net_jax import (calibration, classifier, edge, export, files, image, operators, predict, proof, runtimes, splits,
+                       winner)
+from tests.m3net_jax import studied
+from tests.m3net_jax.conftest import FEATURES
 
 pytest.importorskip('tensorflow')
 pytest.importorskip('ai_edge_litert')
 pytest.importorskip('tflite_micro')
 
-
-class Cosine(nn.Module):
-  """In the place of Mirror Attention, what converts to an operator that firmware does not have."""
-
-  @nn.compact
-  def __call__(self, x):
-    return x * jnp.cos(x)
-
-
-class Sorted(nn.Module):
-  """In the place of Mirror Attention, what the converter has no operator for."""
-
-  @nn.compact
-  def __call__(self, x):
-    return jnp.sort(x, axis=-1)
+OWN = 'tests.m3net_jax.attentions'
 
 
 @pytest.fixture(scope='module')
@@ -99,9 +86,9 @@ def test_the_arena_is_enough_and_needed(exported):
   told = json.loads((folder / 'export.json').read_text())
   model = (folder / 'model_int8.tflite').read_bytes()
   arena = told['files']['int8']['arena']
-  assert arena['total'] == arena['head'] + arena['tail'] and told['firmware_arena_bytes'] > arena['total']
+  assert arena['total'] == arena['head'] + arena['tail'] and told['firmware_ram']['tensor arena'] > arena['total']
   micro = runtimes.package('tflite_micro').runtime.Interpreter
-  micro.from_bytes(model, arena_size=told['firmware_arena_bytes'])
+  micro.from_bytes(model, arena_size=told['firmware_ram']['tensor arena'])
   with pytest.raises(RuntimeError):
     micro.from_bytes(model, arena_size=arena['total'] - 2048)
 
@@ -144,6 +131,15 @@ def test_golden_vectors_are_reproduced_bit_for_bit(exported, tested):
   for given, made in zip(inputs, outputs):
     np.testing.assert_array_equal(model.invoke(given.astype(np.int8).reshape(16, 16, 1)), made)
   assert len({int(made.argmax()) for made in outputs}) == 3
+
+
+def test_the_sources_hold_the_file_and_exactly_its_operators(exported):
+  _, folder = exported
+  model = (folder / 'model_int8.tflite').read_bytes()
+  array = re.search(r'kModel\[\] = \{(.*?)\}', (folder / 'model_data.cc').read_text(), re.DOTALL)[1]
+  assert bytes(int(value, 16) for value in re.findall('0x..', array)) == model
+  linked = re.findall(r'resolver\.(\w+)\(', (folder / 'op_resolver.h').read_text())
+  assert linked == [operators.RESOLVER[name] for name in operators.counted(model)]
 
 
 STAND_IN = """
@@ -192,19 +188,44 @@ void Report(const char* label, float probability) { std::fprintf(stderr, "%s %.4
 """
 
 
-@pytest.mark.skipif(not shutil.which('g++'), reason='needs g++')
+needs_compiler = pytest.mark.skipif(not shutil.which('g++'), reason='needs g++')
+
+
+def stand_in(folder):
+  """The headers that the example includes, with an interpreter of images [16, 16, 1] and three classes."""
+  adders = ' '.join(f'TfLiteStatus {each}() {{ return kTfLiteOk; }}' for each in operators.RESOLVER.values())
+  header = STAND_IN.replace('ADDERS', adders).replace('INPUT', '256').replace('OUTPUT', '3')
+  (folder / 'stand_in.h').write_text(header)
+  for name in ('micro/micro_interpreter.h', 'micro/micro_mutable_op_resolver.h', 'micro/system_setup.h',
+               'schema/schema_generated.h'):
+    path = folder / 'tensorflow' / 'lite' / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('#include "stand_in.h"\n')
+
+
+@needs_compiler
+def test_the_ram_of_the_card_is_what_the_compiler_sets_aside(exported, tmp_path):
+  _, folder = exported
+  told = json.loads((folder / 'export.json').read_text())['firmware_ram']
+  stand_in(tmp_path)
+  sources = [folder / 'example.cc', folder / 'frontend.cc']
+  subprocess.run(['g++', '-std=c++17', '-O1', '-c', f'-I{tmp_path}', f'-I{folder}', *sources], cwd=tmp_path, check=True)
+  symbols = subprocess.run(['nm', '-S', 'example.o', 'frontend.o'], cwd=tmp_path, capture_output=True, text=True,
+                           check=True).stdout
+  static = [int(size, 16) for size in re.findall(r'^[0-9a-f]+ ([0-9a-f]+) [bBdD] ', symbols, re.MULTILINE)]
+  assert len(static) == 8 and sum(static) == sum(told.values())
+  assert told['tensor arena'] in static and told['samples'] == 2 * 2000 and told['spectrogram'] == 4 * 16 * 16
+  card = (folder / 'MODEL_CARD.md').read_text()
+  assert 'Its lane has the best validation accuracy of 2, ' in card
+  assert f'{sum(told.values()):,} bytes: tensor arena with headroom {told["tensor arena"]:,}, samples 4,000' in card
+
+
+@needs_compiler
 def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
   """The loop, compiled, with TFLite Micro at the other end of a pipe, on recordings of every class."""
   import soundfile
   _, folder = exported
-  adders = ' '.join(f'TfLiteStatus {each}() {{ return kTfLiteOk; }}' for each in operators.RESOLVER.values())
-  header = STAND_IN.replace('ADDERS', adders).replace('INPUT', '256').replace('OUTPUT', '3')
-  (tmp_path / 'stand_in.h').write_text(header)
-  for name in ('micro/micro_interpreter.h', 'micro/micro_mutable_op_resolver.h', 'micro/system_setup.h',
-               'schema/schema_generated.h'):
-    path = tmp_path / 'tensorflow' / 'lite' / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text('#include "stand_in.h"\n')
+  stand_in(tmp_path)
   (tmp_path / 'board.cc').write_text(BOARD)
 
   def compiled(name, folder):
@@ -314,23 +335,32 @@ def test_a_silent_calibration_set_is_caught(tones):
       calibration.check(silent, scaling)
 
 
-def test_a_network_that_firmware_cannot_run_is_caught():
+@pytest.fixture(scope='module')
+def unfit(tones_dir, tmp_path_factory):
+  """A study of tones and silence, of variants that firmware can and cannot run."""
+  import soundfile
+  folder = tmp_path_factory.mktemp('unfit')
+  shutil.copytree(tones_dir, folder / 'corpus')
+  (folder / 'corpus' / 'hush').mkdir()
+  for take in range(30):  # so many that the first clip chosen for calibration is one of them
+    soundfile.write(folder / 'corpus' / 'hush' / f'{take}.wav', np.zeros(2000), 8000)
+  prepared = store.load(prepare('folder', folder / 'corpus', folder / 'stores', FEATURES, num_processes=1))
+  config = dataclasses.replace(studied.CONFIG, num_seeds=1, num_epochs=1,
+                               variants=('full', f'{OWN}:Cosine', f'{OWN}:Sorted'))
+  return studied.train(prepared, folder / 'study', config)
 
-  def refusal(module):
-    variant = f'{__name__}:{module}'
-    made = models.M3Net(models.architecture(variant), 3, 'conv')
-    variables = jax.tree.map(np.asarray, dict(models.init(made, jax.random.key(0), (16, 16, 1))))
-    network = convert.Network(variant, 3, (16, 16, 1), variables)
-    with pytest.raises(UserError) as caught:
-      converted = convert.convert(network, np.zeros((1, 16, 16, 1)), ('float32',))
-      operators.check(converted['float32'], variant, 'float32')
-    return str(caught.value)
 
-  with ThreadPoolExecutor(2) as pool:
-    listed, failed = pool.map(refusal, ('Cosine', 'Sorted'))
-  assert 'Cosine: the float32 model needs COS, off the list' in listed
-  assert "Sorted: conversion to float32 failed (exit status 1): 'vhlo.sort_v1' op is not" in failed
-  assert '\n' not in listed + failed
+@pytest.mark.parametrize('arguments, reason', [
+    ([f'--variant={OWN}:Cosine'], 'Cosine: the float32 model needs COS, off the list of operators'),
+    ([f'--variant={OWN}:Sorted'], "Sorted: conversion to float32 failed (exit status 1): 'vhlo.sort_v1' op is not"),
+    (['--variant=full', '--calibration_clips=1'], 'calibration: the 1 clips have mean -100.0 dB and deviation 0.0 dB')],
+    ids=['operator off the list', 'no operator', 'silence'])
+def test_what_cannot_be_exported_is_refused_with_its_reason(unfit, tmp_path, arguments, reason):
+  ended = subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={unfit.path}',
+                          f'--out_dir={tmp_path / "bundle"}', *arguments], capture_output=True, text=True, check=False)
+  assert ended.returncode == 2 and reason in ended.stderr, ended.stderr
+  assert ended.stderr.startswith('error: ') and ended.stderr.count('\n') == 1
+  assert not list(tmp_path.iterdir()) and not (unfit.path / 'export.json').exists()
 
 
 def test_a_file_that_is_not_the_bundles_is_refused(exported, tmp_path):
