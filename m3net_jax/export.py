@@ -85,7 +85,8 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
     found = results['variants'][lane.name.variant]
     exported = {
         'name': spec.name, 'lane': {'variant': lane.name.variant, **lane.row, 'best_of': lane.candidates}, 'corpus': prepared.manifest['corpus'],
-        'study': {'lanes': len(found['lanes']), **{name: found[name] for name in ('mean', 'std', 'ci95')}},
+        'study': {'lanes': len(found['lanes']), **{name: found[name] for name in ('mean', 'std', 'ci95')},
+                  'test': next((test for test in results['tests'] if test['variant'] == lane.name.variant), None)},
         'input_shape': list(spec.input_shape), 'features': spec.features.to_json(), 'runtimes': rows,
         'macs': sum(models.block_macs(architecture, len(spec.classes), spec.input_shape).values()),
         'files': {kind: {'name': f'model_{kind}.tflite', 'bytes': len(content), 'arena': arenas[kind]._asdict(),

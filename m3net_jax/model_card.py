@@ -40,7 +40,7 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
 - The int8 file in TFLite Micro: **{_percent(micro['accuracy'])}** of {micro['clips']} test clips
   (95 % interval {_percent(low)} to {_percent(high)} for these clips; Wilson).
 - {_chosen(lane)}
-  The {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}.
+  The {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}.{_tested(exported['study']['test'])}
 - Protocol: {corpus['protocol']}; {corpus['shared_groups']} speakers or recordings are in both train and test,
   {corpus['test_clips_identical_to_train']} test clips are byte-identical to a training clip.
 - It was measured on this corpus alone. Other microphones, rooms, voices and sounds that are none of the classes
@@ -75,8 +75,16 @@ def _chosen(lane: dict[str, Any]) -> str:
   validation = _percent(lane['validation_accuracy'])
   if lane['best_of'] == 1:
     return f'Its lane, of validation accuracy {validation}, was the only one to choose from, or asked for by its seed.'
-  return (f'Its lane has the best validation accuracy of {lane["best_of"]}, {validation}; the test split chose '
+  return (f'Its lane has the best validation accuracy of {lane["best_of"]} lanes, {validation}; the test split chose '
           'nothing.')
+
+
+def _tested(test: dict[str, Any] | None) -> str:
+  """What the study says of the variant against its baseline, a sentence; none where it tested nothing."""
+  if not test or test['p_value'] is None:
+    return ''
+  return (f'\n  Against {test["against"]}: {100 * test["hodges_lehmann"]:+.2f} points, p = {test["p_holm"]:.2g} '
+          f'(Wilcoxon over {test["n"]} pairs of lanes, Holm).')
 
 
 def _own(variant: str) -> str:

@@ -1,4 +1,5 @@
 """A trained lane as .tflite files in both runtimes, the proof, and every deliberate damage caught."""
+import csv
 import dataclasses
 import json
 import re
@@ -12,8 +13,8 @@ import pytest
 from data_prep import store
 from data_prep.cli import UserError
 from data_prep.prepare import prepare
-from m3net_jax import (calibration, classifier, edge, export, files, image, operators, predict, proof, runtimes, splits,
-                       winner)
+from m3net_jax import (calibration, classifier, edge, export, files, image, model_card, operators, predict, proof,
+                       runtimes, splits, winner)
 from tests.m3net_jax import studied
 from tests.m3net_jax.conftest import FEATURES
 
@@ -33,6 +34,30 @@ def exported(trained, tmp_path_factory):
   assert ended.returncode == 0, ended.stderr
   assert all(len(line) < 80 for line in ended.stdout.splitlines() if not line.startswith('wrote'))
   return trained, folder / 'bundle'
+
+
+@pytest.fixture(scope='module')
+def mixed(tones_dir, tmp_path_factory):
+  """A study of tones and silence, of two variants that firmware can run and two that it cannot."""
+  import soundfile
+  folder = tmp_path_factory.mktemp('mixed')
+  shutil.copytree(tones_dir, folder / 'corpus')
+  (folder / 'corpus' / 'hush').mkdir()
+  for take in range(30):  # so many that the first clip chosen for calibration is one of them
+    soundfile.write(folder / 'corpus' / 'hush' / f'{take}.wav', np.zeros(2000), 8000)
+  prepared = store.load(prepare('folder', folder / 'corpus', folder / 'stores', FEATURES, num_processes=1))
+  config = dataclasses.replace(studied.CONFIG, num_seeds=1, num_epochs=1,
+                               variants=('full', 'stem16', f'{OWN}:Cosine', f'{OWN}:Sorted'))
+  return studied.train(prepared, folder / 'study', config)
+
+
+@pytest.fixture(scope='module')
+def stem16(mixed, tmp_path_factory):
+  """A bundle of one variant of a study of several."""
+  folder = tmp_path_factory.mktemp('stem16') / 'bundle'
+  subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={mixed.path}', '--variant=stem16',
+                  f'--out_dir={folder}', '--max_drop=100'], check=True, stdout=subprocess.DEVNULL)
+  return folder
 
 
 @pytest.fixture(scope='module')
@@ -93,18 +118,48 @@ def test_the_arena_is_enough_and_needed(exported):
     micro.from_bytes(model, arena_size=arena['total'] - 2048)
 
 
-def test_accuracy_against_memory(exported, tmp_path):
+def test_accuracy_against_memory(exported, stem16, tmp_path):
   trained, folder = exported
-  told = edge.row(folder)
+  told, of_stem16 = edge.row(folder), edge.row(stem16)
   found = trained.results()['variants']['full']
   export_json = json.loads((folder / 'export.json').read_text())
   assert told['arena_bytes'] == export_json['files']['int8']['arena']['total'] and told['macs'] == found['macs']
   assert told['accuracy'] == export_json['runtimes'][4]['accuracy'] and told['low'] < told['accuracy'] <= told['high']
   assert told['study_mean'] == found['mean'] and told['input'] == '16x16x1'
-  edge.plot(tmp_path / 'edge.png', [told], told['corpus'])
+  assert told['ram_bytes'] == sum(export_json['firmware_ram'].values())
+  assert of_stem16['variant'] == 'stem16' and of_stem16['arena_bytes'] < told['arena_bytes']
+  # What the study says of the variant against its first is in the bundle; one pair of lanes gives no p-value.
+  tested = json.loads((stem16 / 'export.json').read_text())['study']['test']
+  assert (tested['variant'], tested['against'], tested['n']) == ('stem16', 'full', 1)
+  assert of_stem16['p_value'] is None and 'Wilcoxon' not in (stem16 / 'MODEL_CARD.md').read_text()
+  with pytest.raises(UserError, match='different clips .folder, random split, 12 clips; folder, random split, 18 clips'):
+    edge.main([str(folder), str(stem16)])
+  shutil.copytree(stem16, tmp_path / 'other')
+  changed = json.loads((stem16 / 'export.json').read_text())
+  changed['study']['test'] |= {'p_value': 0.03125, 'p_holm': 0.0625}
+  files.write_json(tmp_path / 'other' / 'export.json', changed)
+  ended = subprocess.run([sys.executable, '-m', 'm3net_jax.edge', stem16, tmp_path / 'other', f'--out_dir={tmp_path}'],
+                         capture_output=True, text=True, check=False)
+  assert ended.returncode == 0, ended.stderr
+  assert [line.split()[-1] for line in ended.stdout.splitlines()[1:3]] == [
+      f'{100 * of_stem16["accuracy"]:.2f}', '0.062']
+  with open(tmp_path / 'edge.csv', newline='') as file:
+    assert [row['p_value'] for row in csv.DictReader(file)] == ['', '0.0625']
   assert (tmp_path / 'edge.png').stat().st_size > 5000
   with pytest.raises(UserError, match='holds no readable export.json'):
     edge.row(tmp_path)
+
+
+def test_the_card_says_what_the_study_and_its_figures_leave_open(mixed, stem16):
+  exported, results = json.loads((stem16 / 'export.json').read_text()), mixed.results()
+  exported['study']['test'] |= {'hodges_lehmann': -0.0117, 'p_value': 0.03125, 'p_holm': 0.0625, 'n': 6}
+  card = model_card.text(exported, results)
+  assert 'Against full: -1.17 points, p = 0.062 (Wilcoxon over 6 pairs of lanes, Holm).' in card
+  assert 'was the only one to choose from' in card and 'not known' not in card
+  exported['lane'] |= {'variant': f'{OWN}:Cosine', 'best_of': 3}
+  card = model_card.text(exported, results)
+  assert f'without those of {OWN}:Cosine, which are not known' in card
+  assert 'has the best validation accuracy of 3 lanes' in card
 
 
 def test_the_calibration_clips_are_training_clips_of_every_class(exported, tones):
@@ -216,7 +271,7 @@ def test_the_ram_of_the_card_is_what_the_compiler_sets_aside(exported, tmp_path)
   assert len(static) == 8 and sum(static) == sum(told.values())
   assert told['tensor arena'] in static and told['samples'] == 2 * 2000 and told['spectrogram'] == 4 * 16 * 16
   card = (folder / 'MODEL_CARD.md').read_text()
-  assert 'Its lane has the best validation accuracy of 2, ' in card
+  assert 'Its lane has the best validation accuracy of 2 lanes, ' in card
   assert f'{sum(told.values()):,} bytes: tensor arena with headroom {told["tensor arena"]:,}, samples 4,000' in card
 
 
@@ -335,32 +390,19 @@ def test_a_silent_calibration_set_is_caught(tones):
       calibration.check(silent, scaling)
 
 
-@pytest.fixture(scope='module')
-def unfit(tones_dir, tmp_path_factory):
-  """A study of tones and silence, of variants that firmware can and cannot run."""
-  import soundfile
-  folder = tmp_path_factory.mktemp('unfit')
-  shutil.copytree(tones_dir, folder / 'corpus')
-  (folder / 'corpus' / 'hush').mkdir()
-  for take in range(30):  # so many that the first clip chosen for calibration is one of them
-    soundfile.write(folder / 'corpus' / 'hush' / f'{take}.wav', np.zeros(2000), 8000)
-  prepared = store.load(prepare('folder', folder / 'corpus', folder / 'stores', FEATURES, num_processes=1))
-  config = dataclasses.replace(studied.CONFIG, num_seeds=1, num_epochs=1,
-                               variants=('full', f'{OWN}:Cosine', f'{OWN}:Sorted'))
-  return studied.train(prepared, folder / 'study', config)
-
-
 @pytest.mark.parametrize('arguments, reason', [
     ([f'--variant={OWN}:Cosine'], 'Cosine: the float32 model needs COS, off the list of operators'),
     ([f'--variant={OWN}:Sorted'], "Sorted: conversion to float32 failed (exit status 1): 'vhlo.sort_v1' op is not"),
     (['--variant=full', '--calibration_clips=1'], 'calibration: the 1 clips have mean -100.0 dB and deviation 0.0 dB')],
     ids=['operator off the list', 'no operator', 'silence'])
-def test_what_cannot_be_exported_is_refused_with_its_reason(unfit, tmp_path, arguments, reason):
-  ended = subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={unfit.path}',
+def test_what_cannot_be_exported_is_refused_with_its_reason(mixed, tmp_path, arguments, reason):
+  before = sorted((path, path.stat().st_mtime_ns) for path in mixed.path.iterdir())
+  ended = subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={mixed.path}',
                           f'--out_dir={tmp_path / "bundle"}', *arguments], capture_output=True, text=True, check=False)
   assert ended.returncode == 2 and reason in ended.stderr, ended.stderr
   assert ended.stderr.startswith('error: ') and ended.stderr.count('\n') == 1
-  assert not list(tmp_path.iterdir()) and not (unfit.path / 'export.json').exists()
+  assert not list(tmp_path.iterdir())
+  assert sorted((path, path.stat().st_mtime_ns) for path in mixed.path.iterdir()) == before
 
 
 def test_a_file_that_is_not_the_bundles_is_refused(exported, tmp_path):
