@@ -13,7 +13,7 @@ import pytest
 from data_prep import store
 from data_prep.cli import UserError
 from data_prep.prepare import prepare
-from m3net_jax import (calibration, classifier, edge, export, files, image, model_card, operators, predict, proof,
+from m3net_jax import (calibration, classifier, edge, export, files, image, model_card, npu, operators, predict, proof,
                        runtimes, splits, winner)
 from tests.m3net_jax import studied
 from tests.m3net_jax.conftest import FEATURES
@@ -315,6 +315,22 @@ def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
     label, shown = line.split()
     assert label == made.spec.classes[probabilities.argmax()]
     assert float(shown) == pytest.approx(probabilities.max(), abs=0.02)  # a stored value may round otherwise
+
+
+def test_what_vela_expects_of_the_int8_file(exported):
+  pytest.importorskip('ethosu')
+  trained, folder = exported
+  told = json.loads((folder / 'export.json').read_text())
+  small, large = told['npu']
+  assert (small['accelerator'], large['accelerator']) == ('ethos-u55-128', 'ethos-u85-256')
+  assert small['cpu_operators'] == {'REVERSE_V2': 3} and large['cpu_operators'] == {}
+  for row in told['npu']:
+    assert 0 < row['seconds'] < 0.01
+    assert 16 * 16 < row['sram_bytes'] < 65536 and 10000 < row['flash_bytes'] < told['files']['int8']['bytes']
+  assert f'| ethos-u55-128 | {small["memory_mode"]} | ' in (folder / 'MODEL_CARD.md').read_text()
+  failed = npu.estimate(b'no flatbuffer at all', 'ethos-u55-128')
+  assert failed['accelerator'] == 'ethos-u55-128' and failed['error'] and 'seconds' not in failed
+  assert f'| {failed["error"]} |' in model_card.text({**told, 'npu': [failed]}, trained.results())
 
 
 def test_predict_takes_the_bundle(exported, tested):
