@@ -1,6 +1,6 @@
 """The folder that export writes for one lane: models, what firmware compiles, and the proof.
 
-    model_float32.tflite, model_int8.tflite, model_int16x8.tflite
+    model_float32.tflite, model_int8.tflite, model_int16x8.tflite (the last unless it was left out)
     model.json          features, normalisation, classes, hashes of the models: what predict reads
     model_data.cc/.h    the int8 model as an array, its arena and quantisation
     op_resolver.h, labels.h, features.h

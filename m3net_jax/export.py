@@ -24,6 +24,7 @@ _CALIBRATION_CLIPS = flags.DEFINE_integer('calibration_clips', 256,
 _MAX_DROP = flags.DEFINE_float('max_drop', 0.5,
                                'points that an integer model may lose on the test split; more, and nothing is written',
                                lower_bound=0.0, upper_bound=100.0)
+_INT16X8 = flags.DEFINE_bool('int16x8', True, 'make an int16x8 model too, which not every operator has')
 flags.adopt_module_key_flags(winner)
 
 _PACKAGES = ('m3net_jax', 'jax', 'tensorflow-cpu', 'ai-edge-litert', 'tflite-micro')
@@ -41,7 +42,8 @@ def main(arguments: list[str]) -> None:
   if prepared.manifest['files']['mels.npy']['sha256'] != study.store_sha256:
     raise UserError(f'{study.store}: is not the store that {study.path} was trained on: prepare it again as it was')
   split = splits.make(prepared, study.config.split)[lane.name.split]
-  exported = write(out_dir, study, lane, prepared, split, _CALIBRATION_CLIPS.value, _MAX_DROP.value / 100)
+  exported = write(out_dir, study, lane, prepared, split, _CALIBRATION_CLIPS.value, _MAX_DROP.value / 100,
+                   convert.KINDS if _INT16X8.value else convert.KINDS[:2])
   files.write_json(study.path / 'export.json', exported)
   report.write(study)
   print(f'\n{proof.text(exported)}\n')
@@ -49,8 +51,12 @@ def main(arguments: list[str]) -> None:
 
 
 def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: store.Store, split: splits.Split,
-          calibration_clips: int, max_drop: float) -> dict[str, Any]:
+          calibration_clips: int, max_drop: float, kinds: tuple[str, ...] = convert.KINDS) -> dict[str, Any]:
   """Converts, proves and writes the bundle; returns the content of its export.json.
+
+  Args:
+    max_drop: how far an integer model may lie below JAX, as a fraction of the test clips.
+    kinds: of models, float32 and int8 among them.
 
   Raises:
     UserError: something is not as it must be; nothing is written then.
@@ -64,9 +70,9 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
   network = convert.Network(lane.name.variant, len(spec.classes), spec.input_shape, lane.variables)
   images = spec.images(prepared.mels[chosen])
   converted, names = {}, {}
-  for kinds in (convert.KINDS[:1], convert.KINDS[1:]):  # float32 first: the integer converters' reasons say less
-    converted |= convert.convert(network, images, kinds)
-    names |= {kind: operators.check(converted[kind], lane.name.variant, kind) for kind in kinds}
+  for some in (kinds[:1], kinds[1:]):  # float32 first: the integer converters' reasons say less
+    converted |= convert.convert(network, images, some)
+    names |= {kind: operators.check(converted[kind], lane.name.variant, kind) for kind in some}
   with bundle.replacing(out_dir) as folder:
     bundle.write_models(folder, spec, converted)
     mels, labels = prepared.mels[split.test], prepared.labels[split.test]
@@ -77,14 +83,15 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
     proof.check(rows, max_drop)
     model = runtimes.Model(converted['int8'], 'TFLite Micro')
     vectors = bundle.golden(reference, model, mels, labels, micro)
-    arenas = {kind: runtimes.arena(content) for kind, content in converted.items()}
+    arenas = {kind: _arena(content, kind) for kind, content in converted.items()}
     bundle.write_sources(folder, firmware.files(
         spec, converted['int8'], arena=arenas['int8'].total, tensors=(model.input, model.output),
         operator_names=names['int8'], golden=vectors))
     architecture, results = models.architecture(lane.name.variant), study.results()
     found = results['variants'][lane.name.variant]
     exported = {
-        'name': spec.name, 'lane': {'variant': lane.name.variant, **lane.row, 'best_of': lane.candidates}, 'corpus': prepared.manifest['corpus'],
+        'name': spec.name, 'corpus': prepared.manifest['corpus'],
+        'lane': {'variant': lane.name.variant, **lane.row, 'best_of': lane.candidates},
         'study': {'lanes': len(found['lanes']), **{name: found[name] for name in ('mean', 'std', 'ci95')},
                   'test': next((test for test in results['tests'] if test['variant'] == lane.name.variant), None)},
         'input_shape': list(spec.input_shape), 'features': spec.features.to_json(), 'runtimes': rows,
@@ -115,10 +122,18 @@ def prove(folder: Path, reference: np.ndarray, mels: np.ndarray,
   classes = classifier.read_spec(folder / 'model.json').classes
   rows = [proof.measure('JAX', 'float32', reference, reference, labels, classes)]
   computer, micro = runtimes.RUNTIMES
-  for kind, runtime in (*((kind, computer) for kind in convert.KINDS), ('int8', micro)):
+  kinds = [kind for kind in convert.KINDS if (folder / f'model_{kind}.tflite').exists()]
+  for kind, runtime in (*((kind, computer) for kind in kinds), ('int8', micro)):
     logits = classifier.of_tflite(folder / f'model_{kind}.tflite', runtime).logits(mels)
     rows.append(proof.measure(runtime, kind, logits, reference, labels, classes))
   return rows, logits.argmax(1)
+
+
+def _arena(content: bytes, kind: str) -> runtimes.Arena:
+  try:
+    return runtimes.arena(content)
+  except UserError as error:
+    raise UserError(f'{kind}: {error}{convert.MENDS.get(kind, "")}') from error
 
 
 if __name__ == '__main__':

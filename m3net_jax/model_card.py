@@ -28,6 +28,8 @@ def text(exported: dict[str, Any], results: dict[str, Any]) -> str:
   micro = next(row for row in exported['runtimes'] if row['runtime'] == 'TFLite Micro')
   low, high = interval(micro['correct'], micro['clips'])
   file, features, ram = exported['files']['int8'], exported['features'], exported['firmware_ram']
+  against = _tested(exported['study']['test'])
+  integers = ' and '.join(kind for kind in exported['files'] if kind != 'float32')
   ends = [min(1.0, max(0.0, end)) for end in study['ci95'] or ()]
   spread = f', 95 % interval {_percent(ends[0])} to {_percent(ends[1])}' if ends else ''
   return f"""# {exported['name']}
@@ -40,7 +42,7 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
 - The int8 file in TFLite Micro: **{_percent(micro['accuracy'])}** of {micro['clips']} test clips
   (95 % interval {_percent(low)} to {_percent(high)} for these clips; Wilson).
 - {_chosen(lane)}
-  The {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}.{_tested(exported['study']['test'])}
+  The {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}.{against}
 - Protocol: {corpus['protocol']}; {corpus['shared_groups']} speakers or recordings are in both train and test,
   {corpus['test_clips_identical_to_train']} test clips are byte-identical to a training clip.
 - It was measured on this corpus alone. Other microphones, rooms, voices and sounds that are none of the classes
@@ -61,7 +63,7 @@ Agreement is with JAX, clip by clip. Worst class is the largest loss of accuracy
 | RAM of example.cc and frontend.cc, without stack | {sum(ram.values()):,} bytes: {_parts(ram)} |
 | operators | {', '.join(file['operators'])} |
 {_npu(exported['npu'])}
-int8 and int16x8 were calibrated on {len(exported['calibration'])} training clips, listed in export.json.
+Calibrated on {len(exported['calibration'])} training clips, listed in export.json: {integers}.
 
 ## Licence
 

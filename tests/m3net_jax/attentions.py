@@ -17,3 +17,11 @@ class Sorted(nn.Module):
   @nn.compact
   def __call__(self, x):
     return jnp.sort(x, axis=-1)
+
+
+class HardSwish(nn.Module):
+  """In the place of Mirror Attention, what firmware runs in int8, and has no 16-bit form."""
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.hard_swish(x)

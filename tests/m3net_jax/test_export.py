@@ -38,7 +38,7 @@ def exported(trained, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def mixed(tones_dir, tmp_path_factory):
-  """A study of tones and silence, of two variants that firmware can run and two that it cannot."""
+  """A study of tones and silence, of two variants that firmware can run and three that it cannot."""
   import soundfile
   folder = tmp_path_factory.mktemp('mixed')
   shutil.copytree(tones_dir, folder / 'corpus')
@@ -47,16 +47,17 @@ def mixed(tones_dir, tmp_path_factory):
     soundfile.write(folder / 'corpus' / 'hush' / f'{take}.wav', np.zeros(2000), 8000)
   prepared = store.load(prepare('folder', folder / 'corpus', folder / 'stores', FEATURES, num_processes=1))
   config = dataclasses.replace(studied.CONFIG, num_seeds=1, num_epochs=1,
-                               variants=('full', 'stem16', f'{OWN}:Cosine', f'{OWN}:Sorted'))
+                               variants=('full', 'stem16', f'{OWN}:Cosine', f'{OWN}:Sorted',
+                                                                     f'{OWN}:HardSwish'))
   return studied.train(prepared, folder / 'study', config)
 
 
 @pytest.fixture(scope='module')
 def stem16(mixed, tmp_path_factory):
-  """A bundle of one variant of a study of several."""
+  """A bundle of one variant of a study of several, without int16x8."""
   folder = tmp_path_factory.mktemp('stem16') / 'bundle'
   subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={mixed.path}', '--variant=stem16',
-                  f'--out_dir={folder}', '--max_drop=100'], check=True, stdout=subprocess.DEVNULL)
+                  f'--out_dir={folder}', '--max_drop=100', '--noint16x8'], check=True, stdout=subprocess.DEVNULL)
   return folder
 
 
@@ -148,6 +149,14 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
   assert (tmp_path / 'edge.png').stat().st_size > 5000
   with pytest.raises(UserError, match='holds no readable export.json'):
     edge.row(tmp_path)
+
+
+def test_a_bundle_may_leave_int16x8_out(stem16):
+  told = json.loads((stem16 / 'export.json').read_text())
+  assert [(row['runtime'], row['kind']) for row in told['runtimes'][1:]] == [
+      ('ai-edge-litert', 'float32'), ('ai-edge-litert', 'int8'), ('TFLite Micro', 'int8')]
+  assert list(told['files']) == ['float32', 'int8'] and not (stem16 / 'model_int16x8.tflite').exists()
+  assert 'int16x8' not in (stem16 / 'MODEL_CARD.md').read_text()
 
 
 def test_the_card_says_what_the_study_and_its_figures_leave_open(mixed, stem16):
@@ -409,8 +418,9 @@ def test_a_silent_calibration_set_is_caught(tones):
 @pytest.mark.parametrize('arguments, reason', [
     ([f'--variant={OWN}:Cosine'], 'Cosine: the float32 model needs COS, off the list of operators'),
     ([f'--variant={OWN}:Sorted'], "Sorted: conversion to float32 failed (exit status 1): 'vhlo.sort_v1' op is not"),
+    ([f'--variant={OWN}:HardSwish'], "yet supported for op: 'HARD_SWISH'.; --noint16x8 leaves it out"),
     (['--variant=full', '--calibration_clips=1'], 'calibration: the 1 clips have mean -100.0 dB and deviation 0.0 dB')],
-    ids=['operator off the list', 'no operator', 'silence'])
+    ids=['operator off the list', 'no operator', 'no 16-bit operator', 'silence'])
 def test_what_cannot_be_exported_is_refused_with_its_reason(mixed, tmp_path, arguments, reason):
   before = sorted((path, path.stat().st_mtime_ns) for path in mixed.path.iterdir())
   ended = subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={mixed.path}',
