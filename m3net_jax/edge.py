@@ -41,8 +41,8 @@ def main(arguments: list[str]) -> None:
     p = '' if each['p_value'] is None else f'{each["p_value"]:.2g}'
     print(f'{each["name"]:<{wide}}{each["variant"]:<9}{each["input"]:>9}{each["macs"]:>11,}{each["int8_bytes"]:>8,}'
           f'{each["arena_bytes"]:>9,}{100 * each["accuracy"]:>8.2f}{p:>8}')
-  print(f'\ntested on {rows[0]["test_split"]}; arena as TFLite Micro measures it; p of the variant against the first of '
-        f'its study\nwrote {folder / "edge.csv"} and {folder / "edge.png"}')
+  print(f'\ntested on {rows[0]["test_split"]}; p is of the variant against the first\n'
+        f'wrote {folder / "edge.csv"} and {folder / "edge.png"}')
 
 
 def row(path: Path) -> dict[str, Any]:

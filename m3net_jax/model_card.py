@@ -42,8 +42,8 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
 - The int8 file in TFLite Micro: **{_percent(micro['accuracy'])}** of {micro['clips']} test clips
   (95 % interval {_percent(low)} to {_percent(high)} for these clips; Wilson).
 - {_chosen(lane)}
-  The {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}.{against}
-- Protocol: {corpus['protocol']}; {corpus['shared_groups']} speakers or recordings are in both train and test,
+  The {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}.
+{against}- Protocol: {corpus['protocol']}; {corpus['shared_groups']} speakers or recordings are in both train and test,
   {corpus['test_clips_identical_to_train']} test clips are byte-identical to a training clip.
 - It was measured on this corpus alone. Other microphones, rooms, voices and sounds that are none of the classes
   will do worse; the model always names one of its classes.
@@ -85,8 +85,8 @@ def _tested(test: dict[str, Any] | None) -> str:
   """What the study says of the variant against its baseline, a sentence; none where it tested nothing."""
   if not test or test['p_value'] is None:
     return ''
-  return (f'\n  Against {test["against"]}: {100 * test["hodges_lehmann"]:+.2f} points, p = {test["p_holm"]:.2g} '
-          f'(Wilcoxon over {test["n"]} pairs of lanes, Holm).')
+  return (f'  Against {test["against"]}: {100 * test["hodges_lehmann"]:+.2f} points, p = {test["p_holm"]:.2g} '
+          f'(Wilcoxon over {test["n"]} pairs of lanes, Holm).\n')
 
 
 def _own(variant: str) -> str:

@@ -23,7 +23,8 @@ def arena(variant, shape):
   made = models.init(models.M3Net(models.architecture(variant), CLASSES, 'conv'), jax.random.key(0), shape)
   moved = jax.tree.map(lambda leaf: np.asarray(leaf) + chance.uniform(0.05, 0.2, leaf.shape).astype(np.float32), made)
   images = chance.standard_normal((2, *shape)).astype(np.float32)
-  return runtimes.arena(convert.convert(convert.Network(variant, CLASSES, shape, moved), images, ('int8',))['int8']).total
+  network = convert.Network(variant, CLASSES, shape, moved)
+  return runtimes.arena(convert.convert(network, images, ('int8',))['int8']).total
 
 
 def test_the_edge_configurations_stay_below_their_names():

@@ -30,7 +30,8 @@ def exported(trained, tmp_path_factory):
   """The bundle of a trained study by the command: study, folder."""
   folder = tmp_path_factory.mktemp('export')
   ended = subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={trained.path}',
-                          f'--out_dir={folder / "bundle"}', '--max_drop=10'], capture_output=True, text=True, check=False)
+                          f'--out_dir={folder / "bundle"}', '--max_drop=10'], capture_output=True, text=True,
+                         check=False)
   assert ended.returncode == 0, ended.stderr
   assert all(len(line) < 80 for line in ended.stdout.splitlines() if not line.startswith('wrote'))
   return trained, folder / 'bundle'
@@ -133,7 +134,7 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
   tested = json.loads((stem16 / 'export.json').read_text())['study']['test']
   assert (tested['variant'], tested['against'], tested['n']) == ('stem16', 'full', 1)
   assert of_stem16['p_value'] is None and 'Wilcoxon' not in (stem16 / 'MODEL_CARD.md').read_text()
-  with pytest.raises(UserError, match='different clips .folder, random split, 12 clips; folder, random split, 18 clips'):
+  with pytest.raises(UserError, match='different clips .folder, random split, 12 clips; folder, .* 18 clips'):
     edge.main([str(folder), str(stem16)])
   shutil.copytree(stem16, tmp_path / 'other')
   changed = json.loads((stem16 / 'export.json').read_text())
