@@ -24,6 +24,7 @@ from m3net_jax.models import M3Net, Switches
 Variables = dict[str, Any]  # 'params' and 'batch_stats'
 
 RUNNING, DIVERGED = 0, 1
+CACHE_BYTES = 2**19  # of a core's cache, for the largest map of the clips that are evaluated together
 
 
 class Best(NamedTuple):
@@ -81,7 +82,8 @@ class Programs(NamedTuple):
     init: (seeds [lanes], switches [lanes], scaling [lanes]) -> lanes.
     train: (lanes, clips, order [lanes, steps, batch]) -> lanes, losses [lanes, steps]; lanes are donated. A step
       whose order is -1 is not taken, so that epochs of any length are calls of one length.
-    evaluate: (variables, switches, scaling [lanes], clips, order [lanes, steps, batch]) -> Scores.
+    evaluate: (variables, switches, scaling [lanes], clips, order [lanes, steps, batch]) -> Scores. A CPU takes the
+      clips in blocks of few, so that their maps stay in its cache.
     finish_epoch: (lanes, validation loss [lanes], validation accuracy [lanes]) -> lanes; lanes are donated.
     memory: (lanes, clips, order) -> bytes a device holds while it trains, as the compiler plans them.
     compilations: how many programs were compiled so far.
@@ -165,8 +167,11 @@ def make_programs(model: M3Net, input_shape: tuple[int, int, int], training: Tra
     return lax.scan(step, lane, order)
 
   def score(evaluated: tuple[Variables, Switches, Scaling], clips: Clips, order: jax.Array) -> Scores:
-    batch_of = lambda batch: evaluate(model, to_image, *evaluated, clips.mels[batch], clips.labels[batch])
-    return lax.map(batch_of, order)
+    block_of = lambda block: evaluate(model, to_image, *evaluated, clips.mels[block], clips.labels[block])
+    size = min(_clips_a_block(model, input_shape), order.size) if model.lowering == 'shift' else order.shape[1]
+    filled = jnp.pad(order.ravel(), (0, -order.size % size), constant_values=-1)
+    scores = lax.map(block_of, filled.reshape(-1, size))
+    return jax.tree.map(lambda score: score.ravel()[:order.size].reshape(order.shape), scores)
 
   over_lanes = functools.partial(_over_lanes, lanes_at_once=lanes_at_once, mesh=mesh)
   train_all, score_all = over_lanes(train, donate=True), over_lanes(score)
@@ -212,6 +217,12 @@ def _over_lanes(function: Callable[..., Any], *, lanes_at_once: int, mesh: Mesh,
   split, whole = PartitionSpec('lanes'), PartitionSpec()
   sharded = jax.shard_map(mapped, mesh=mesh, in_specs=(split, whole, split), out_specs=split, check_vma=False)
   return jax.jit(sharded, donate_argnums=(0,) if donate else ())
+
+
+def _clips_a_block(model: M3Net, input_shape: tuple[int, int, int]) -> int:
+  """Clips whose stem's output, the largest map, fits in CACHE_BYTES; in inference mode nothing is shared among clips."""
+  height, width = (-(-side // 2) for side in input_shape[:2])
+  return max(1, CACHE_BYTES // (height * width * model.architecture.stem_channels * 4))
 
 
 def _planned_bytes(compiled: jax.stages.Compiled) -> int:

@@ -131,8 +131,11 @@ def test_lanes_together_and_the_other_lowering_agree_to_rounding(options):
   np.testing.assert_allclose(losses, reference, rtol=5e-3)
 
 
-def test_evaluate_scores_every_clip_in_its_place():
-  compiled, state, _ = made([0, 1])
+@pytest.mark.parametrize('clips_in_cache', [7, 64])  # 48 places: in 7 blocks, the last one filled up, or in one
+def test_evaluate_scores_every_clip_in_its_place(monkeypatch, clips_in_cache):
+  _, state, _ = made([0, 1])
+  monkeypatch.setattr(lanes, 'CACHE_BYTES', clips_in_cache * 8 * 8 * 32 * 4)
+  compiled = programs.__wrapped__()
   order = in_batches([np.arange(40), np.arange(40)], 16)
   scores = jax.tree.map(np.asarray, compiled.evaluate(state.variables, state.switches, state.scaling, CLIPS, order))
   model = M3Net(VARIANTS['full'], CLASSES, 'conv')
