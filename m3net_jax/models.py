@@ -76,8 +76,8 @@ def architecture(variant: str) -> Architecture:
     raise UserError(f'--variants={variant}: unknown; give {", ".join(VARIANTS)} or module.path:Name of your own')
   try:
     module = getattr(importlib.import_module(path), name)
-  except (ImportError, AttributeError, ValueError) as error:
-    raise UserError(f'--variants={variant}: cannot be imported ({error}); give module.path:Name '
+  except Exception as error:  # the file is the user's own, and may raise anything
+    raise UserError(f'--variants={variant}: cannot be imported ({type(error).__name__}: {error}); give module.path:Name '
                     'as Python finds it from this folder') from error
   if not (isinstance(module, type) and issubclass(module, nn.Module)):
     raise UserError(f'--variants={variant}: is no Flax module; make {name} a subclass of flax.linen.Module')

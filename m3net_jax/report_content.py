@@ -245,7 +245,8 @@ def _export(here: Workdir) -> list[Table]:
   rows, converted = proof.table(exported), [row for row in exported['runtimes'] if row['runtime'] != 'JAX']
   shown = lambda change: tables.NONE if change is None else f'{100 * change:+.2f}'
   return [
-      tables.make('export', 'The exported lane in every runtime, on the whole test split', list(rows[0]),
+      tables.make('export', f'The exported lane, {exported["name"]}, in every runtime, on the whole test split',
+                  list(rows[0]),
                   [[cell or tables.NONE for cell in row.values()] for row in rows],
                   ['Agreement and differences are from JAX; the arena is what TFLite Micro measures.']),
       tables.make('export_classes', 'Accuracy on each class minus that in JAX, points',

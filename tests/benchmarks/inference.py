@@ -26,9 +26,10 @@ def main(arguments: list[str]) -> None:
   folder, study = Path(_BUNDLE.value), workdir.read(_STUDY.value)
   spec = classifier.read_spec(folder / 'model.json')
   programs = {'JAX float32': classifier.of_lane(study, winner.load(study, *winner.asked()), 'shift').of_images}
-  for kind in ('float32', 'int8', 'int16x8'):
+  for path in sorted(folder.glob('model_*.tflite')):  # int16x8 may have been left out
     for runtime in runtimes.RUNTIMES:
-      programs[f'{runtime} {kind}'] = runtimes.Model((folder / f'model_{kind}.tflite').read_bytes(), runtime).logits
+      kind = path.stem.removeprefix('model_')
+      programs[f'{runtime} {kind}'] = runtimes.Model(path.read_bytes(), runtime).logits
   images = np.random.default_rng(0).standard_normal((16, *spec.input_shape)).astype(np.float32)
   times: dict[str, list[float]] = {name: [] for name in programs}
   for name, program in programs.items():

@@ -233,3 +233,10 @@ def test_a_variant_that_is_none_is_named(variant, message):
 def test_a_module_that_returns_no_map_is_named():
   with pytest.raises(UserError, match='Pool returned'):
     models.size(models.architecture(f'{__name__}:Pool'), 5, SHAPE)
+
+
+def test_a_users_file_that_fails_as_it_is_imported_is_named(tmp_path, monkeypatch):
+  (tmp_path / 'broken_of_mine.py').write_text('1 / 0\n')
+  monkeypatch.syspath_prepend(tmp_path)
+  with pytest.raises(UserError, match=r'--variants=broken_of_mine:Mine: cannot be imported \(ZeroDivisionError'):
+    models.architecture('broken_of_mine:Mine')
