@@ -221,8 +221,9 @@ def _over_lanes(function: Callable[..., Any], *, lanes_at_once: int, mesh: Mesh,
 
 def _clips_a_block(model: M3Net, input_shape: tuple[int, int, int]) -> int:
   """Clips whose stem's output, the largest map, fits in CACHE_BYTES; in inference mode nothing is shared among clips."""
-  height, width = (-(-side // 2) for side in input_shape[:2])
-  return max(1, CACHE_BYTES // (height * width * model.architecture.stem_channels * 4))
+  parts = model.architecture
+  height, width = (-(-side // parts.stem_stride) for side in input_shape[:2])
+  return max(1, CACHE_BYTES // (height * width * parts.stem_channels * 4))
 
 
 def _planned_bytes(compiled: jax.stages.Compiled) -> int:

@@ -34,9 +34,12 @@ def test_the_edge_configurations_stay_below_their_names():
     shape = tuple(map(int, re.search(r'--input_shape=(\S+)', text)[1].split(',')))
     variants = re.search(r'--variants=(\S+)', text)[1].split(',')
     comment = ' '.join(re.findall(r'^# (.*)', text, re.MULTILINE))
-    told = re.search(r'of full takes ([\d,]+) bytes, that of stem16 ([\d,]+);.* has ([\d.]+) million', comment)
-    assert variants == ['full', 'stem16']
-    assert float(told[3]) == round(sum(models.block_macs(models.VARIANTS['full'], CLASSES, shape).values()) / 1e6, 1)
+    told = re.search(r'of full takes ([\d,]+) bytes, that of stem16 ([\d,]+) and of stride4 ([\d,]+);.* full has '
+                     r'([\d.]+) million multiply-adds, stride4 ([\d.]+)\.', comment)
+    assert variants == ['full', 'stem16', 'stride4']
+    millions = [round(sum(models.block_macs(models.VARIANTS[variant], CLASSES, shape).values()) / 1e6, 1)
+                for variant in ('full', 'stride4')]
+    assert [float(number) for number in told.groups()[3:]] == millions
     for variant, size in zip(variants, told.groups()):
       asked.append((variant, shape))
       promised.append(int(size.replace(',', '')))

@@ -54,16 +54,19 @@ def test_total_count_in_keras_terms(variant, classes, total):
   assert size == (total, total - moving)
 
 
+PADS = {1: (1, 1), 2: (0, 1), 4: (0, 0)}  # before and behind: TensorFlow's SAME
+
+
 def np_conv(x, kernel, stride):
   """SAME 3x3 convolution for sizes that the stride divides; kernel [3, 3, in, out]."""
-  pads = (0, 1) if stride == 2 else (1, 1)
+  pads = PADS[stride]
   windows = sliding_window_view(np.pad(x, ((0, 0), pads, pads, (0, 0))), (3, 3), (1, 2))[:, ::stride, ::stride]
   return np.einsum('nhwcab,abcd->nhwd', windows, kernel)
 
 
 def np_separable(x, params, stats, stride):
   depthwise, pointwise = np.asarray(params['depthwise']), np.asarray(params['pointwise'])[0, 0]
-  pads = (0, 1) if stride == 2 else (1, 1)
+  pads = PADS[stride]
   windows = sliding_window_view(np.pad(x, ((0, 0), pads, pads, (0, 0))), (3, 3), (1, 2))[:, ::stride, ::stride]
   y = np.einsum('nhwcab,abc->nhwc', windows, depthwise[:, :, 0]) @ pointwise + params['bias']
   return np_norm_relu(y, params['bn'], stats['bn'])
@@ -84,10 +87,11 @@ def np_forward(variant, variables, x):
   """The network in numpy, written from the paper alone."""
   p, s = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (variables['params'], variables['batch_stats']))
   on = VARIANTS[variant].switches
-  x = np_norm_relu(np_conv(x, p['stem']['kernel'], 2) + p['stem']['bias'], p['stem']['bn'], s['stem']['bn'])
+  strides = (4, 1) if variant == 'stride4' else (2, 2)
+  x = np_norm_relu(np_conv(x, p['stem']['kernel'], strides[0]) + p['stem']['bias'], p['stem']['bn'], s['stem']['bn'])
   x = np_separable(x, p['sfp1'], s['sfp1'], 2)
   if variant != 'no_sfp':
-    x = np_separable(x, p['sfp2'], s['sfp2'], 2)
+    x = np_separable(x, p['sfp2'], s['sfp2'], strides[1])
   t = x[:, :, ::-1] if on.hmf else x
   f = x[:, ::-1] if on.vmf else x
   d = x[:, ::-1, ::-1] if on.csf else x
@@ -145,7 +149,7 @@ def test_switches_as_lane_values_equal_the_variant(variant):
 
 
 def test_only_switched_variants_share_a_program():
-  assert len({architecture.program for architecture in VARIANTS.values()}) == 6
+  assert len({architecture.program for architecture in VARIANTS.values()}) == 7
 
 
 def test_ma_out_is_the_hadamard_product_of_equation_7():
@@ -183,11 +187,12 @@ def test_batch_norm_against_flax():
                              atol=1e-5)
 
 
-def test_macs_are_those_of_the_shapes():
+@pytest.mark.parametrize('variant, stem', [('full', 32), ('stride4', 16)])
+def test_macs_are_those_of_the_shapes(variant, stem):
   """Counted again from the kernels and maps of a traced network: kernel size times output places."""
-  model = M3Net(VARIANTS['full'], 10, 'conv')
+  model = M3Net(VARIANTS[variant], 10, 'conv')
   variables = models.init(model, jax.random.key(0), (64, 64, 1))
-  places = {'stem': 32 * 32, 'sfp1': 16 * 16, 'sfp2': 8 * 8, 'mfp': 8 * 8, 'dfp': 8 * 8, 'head': 1}
+  places = {'stem': stem**2, 'sfp1': (stem // 2)**2, 'sfp2': 8 * 8, 'mfp': 8 * 8, 'dfp': 8 * 8, 'head': 1}
   counted = dict.fromkeys(places, 0)
   for path, leaf in jax.tree_util.tree_leaves_with_path(variables['params']):
     block, name = path[0].key, path[-1].key
@@ -195,7 +200,7 @@ def test_macs_are_those_of_the_shapes():
       counted[block] += 3 * 64
     elif name in ('kernel', 'depthwise', 'pointwise'):
       counted[block] += leaf.size * places[block]
-  assert models.block_macs(VARIANTS['full'], 10, (64, 64, 1)) == counted
+  assert models.block_macs(VARIANTS[variant], 10, (64, 64, 1)) == counted
 
 
 class Halve(nn.Module):
