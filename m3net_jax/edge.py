@@ -36,11 +36,11 @@ def main(arguments: list[str]) -> None:
   files.write_bytes(folder / 'edge.csv', text.getvalue().encode())
   plot(folder / 'edge.png', rows)
   wide = max(len(each['name']) for each in rows) + 2
-  print(f'{"bundle":<{wide}}{"variant":<9}{"input":>9}{"mult-adds":>11}{"file":>8}{"arena":>9}{"int8 %":>8}{"p":>8}')
+  print(f'{"bundle":<{wide}}{"variant":<9}{"input":>9}{"mult-adds":>10}{"file":>7}{"arena":>8}{"int8 %":>8}{"p":>7}')
   for each in rows:
     p = '' if each['p_value'] is None else f'{each["p_value"]:.2g}'
-    print(f'{each["name"]:<{wide}}{each["variant"]:<9}{each["input"]:>9}{each["macs"]:>11,}{each["int8_bytes"]:>8,}'
-          f'{each["arena_bytes"]:>9,}{100 * each["accuracy"]:>8.2f}{p:>8}')
+    print(f'{each["name"]:<{wide}}{each["variant"]:<9}{each["input"]:>9}{each["macs"]:>10,}{each["int8_bytes"]:>7,}'
+          f'{each["arena_bytes"]:>8,}{100 * each["accuracy"]:>8.2f}{p:>7}')
   print(f'\ntested on {rows[0]["test_split"]}; p is of the variant against the first\n'
         f'wrote {folder / "edge.csv"} and {folder / "edge.png"}')
 

@@ -19,7 +19,8 @@ def get(name: str) -> ModuleType:
 
 
 def locate(name: str, raw_dir: str | Path) -> Path:
-  """The corpus's folder: RAW_DIR/NAME where that is or RAW_DIR is absent or empty, otherwise RAW_DIR itself.
+  """The corpus's folder: RAW_DIR/NAME where that is, or RAW_DIR is absent or empty, or the corpus is one that is made;
+  otherwise RAW_DIR itself.
 
   So one folder can hold all corpora (and downloads), and a corpus that lies elsewhere can be named directly.
   """
@@ -29,7 +30,8 @@ def locate(name: str, raw_dir: str | Path) -> Path:
   # Archives write the name as they like, UrbanSound8K for example.
   there = [entry for entry in (raw.iterdir() if raw.is_dir() else ()) if entry.name.lower() == name]
   inside = there[0] if there else raw / name
-  if inside.exists() or not raw.exists() or holds_corpora(raw):
+  made_here = hasattr(get(name), 'make') and raw.name.lower() != name  # beside whatever else lies there
+  if inside.exists() or not raw.exists() or made_here or holds_corpora(raw):
     return inside
   return raw
 

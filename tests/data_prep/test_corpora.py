@@ -49,6 +49,11 @@ def test_where_a_corpus_is(tmp_path):
   assert corpora.locate('fsdd', tmp_path / 'own') == tmp_path / 'own'
   (tmp_path / 'esc10').mkdir()
   assert corpora.locate('esc10', tmp_path) == tmp_path / 'esc10'
+  # Recordings of one's own that lie there too are not taken for what is made.
+  assert corpora.locate('synthetic_commands', tmp_path / 'own') == tmp_path / 'own' / 'synthetic_commands'
+  made = tmp_path / 'elsewhere' / 'synthetic_commands'
+  touch(made, 'yes/0_nohash_0.wav')
+  assert corpora.locate('synthetic_commands', made) == corpora.locate('synthetic_commands', made.parent) == made
   assert corpora.locate('folder', tmp_path) == tmp_path
 
 
