@@ -19,7 +19,7 @@ from m3net_jax import (bundle, calibration, classifier, convert, files, firmware
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'the finished study', required=True, allow_override=True)
 _OUT_DIR = flags.DEFINE_string('out_dir', None, 'the folder to write', required=True)
-_CALIBRATION_CLIPS = flags.DEFINE_integer('calibration_clips', 256,
+_CALIBRATION_CLIPS = flags.DEFINE_integer('calibration_clips', 1024,
                                           'training clips that set the ranges of the integer models', lower_bound=1)
 _MAX_DROP = flags.DEFINE_float('max_drop', 0.5,
                                'points that an integer model may lose on the test split; more, and nothing is written',

@@ -176,7 +176,7 @@ def test_the_calibration_clips_are_training_clips_of_every_class(exported, tones
   _, folder = exported
   listed = json.loads((folder / 'export.json').read_text())['calibration']
   train = set(tones.paths[splits.make(tones, 'random')[0].train])
-  assert set(listed) == train  # 36, fewer than 256
+  assert set(listed) == train  # 36, fewer than asked for
   few = calibration.choose(tones, splits.make(tones, 'random')[0], 6)
   assert np.bincount(tones.labels[few]).tolist() == [2, 2, 2]
 
