@@ -4,10 +4,6 @@
 
 The same command continues a stopped study from its last epoch; a finished one says so and does nothing.
 """
-if __name__ == '__main__':
-  from m3net_jax import huge_pages
-  huge_pages.use()  # before the slow imports, which it would make twice
-
 import contextlib
 import os
 import time

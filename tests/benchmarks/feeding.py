@@ -18,7 +18,7 @@ from absl import flags
 from jax.sharding import NamedSharding, PartitionSpec
 
 from data_prep import cli
-from m3net_jax import huge_pages, input_pipeline, lanes, study
+from m3net_jax import input_pipeline, lanes, study
 from m3net_jax.input_pipeline import Feeder, order_of
 from m3net_jax.models import Switches
 from tests.benchmarks import engines
@@ -92,5 +92,4 @@ def _store(folder: Path) -> SimpleNamespace:
 
 
 if __name__ == '__main__':
-  huge_pages.use()  # as the main command does
   cli.run(main)

@@ -18,7 +18,7 @@ from absl import flags
 
 from data_prep import cli
 from data_prep.cli import UserError
-from m3net_jax import files, huge_pages
+from m3net_jax import files
 from tests.benchmarks import engines
 from tests.benchmarks.engines import Setting
 
@@ -110,5 +110,4 @@ def _draw(panels: dict[str, list[Row]], path: Path) -> None:
 
 
 if __name__ == '__main__':
-  huge_pages.use()  # as the main command does
   cli.run(main)

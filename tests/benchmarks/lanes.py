@@ -12,8 +12,7 @@ natural   one step under `vmap` over lanes with `lax.conv_general_dilated`, whic
 keras     lanes one after another, a `tf.function` a step, with XLA or without, whichever is faster
 pytorch   lanes one after another, channels-last, eager or by `torch.compile`, whichever is faster
 
-The frameworks are given images of the input's size; the engine resizes its clips within the time measured. All of them
-are given huge pages (`m3net_jax.huge_pages`), which gain the frameworks time too.
+The frameworks are given images of the input's size; the engine resizes its clips within the time measured.
 The ratio is of the time to that of the faster framework.
 """
 import contextlib
@@ -30,7 +29,7 @@ from absl import flags
 
 from data_prep import cli
 from data_prep.cli import UserError
-from m3net_jax import files, huge_pages, ops
+from m3net_jax import files, ops
 from tests.benchmarks import agreement, engines, frameworks, limits
 from tests.benchmarks.engines import Contender, Setting
 
@@ -172,5 +171,4 @@ def _table(setting: Setting, contenders: dict[str, Contender], seconds: dict[str
 
 
 if __name__ == '__main__':
-  huge_pages.use()  # as the main command does
   cli.run(main)

@@ -12,7 +12,7 @@ from absl import flags
 from jax import lax
 
 from data_prep import cli
-from m3net_jax import huge_pages, image, lanes, ops
+from m3net_jax import image, lanes, ops
 from m3net_jax.models import VARIANTS
 from tests.benchmarks import engines
 from tests.benchmarks.engines import Setting
@@ -85,5 +85,4 @@ def _built_in(setting, switches, mesh):
 
 
 if __name__ == '__main__':
-  huge_pages.use()  # as the main command does
   cli.run(main)
