@@ -73,7 +73,7 @@ def text(comparison: Comparison) -> str:
     lines.append(f'{row["study"] + ":" + row["variant"]:<{wide}}{row["lanes"]:>6}'
                  f'{tables.percent(row["mean"]):>8}{tables.percent(row["std"]):>7}'
                  f'{tables.interval(ends):>18}')
-  lines += ['', *tables.tests_text(comparison.tests, wide)]
+  lines += ['', *tables.tests_text(comparison.tests, min(wide, 16))]
   return '\n'.join(lines)
 
 

@@ -15,7 +15,7 @@ from absl import flags
 
 from data_prep import cli
 from data_prep.cli import UserError
-from m3net_jax import files, model_card
+from m3net_jax import files, model_card, tables
 
 _OUT_DIR = flags.DEFINE_string('out_dir', None, 'the folder for edge.csv and edge.png', required=True,
                                allow_override=True)
@@ -35,13 +35,15 @@ def main(arguments: list[str]) -> None:
   folder = Path(_OUT_DIR.value)
   files.write_bytes(folder / 'edge.csv', text.getvalue().encode())
   plot(folder / 'edge.png', rows)
-  wide = max(len(each['name']) for each in rows) + 2
-  print(f'{"bundle":<{wide}}{"variant":<9}{"input":>9}{"mult-adds":>10}{"file":>7}{"arena":>8}{"int8 %":>8}{"p":>7}')
+  wide, variant = (max(len(head), *(len(each[name]) for each in rows))
+                   for name, head in (('name', 'bundle'), ('variant', 'variant')))
+  print(f'{"bundle":<{wide}} {"variant":<{variant}} {"input":>9} {"mult-adds":>9} {"file":>7} {"arena":>7} '
+        f'{"int8 %":>6} {"p":>6}')
   for each in rows:
-    p = '' if each['p_value'] is None else f'{each["p_value"]:.2g}'
-    print(f'{each["name"]:<{wide}}{each["variant"]:<9}{each["input"]:>9}{each["macs"]:>10,}{each["int8_bytes"]:>7,}'
-          f'{each["arena_bytes"]:>8,}{100 * each["accuracy"]:>8.2f}{p:>7}')
-  print(f'\ntested on {rows[0]["test_split"]}; p is of the variant against the first\n'
+    print(f'{each["name"]:<{wide}} {each["variant"]:<{variant}} {each["input"]:>9} {each["macs"]:>9,} '
+          f'{each["int8_bytes"]:>7,} {each["arena_bytes"]:>7,} {100 * each["accuracy"]:>6.2f} '
+          f'{tables.p_text(each["p_value"]):>6}')
+  print(f'\ntested on {rows[0]["test_split"]}\np: of all lanes of a variant against the first of its study, with Holm\n'
         f'wrote {folder / "edge.csv"} and {folder / "edge.png"}')
 
 

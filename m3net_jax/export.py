@@ -24,7 +24,7 @@ _CALIBRATION_CLIPS = flags.DEFINE_integer('calibration_clips', 1024,
 _MAX_DROP = flags.DEFINE_float('max_drop', 0.5,
                                'points that an integer model may lose on the test split; more, and nothing is written',
                                lower_bound=0.0, upper_bound=100.0)
-_INT16X8 = flags.DEFINE_bool('int16x8', True, 'make an int16x8 model too, which not every operator has')
+_INT16X8 = flags.DEFINE_bool('int16x8', True, 'make an int16x8 model too, which some operators lack')
 flags.adopt_module_key_flags(winner)
 
 _PACKAGES = ('m3net_jax', 'jax', 'tensorflow-cpu', 'ai-edge-litert', 'tflite-micro')

@@ -82,8 +82,8 @@ class Programs(NamedTuple):
     init: (seeds [lanes], switches [lanes], scaling [lanes]) -> lanes.
     train: (lanes, clips, order [lanes, steps, batch]) -> lanes, losses [lanes, steps]; lanes are donated. A step
       whose order is -1 is not taken, so that epochs of any length are calls of one length.
-    evaluate: (variables, switches, scaling [lanes], clips, order [lanes, steps, batch]) -> Scores. A CPU takes the
-      clips in blocks of few, so that their maps stay in its cache.
+    evaluate: (variables, switches, scaling [lanes], clips, order [lanes, steps, batch]) -> Scores. The
+      lowering for CPUs takes the clips in blocks of few, so that their maps stay in the cache.
     finish_epoch: (lanes, validation loss [lanes], validation accuracy [lanes]) -> lanes; lanes are donated.
     memory: (lanes, clips, order) -> bytes a device holds while it trains, as the compiler plans them.
     compilations: how many programs were compiled so far.
@@ -220,7 +220,7 @@ def _over_lanes(function: Callable[..., Any], *, lanes_at_once: int, mesh: Mesh,
 
 
 def _clips_a_block(model: M3Net, input_shape: tuple[int, int, int]) -> int:
-  """Clips whose stem's output, the largest map, fits in CACHE_BYTES; in inference mode nothing is shared among clips."""
+  """Clips whose stem's output, of all maps about the largest, fits in CACHE_BYTES; at inference no clip needs others."""
   parts = model.architecture
   height, width = (-(-side // parts.stem_stride) for side in input_shape[:2])
   return max(1, CACHE_BYTES // (height * width * parts.stem_channels * 4))

@@ -62,7 +62,7 @@ def _plan(path: Path, config: settings.Config, features: mel.Features, prepared:
   if seeds != [config.seeds]:
     print(f'{path}: seeds {seeds[0].start} to {seeds[0].stop - 1} are not trained yet')
   measured = study.measure(config, seeds, prepared, made)
-  print(plan.text(config, len(prepared.classes), measured, found))
+  print(plan.text(config, len(prepared.classes), len(made), measured, found))
 
 
 @contextlib.contextmanager

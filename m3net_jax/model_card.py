@@ -3,7 +3,8 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from m3net_jax import proof
+from m3net_jax import proof, tables
+from m3net_jax.results import leaks
 
 _LICENCES = {
     'speech_commands': 'Speech Commands v0.02 (Warden 2018), CC BY 4.0',
@@ -43,7 +44,7 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
   (95 % interval {_percent(low)} to {_percent(high)} for these clips; Wilson).
 - {_chosen(lane)}
   The {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}.
-{against}- Protocol: {corpus['protocol']}; {corpus['shared_groups']} speakers or recordings are in both train and test,
+{against}- Protocol: {corpus['protocol']}; {leaks(corpus)},
   {corpus['test_clips_identical_to_train']} test clips are byte-identical to a training clip.
 - It was measured on this corpus alone. Other microphones, rooms, voices and sounds that are none of the classes
   will do worse; the model always names one of its classes.
@@ -63,7 +64,7 @@ Agreement is with JAX, clip by clip. Worst class is the largest loss of accuracy
 | RAM of example.cc and frontend.cc, without stack | {sum(ram.values()):,} bytes: {_parts(ram)} |
 | operators | {', '.join(file['operators'])} |
 {_npu(exported['npu'])}
-Calibrated on {len(exported['calibration'])} training clips, listed in export.json: {integers}.
+Calibration of {integers}: {len(exported['calibration'])} training clips, which export.json lists.
 
 ## Licence
 
@@ -85,8 +86,8 @@ def _tested(test: dict[str, Any] | None) -> str:
   """What the study says of the variant against its baseline, a sentence; none where it tested nothing."""
   if not test or test['p_value'] is None:
     return ''
-  return (f'  Against {test["against"]}: {100 * test["hodges_lehmann"]:+.2f} points, p = {test["p_holm"]:.2g} '
-          f'(Wilcoxon over {test["n"]} pairs of lanes, Holm).\n')
+  return (f'  Against {test["against"]}: {100 * test["hodges_lehmann"]:+.2f} points, '
+          f'p = {tables.p_text(test["p_holm"])} (Wilcoxon over {test["n"]} pairs of lanes, Holm).\n')
 
 
 def _own(variant: str) -> str:

@@ -79,8 +79,9 @@ def architecture(variant: str) -> Architecture:
   try:
     module = getattr(importlib.import_module(path), name)
   except Exception as error:  # the file is the user's own, and may raise anything
-    raise UserError(f'--variants={variant}: cannot be imported ({type(error).__name__}: {error}); give module.path:Name '
-                    'as Python finds it from this folder') from error
+    why = ' '.join(f'{type(error).__name__}: {error}'.split())
+    raise UserError(f'--variants={variant}: cannot be imported ({why}); give module.path:Name as Python finds it '
+                    'from this folder') from error
   if not (isinstance(module, type) and issubclass(module, nn.Module)):
     raise UserError(f'--variants={variant}: is no Flax module; make {name} a subclass of flax.linen.Module')
   return Architecture(attention=module)

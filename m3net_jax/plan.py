@@ -12,10 +12,12 @@ from m3net_jax.statistics import ALPHA
 from m3net_jax.study import Measured
 
 
-def text(config: Config, num_classes: int, measured: Sequence[Measured], results: Mapping[str, Any] | None) -> str:
+def text(config: Config, num_classes: int, folds: int, measured: Sequence[Measured],
+         results: Mapping[str, Any] | None) -> str:
   """The plan in lines of at most 79 columns.
 
   Args:
+    folds: splits in which every seed is trained; a pair of lanes each.
     results: of the finished study in the workdir, whose spread the power is found with; None where there is none.
       Where it has lanes of this plan, `measured` is of those that it lacks.
   """
@@ -33,7 +35,7 @@ def text(config: Config, num_classes: int, measured: Sequence[Measured], results
             'Of all lanes of a program: GFLOP and seconds of one training step; time of all',
             'epochs with validation, without compiling. At once: devices x lanes. Memory: as',
             'the compiler plans it.']
-  return '\n'.join([*lines, '', *_power(config, results)])
+  return '\n'.join([*lines, '', *_power(config, folds, results)])
 
 
 def _short(variants: Sequence[str]) -> str:
@@ -41,14 +43,13 @@ def _short(variants: Sequence[str]) -> str:
   return line if len(line) <= 23 else f'{variants[0]} and {len(variants) - 1} more'
 
 
-def _power(config: Config, results: Mapping[str, Any] | None) -> list[str]:
+def _power(config: Config, folds: int, results: Mapping[str, Any] | None) -> list[str]:
   lanes = results['variants'] if results else {}
   found = power.spread({variant: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in held['lanes']}
                         for variant, held in lanes.items()}, tables.baseline(results)) if lanes else None
   if not found:
     return ['Power: unknown, for the spread over seeds is; the plan of a finished study',
             '(the same command after it, or its --workdir) has it.']
-  folds = len({lane['split'] for held in lanes.values() for lane in held['lanes']})  # a pair a seed and fold
   seeds = f'{config.num_seeds} seeds' + (f' x {folds} folds' if folds > 1 else '')
   lines = [*textwrap.wrap(f'Power of the paired Wilcoxon test at {ALPHA} with {seeds}; spread of a difference '
                           f'{tables.percent(found.std)} points ({found.source}):', 79), '']

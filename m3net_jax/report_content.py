@@ -203,7 +203,7 @@ def _classes_table(lanes: Sequence[Tested], store: Store, variant: str) -> Table
 
 
 def _confusion_table(confusion: Confusion, variant: str) -> Table:
-  rows = [[name, *(f'{count:,}' if count else '' for count in row)]
+  rows = [[name, *(f'{count:,}' for count in row)]
           for name, row in zip(confusion.classes, confusion.counts.tolist())]
   return tables.make('confusion', f'Confusions of {variant}', ('True class', *(('Taken for', name) for name in
                                                                                confusion.classes)), rows,

@@ -22,7 +22,8 @@ def command(asked: config.Config, features: Features, corpus: Mapping[str, Any],
     value = getattr(asked, field.name)
     if value != field.default:
       flags[field.name] = ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
-  if corpus['name'] in ('folder', 'csv'):  # others are found, or downloaded, by their name
+  # Others are found, or downloaded, by their name; the 12 classes may be those of the test set, which is not.
+  if corpus['name'] in ('folder', 'csv', 'speech_commands_12'):
     flags['raw_dir'] = 'FOLDER_OF_THE_RECORDINGS'
   if corpus['skipped_recordings']:
     flags['skip_unreadable'] = 'true'

@@ -212,8 +212,9 @@ def correct(rows: Sequence[dict]) -> None:
                                 holm([row['smallest_p'] for row in tested])):
     row['p_holm'] = p_holm
     if least > ALPHA:
-      row['note'] = _join(row['note'], f'with Holm over {len(tested)} tests n = {row["n"]} cannot reach {ALPHA} '
-                                       f'(smallest possible p = {least:.3g})')
+      left = row['n'] - row['zero_differences']
+      lanes = f'n = {row["n"]}' + (f' with {left} differences other than zero' if left < row['n'] else '')
+      row['note'] = _join(row['note'], _unreachable(f'with Holm over {len(tested)} tests {lanes}', least))
 
 
 def as_row(test: Test, variant: str, against: str) -> dict:

@@ -105,7 +105,10 @@ def tests_text(tests: list[dict[str, Any]], wide: int) -> list[str]:
   head = f'{"n":>4}{"change":>8}{"95 % interval":>18}{"statistic":>10}{"effect":>7}{"p":>8}{"Holm":>8}'
   lines = [f'against {tests[0]["against"]}, points:', ' ' * wide + head]
   for test in tests:
-    label = test['variant'] if len(test['variant']) < wide else test['variant'] + '\n' + ' ' * (wide - 1)
+    label = test['variant']
+    if len(label) >= wide:  # a line of its own
+      lines.append(label)
+      label = ''
     lines.append(f'{label:<{wide}}{test["n"]:>4}{points(test["hodges_lehmann"]):>8}'
                  f'{interval(test["hodges_lehmann_ci95"], points):>18}{test["statistic"]:>10g}'
                  f'{test["effect_size"]:>+7.2f}{p_text(test["p_value"]):>8}{p_text(test["p_holm"]):>8}')
@@ -121,7 +124,7 @@ def _said(tests: list[dict[str, Any]], leave_out: tuple[str, ...] = ()) -> list[
   said: dict[str, list[str]] = {}
   for test in tests:
     for part in filter(None, test['note'].split('; ')):
-      if not part.endswith(leave_out or ('\n',)):
+      if not part.endswith(leave_out):
         said.setdefault(part, []).append(test['variant'])
   return [f'{", ".join(variants)}: {part}.' for part, variants in said.items()]
 

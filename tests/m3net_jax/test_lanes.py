@@ -135,6 +135,7 @@ def test_lanes_together_and_the_other_lowering_agree_to_rounding(options):
 def test_evaluate_scores_every_clip_in_its_place(monkeypatch, clips_in_cache):
   _, state, _ = made([0, 1])
   monkeypatch.setattr(lanes, 'CACHE_BYTES', clips_in_cache * 8 * 8 * 32 * 4)
+  assert lanes._clips_a_block(M3Net(VARIANTS['full'], CLASSES, 'shift'), SHAPE) == clips_in_cache
   compiled = programs.__wrapped__()
   order = in_batches([np.arange(40), np.arange(40)], 16)
   scores = jax.tree.map(np.asarray, compiled.evaluate(state.variables, state.switches, state.scaling, CLIPS, order))

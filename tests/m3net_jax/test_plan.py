@@ -21,7 +21,7 @@ def test_a_plan_measures_every_cohort_and_keeps_nothing(tones):
     lane_bytes = 4 * 3 * models.size(each.cohort.program, 3, config.input_shape).trainable  # parameters, two moments
     assert each.device_bytes > len(each.cohort.names) // each.devices * lane_bytes
     assert 0 < each.step_seconds * config.num_epochs < each.seconds
-  lines = plan.text(config, 3, measured, None).splitlines()
+  lines = plan.text(config, 3, 1, measured, None).splitlines()
   assert max(map(len, lines)) <= 79 and lines[1].startswith('no_mfp  ') and lines[2].startswith('no_ma')
   assert lines[3].split()[:2] == ['all', '6'] and len(lines[3]) == len(lines[1])
   assert 'unknown' in lines[-2]
@@ -31,7 +31,7 @@ def test_power_is_that_of_the_finished_study():
   lanes = lambda seed: [{'seed': i, 'split': 'random', 'test_accuracy': value} for i, value in
                         enumerate(np.random.default_rng(seed).normal(0.9, 0.01, 14))]
   found = {'variants': {'full': {'lanes': lanes(0)}, 'plain': {'lanes': lanes(1)}}}
-  text = plan.text(studied.CONFIG, 3, [], found)
+  text = plan.text(studied.CONFIG, 3, 1, [], found)
   assert 'paired differences from full' in text and text.splitlines()[-1].startswith('2  ')
   assert 'Holm' not in text  # one variant: no family
 
@@ -42,7 +42,7 @@ def test_power_counts_folds_as_pairs_and_a_family_of_tests():
                    for fold in range(5) for seed in range(3)]
   found = {'variants': {'full': {'lanes': lanes()}, 'plain': {'lanes': lanes()}}}
   config = dataclasses.replace(studied.CONFIG, variants=('full', 'plain', 'eca', 'no_ma'), num_seeds=3)
-  lines = plan.text(config, 3, [], found).splitlines()
+  lines = plan.text(config, 3, 5, [], found).splitlines()
   assert max(map(len, lines)) <= 79 and any('3 seeds x 5 folds' in line for line in lines)
   assert 'first of 3 with Holm' in lines[-5]
   std = power.spread({name: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in held['lanes']}
