@@ -260,3 +260,14 @@ def test_false_positive_rate_under_the_null_at_14_seeds(clips):
 def test_null_distributions_sum_to_one_at_any_number_of_lanes():
   assert statistics.sign_null(2 * np.arange(1, 141)).sum() == pytest.approx(1)
   assert statistics.division_null(2 * np.arange(1, 29), 14).sum() == pytest.approx(1)
+
+
+def test_what_a_family_cannot_reach_counts_the_differences_that_are_left():
+  base = {(seed, 'random'): 0.5 for seed in range(8)}
+  better = {key: value + 0.01 * (key[0] + 1) for key, value in base.items()}
+  tied = better | {(7, 'random'): 0.5}  # seven left: 4 x 2 / 2**7 is above 0.05, 4 x 2 / 2**8 is not
+  rows = statistics.tests_table({'full': base, 'a': tied, 'b': tied, 'c': tied, 'd': tied}, baseline='full')
+  for row in rows:
+    assert 'with Holm over 4 tests n = 8 with 7 differences other than zero cannot reach 0.05' in row['note']
+  whole = statistics.tests_table({'full': base, **dict.fromkeys('abcd', better)}, baseline='full')
+  assert not any('cannot reach' in row['note'] for row in whole)
