@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,36 +13,47 @@ SMALL = ['--corpus=folder', '--sample_rate=8000', '--clip_seconds=0.25', '--n_ff
          '--input_shape=16,16,1', '--num_seeds=2', '--batch_size=12', '--learning_rate=0.01', '--workdir=studies/tones']
 
 
-def command(*arguments):
-  return [sys.executable, '-m', 'm3net_jax.main', *arguments]
+# The main command, which gets Ctrl-C in its third epoch: its rows are written, its checkpoint is not.
+STOPPED_IN_EPOCH_3 = """
+import os, signal
+from data_prep import cli
+from m3net_jax import checkpoint, main
+
+save = checkpoint.Checkpoints.save
+
+def save_or_stop(self, epoch, lanes):
+  if epoch == 3:
+    os.kill(os.getpid(), signal.SIGINT)
+  save(self, epoch, lanes)
+
+checkpoint.Checkpoints.save = save_or_stop
+cli.run(main.main)
+"""
+
+
+def started(folder, *command):
+  environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+  return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def run(folder, *arguments):
-  environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-  return subprocess.run(command(*arguments), cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+  return started(folder, sys.executable, '-m', 'm3net_jax.main', *arguments)
 
 
 def test_a_study_from_recordings_to_results_and_what_follows(tones_dir, tmp_path):
   """Stopped by Ctrl-C, continued, finished; asked again it does nothing, asked for something else it refuses."""
   flags = [*SMALL, f'--raw_dir={tones_dir}', '--num_epochs=30']
-  environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-  process = subprocess.Popen(command(*flags), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-  metrics = tmp_path / 'studies/tones/metrics.jsonl'
-  for _ in range(40000):
-    # The rows of the third epoch are written after the checkpoint of the second.
-    if process.poll() is not None or metrics.exists() and len(metrics.read_text().splitlines()) >= 6:
-      break
-    time.sleep(0.01)
-  process.send_signal(signal.SIGINT)
-  _, errors = process.communicate(timeout=200)
-  assert process.returncode == 130
-  assert errors.strip().splitlines()[-1].endswith(
+  stopped = started(tmp_path, sys.executable, '-c', STOPPED_IN_EPOCH_3, *flags)
+  assert stopped.returncode == 130
+  assert stopped.stderr.strip().splitlines()[-1].endswith(
       'error: interrupted; the same command continues from what is already written')
-  assert not (tmp_path / 'studies/tones/results.json').exists()
+  metrics = tmp_path / 'studies/tones/metrics.jsonl'
+  assert len(metrics.read_text().splitlines()) == 6 and not (tmp_path / 'studies/tones/results.json').exists()
 
   continued = run(tmp_path, *flags)
   assert continued.returncode == 0, continued.stderr
-  assert 'epoch 30/30' in continued.stderr and 'epoch 1/30' not in continued.stderr
+  assert 'epoch 3/30' in continued.stderr and 'epoch 30/30' in continued.stderr
+  assert 'epoch 2/30' not in continued.stderr
   found = json.loads((tmp_path / 'studies/tones/results.json').read_text())
   assert found['corpus']['name'] == 'folder' and len(found['variants']['full']['lanes']) == 2
   assert found['variants']['full']['mean'] > 0.9  # three pitches far apart
