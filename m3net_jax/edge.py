@@ -28,6 +28,9 @@ def main(arguments: list[str]) -> None:
   if len(tests := {each['test_split'] for each in rows}) > 1:
     raise UserError(f'the bundles were tested on different clips ({"; ".join(sorted(tests))}): compare those of one '
                     'corpus and split')
+  if len({each['test_sha256'] for each in rows}) > 1:
+    raise UserError(f'the bundles were tested on different recordings ({rows[0]["test_split"]}, but not the same): '
+                    'compare those of one corpus and split')
   text = io.StringIO()
   table = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
   table.writeheader()
@@ -51,7 +54,8 @@ def row(path: Path) -> dict[str, Any]:
   """One bundle's figures: accuracy of its int8 file in TFLite Micro, and of all lanes of its variant in JAX.
 
   Accuracies are fractions; `low` and `high` end the 95 % interval that the number of test clips leaves, `study_low` and
-  `study_high` that of the lanes' mean; `p_value` is Holm's, of the variant against the first of its study.
+  `study_high` that of the lanes' mean; `p_value` is Holm's, of the variant against the first of its study;
+  `test_sha256` is of the test clips' recordings.
   """
   try:
     exported = json.loads((path / 'export.json').read_text())
@@ -69,7 +73,8 @@ def row(path: Path) -> dict[str, Any]:
             'ram_bytes': sum(exported['firmware_ram'].values()), 'accuracy': micro['accuracy'], 'low': low,
             'high': high, 'study_mean': study['mean'], 'study_low': ends[0], 'study_high': ends[1],
             'p_value': study['test'] and study['test']['p_holm'],
-            'test_split': f'{exported["corpus"]}, {lane["split"]} split, {micro["clips"]} clips'}
+            'test_split': f'{exported["corpus"]}, {lane["split"]} split, {micro["clips"]} clips',
+            'test_sha256': exported['test_sha256']}
   except KeyError as error:
     raise UserError(f'{path / "export.json"}: has no {error}: export the bundle again') from error
 

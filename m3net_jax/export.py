@@ -14,12 +14,13 @@ from absl import flags
 
 from data_prep import cli, store
 from data_prep.cli import UserError
+from data_prep.files import json_sha256
 from m3net_jax import (bundle, calibration, classifier, convert, files, firmware, model_card, models, npu, operators,
                        proof, report, runtimes, splits, winner, workdir)
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'the finished study', required=True, allow_override=True)
 _OUT_DIR = flags.DEFINE_string('out_dir', None, 'the folder to write', required=True)
-_CALIBRATION_CLIPS = flags.DEFINE_integer('calibration_clips', 1024,
+_CALIBRATION_CLIPS = flags.DEFINE_integer('calibration_clips', 300,
                                           'training clips that set the ranges of the integer models', lower_bound=1)
 _MAX_DROP = flags.DEFINE_float('max_drop', 0.5,
                                'points that an integer model may lose on the test split; more, and nothing is written',
@@ -87,6 +88,7 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
     bundle.write_sources(folder, firmware.files(
         spec, converted['int8'], arena=arenas['int8'].total, tensors=(model.input, model.output),
         operator_names=names['int8'], golden=vectors))
+    clips = store.read_clips(prepared.path)
     architecture, results = models.architecture(lane.name.variant), study.results()
     found = results['variants'][lane.name.variant]
     exported = {
@@ -100,6 +102,7 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
                          'operators': names[kind]} for kind, content in converted.items()},
         'firmware_ram': firmware.ram(spec, arenas['int8'].total),
         'calibration': [str(path) for path in prepared.paths[chosen]],
+        'test_sha256': json_sha256([(clips[i].sha256, clips[i].start) for i in split.test]),
         'npu': [npu.estimate(converted['int8'], each) for each in npu.ACCELERATORS] if npu.installed() else [],
         'versions': {name: metadata.version(name) for name in _PACKAGES},
     }

@@ -5,6 +5,7 @@ Pure functions on logits; the rows they make are the table of export.json, of th
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from data_prep.cli import UserError
 
@@ -20,8 +21,9 @@ def measure(runtime: str, kind: str, logits: np.ndarray, reference: np.ndarray, 
     labels: [clips].
 
   Returns:
-    accuracies and agreement (the same class as JAX) as fractions; `change_by_class`, the accuracy on each class
-    minus JAX's, None where no test clip is of the class.
+    accuracies and agreement (the same class as JAX) as fractions; `lost` and `won`, the clips that only JAX and only
+    this runtime classifies rightly; `change_by_class`, the accuracy on each class minus JAX's, None where no test clip
+    is of the class.
   """
   right, right_before = (each.argmax(1) == labels for each in (logits, reference))
   change = {}
@@ -29,6 +31,7 @@ def measure(runtime: str, kind: str, logits: np.ndarray, reference: np.ndarray, 
     of_class = labels == index
     change[name] = float(right[of_class].mean() - right_before[of_class].mean()) if of_class.any() else None
   return {'runtime': runtime, 'kind': kind, 'clips': len(labels), 'correct': int(right.sum()),
+          'lost': int((right_before & ~right).sum()), 'won': int((right & ~right_before).sum()),
           'accuracy': float(right.mean()), 'agreement': float((logits.argmax(1) == reference.argmax(1)).mean()),
           'largest_logit_difference': float(np.abs(logits - reference).max()), 'change_by_class': change}
 
@@ -51,8 +54,14 @@ def check(rows: list[dict[str, Any]], max_drop: float) -> None:
     if not drop <= max_drop + 1e-12:
       raise UserError(f'{where}: {100 * row["accuracy"]:.2f} % of {row["clips"]} test clips against '
                       f'{100 * trained["accuracy"]:.2f} % in JAX, {100 * drop:.2f} points less: more than '
-                      f'--max_drop={100 * max_drop:g}; give more --calibration_clips, another --seed, or a larger '
-                      '--max_drop')
+                      f'--max_drop={100 * max_drop:g}. {row["lost"]} right answers are lost and {row["won"]} won: '
+                      f'chance alone does as much {_one_in(row["lost"], row["won"])}. Give a larger --max_drop where '
+                      'that is often, else other --calibration_clips or another --seed')
+
+
+def _one_in(lost: int, won: int) -> str:
+  """How often as many of the changed answers are lost where each is lost or won with equal chance: the sign test."""
+  return f'once in {1 / stats.binomtest(lost, lost + won, alternative="greater").pvalue:.3g} times'
 
 
 def same_as_study(predicted: np.ndarray, stored: np.ndarray | None, workdir: str) -> None:
@@ -77,6 +86,7 @@ def table(exported: dict[str, Any]) -> list[dict[str, str]]:
     rows.append({
         'runtime': row['runtime'], 'numbers': row['kind'], 'accuracy (%)': f'{100 * row["accuracy"]:.2f}',
         'agreement (%)': f'{100 * row["agreement"]:.2f}',
+        'right answers lost, won': f'{row["lost"]}, {row["won"]}',
         'largest logit change': f'{row["largest_logit_difference"]:.2g}',
         'worst class (points)': f'{100 * worst:+.2f}', 'file (bytes)': f'{file["bytes"]:,}' if file else '',
         'arena (bytes)': f'{file["arena"]["total"]:,}' if file and row['runtime'] == 'TFLite Micro' else ''})
@@ -88,7 +98,7 @@ def text(exported: dict[str, Any]) -> str:
   lines = [f'{"":<24}{"accuracy":>9}{"agrees":>9}{"logits":>9}{"worst":>8}{"bytes":>9}{"arena":>11}',
            f'{"":<24}{"%":>9}{"%":>9}{"differ":>9}{"class":>8}{"":>9}{"bytes":>11}']
   for row in table(exported):
-    _, _, accuracy, agreement, difference, worst, size, arena = row.values()
+    _, _, accuracy, agreement, _, difference, worst, size, arena = row.values()
     lines.append(f'{row["runtime"] + " " + row["numbers"]:<24}{accuracy:>9}{agreement:>9}{difference:>9}{worst:>8}'
                  f'{size:>9}{arena:>11}')
   return '\n'.join(lines)

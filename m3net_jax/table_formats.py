@@ -11,7 +11,7 @@ _LATEX = str.maketrans({
     '$': r'\$', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '<': r'$<$', '>': r'$>$',
     '±': r'$\pm$', '✓': r'$\checkmark$'})
 _THOUSANDS = re.compile(r'\d{1,3}(,\d{3})+')
-_COLUMNS = 7  # a table of more is too wide for one of two columns of a page
+_COLUMN = 60  # characters; a table of wider rows is too wide for one of two columns of a page
 
 
 def heads(table: Table) -> list[str]:
@@ -70,11 +70,13 @@ def to_latex(table: Table) -> str:
   body = [' & '.join(bold(latex(cell)) if i in table.ours else latex(cell) for cell in row) + r' \\'
           for i, row in enumerate(table.rows)]
   notes = ' '.join(latex(note) for note in table.notes)
-  environment = 'table*' if len(table.columns) > _COLUMNS else 'table'
+  widths = [max(map(len, (name, *cells))) + 2 for (_, name), *cells in zip(table.columns, *table.rows)]
+  environment = 'table*' if sum(widths) > _COLUMN else 'table'
   return '\n'.join([
       r'% needs \usepackage{booktabs,amssymb,graphicx}',
       f'\\begin{{{environment}}}[t]',
       r'\centering',
+      r'\setlength{\belowcaptionskip}{4pt}',
       f'\\caption{{{latex(table.caption)}.}}',
       f'\\label{{tab:{table.name}}}',
       # Shrunk to the column where it is wider, never stretched.

@@ -140,6 +140,9 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
   changed = json.loads((stem16 / 'export.json').read_text())
   changed['study']['test'] |= {'p_value': 0.03125, 'p_holm': 0.0625}
   files.write_json(tmp_path / 'other' / 'export.json', changed)
+  files.write_json(tmp_path / 'strange' / 'export.json', {**changed, 'test_sha256': 'of others'})
+  with pytest.raises(UserError, match='different recordings .folder, random split, 18 clips, but not the same'):
+    edge.main([str(stem16), str(tmp_path / 'strange')])
   ended = subprocess.run([sys.executable, '-m', 'm3net_jax.edge', stem16, tmp_path / 'other', f'--out_dir={tmp_path}'],
                          capture_output=True, text=True, check=False)
   assert ended.returncode == 0, ended.stderr
@@ -403,7 +406,9 @@ def test_an_integer_model_that_loses_too_much_is_caught(tested):
           proof.measure('TFLite Micro', 'int8', worse, reference, labels, ('high', 'low', 'middle'))]
   assert rows[1]['correct'] == rows[0]['correct'] - 1
   proof.check(rows, 1 / 12)
-  with pytest.raises(UserError, match=r'int8 in TFLite Micro: .* 8.33 points less: more than --max_drop=0.5'):
+  assert (rows[1]['lost'], rows[1]['won']) == (1, 0)
+  with pytest.raises(UserError, match=r'int8 in TFLite Micro: .* 8.33 points less: more than --max_drop=0.5\. '
+                     '1 right answers are lost and 0 won: chance alone does as much once in 2 times'):
     proof.check(rows, 0.005)
 
 

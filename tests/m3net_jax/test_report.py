@@ -234,14 +234,14 @@ def test_names_of_classes_and_files_are_text_not_markup(again):
 
 
 def test_the_proof_of_an_export_is_shown(again):
-  row = {'runtime': 'TFLite Micro', 'kind': 'int8', 'accuracy': 0.9375, 'agreement': 0.99,
+  row = {'runtime': 'TFLite Micro', 'kind': 'int8', 'accuracy': 0.9375, 'agreement': 0.99, 'lost': 3, 'won': 1,
          'largest_logit_difference': 0.5, 'change_by_class': {'low': -0.05, 'high': None}}
   files.write_json(again.path / 'export.json', {'name': 'full, seed 3', 'runtimes': [row], 'files': {
       'int8': {'bytes': 58224, 'arena': {'total': 52304}}}})
   report.write(again)
   text = read(again).text
   assert 'The exported lane, full, seed 3, in every runtime' in text
-  assert 'TFLite Micro int8 93.75 99.00 0.5 −5.00 58,224 52,304' in text
+  assert 'TFLite Micro int8 93.75 99.00 3, 1 0.5 −5.00 58,224 52,304' in text
   assert 'class TFLite Micro int8' in text and 'low −5.00 high' in text
 
 
