@@ -58,7 +58,7 @@ def compare(studies: Sequence[Workdir]) -> Comparison:
           for (name, variant), mine in lanes.items()]
   tests = statistics.tests_table({label(key): mine for key, mine in lanes.items()}, baseline=label(reference))
   return Comparison(tables.corpus_title(found[0]) + ', ' + found[0]['corpus']['protocol'],
-                    list(dict.fromkeys(line for results in found for line in report_text.warnings(results))),
+                    _warnings(found, names),
                     _differing(studies, names), rows, tests)
 
 
@@ -101,6 +101,15 @@ def _splits_and_clips(study: Workdir) -> tuple[list[splits.Split], list[tuple[st
   store = stores.load(study.store)
   clips = [(row.sha256, row.start) for row in stores.read_clips(study.store)]
   return splits.make(store, study.config.split), clips
+
+
+def _warnings(found: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
+  """What a reader must know first, once; of some of the studies alone with their names."""
+  of = {}
+  for name, results in zip(names, found):
+    for line in report_text.warnings(results):
+      of.setdefault(line, []).append(name)
+  return [line if len(some) == len(names) else f'{", ".join(some)}: {line}' for line, some in of.items()]
 
 
 def _differing(studies: Sequence[Workdir], names: Sequence[str]) -> list[str]:

@@ -344,6 +344,11 @@ def test_studies_are_paired_by_seed_and_tested_as_scipy_does(tones, tmp_path):
   line = next(line for line in tested.splitlines() if line.startswith('b:full')).split()
   assert line[1] == '6' and line[-4:-1] == ['0', '-1.00', f'{expected.pvalue:.3f}']
   assert 'Leakage is unknown: the corpus names no speakers' in ' '.join(text.split())  # as the report says
+  altered = other.results()
+  altered['corpus']['test_clips_identical_to_train'] = 2
+  files.write_json(other.path / 'results.json', altered)
+  warnings = compare.compare([first, other]).warnings
+  assert warnings[0].startswith('Leakage is unknown') and warnings[1].startswith('b: 2 of ')
 
 
 def test_the_same_recordings_with_other_features_are_paired(tones, tones_dir, tmp_path):
