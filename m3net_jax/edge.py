@@ -95,7 +95,7 @@ def plot(path: Path, rows: list[dict[str, Any]]) -> None:
     axes.plot(kib, [100 * each['study_mean'] for each in some], linestyle='', marker='x', color=line.get_color(),
               label=f'{variant}, mean of lanes')
     for x, y, each in zip(kib, values, some):
-      axes.annotate(each['input'], (x, y), textcoords='offset points', xytext=(5, 5), fontsize=8,
+      axes.annotate(each['input'], (x, y), textcoords='offset points', xytext=(5, 5), fontsize=8, zorder=1,
                     bbox={'facecolor': 'white', 'alpha': 0.7, 'pad': 0.5, 'linewidth': 0})
   axes.set(xlabel='tensor arena of the int8 model in TFLite Micro (KiB)', ylabel='test accuracy (%)',
            title=rows[0]['test_split'])
