@@ -94,12 +94,12 @@ def plot(path: Path, rows: list[dict[str, Any]]) -> None:
     line = axes.errorbar(kib, values, errors, marker='o', capsize=3, label=f'{variant}, int8')[0]
     axes.plot(kib, [100 * each['study_mean'] for each in some], linestyle='', marker='x', color=line.get_color(),
               label=f'{variant}, mean of lanes')
-    for x, y, each in zip(kib, values, some):
-      axes.annotate(each['input'], (x, y), textcoords='offset points', xytext=(5, 5), fontsize=8, zorder=1,
-                    bbox={'facecolor': 'white', 'alpha': 0.7, 'pad': 0.5, 'linewidth': 0})
+    for x, each in zip(kib, some):
+      axes.annotate(each['input'], (x, 100 * each['low']), textcoords='offset points', xytext=(0, -4), fontsize=8,
+                    ha='center', va='top')
   axes.set(xlabel='tensor arena of the int8 model in TFLite Micro (KiB)', ylabel='test accuracy (%)',
            title=rows[0]['test_split'])
-  axes.margins(x=0.15)  # room for the last label
+  axes.margins(0.1)  # room for the labels
   figure.legend(loc='outside lower center', ncols=4, fontsize=8)
   axes.grid(alpha=0.3)
   content = io.BytesIO()
