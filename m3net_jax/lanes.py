@@ -220,7 +220,7 @@ def _over_lanes(function: Callable[..., Any], *, lanes_at_once: int, mesh: Mesh,
 
 
 def _clips_a_block(model: M3Net, input_shape: tuple[int, int, int]) -> int:
-  """Clips whose stem's output, of all maps about the largest, fits in CACHE_BYTES; at inference no clip needs others."""
+  """Clips whose stem's output, about the largest map, fits in CACHE_BYTES; at inference no clip needs others."""
   parts = model.architecture
   height, width = (-(-side // parts.stem_stride) for side in input_shape[:2])
   return max(1, CACHE_BYTES // (height * width * parts.stem_channels * 4))

@@ -269,7 +269,8 @@ class _Trainer:
     rows = [{'variant': name.variant, 'seed': name.seed, 'split': self._splits[name.split].name, 'epoch': epoch,
              'train_loss': _finite(train_loss[i]), 'validation_loss': _finite(mean_loss[i]),
              'validation_accuracy': accuracy[i], 'learning_rate': float(rate[i]),
-             'status': 'diverged' if status[i] else 'running', 'seconds': round(seconds, 2)} for i, name in enumerate(self._cohort.names)]
+             'status': 'diverged' if status[i] else 'running', 'seconds': round(seconds, 2)}
+            for i, name in enumerate(self._cohort.names)]
     count = len(self._cohort.names)
     self._progress.show(f'epoch {epoch}/{self._config.num_epochs}  {count} lanes  loss {train_loss[:count].mean():.3f}'
                         f'  val {accuracy[:count].mean():.1%}', keep=True)
