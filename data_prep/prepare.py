@@ -218,11 +218,13 @@ def _compute_all(root: Path, keys: Sequence[Key], features: Features,
   if len(keys) <= _ALONE:
     processes = 1
   # loky starts its workers afresh, without the threads of this process and without its main module.
-  # They end when idle: none outlives this command for long, however it ends, or stays while it trains.
+  # They end when idle, and with this command, however it ends: none stays while it trains.
   work = joblib.Parallel(processes,
                          backend='loky',
                          return_as='generator_unordered',
-                         idle_worker_timeout=_IDLE)
+                         idle_worker_timeout=_IDLE,
+                         initializer=compute.end_with,
+                         initargs=(os.getpid(),))
   try:
     for results in work(joblib.delayed(compute.chunk)(root, each, features, made) for each in chunks):
       yield from results
