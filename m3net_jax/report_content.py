@@ -242,7 +242,11 @@ def _export(here: Workdir) -> list[Table]:
   if not path.exists():
     return []
   exported = json.loads(path.read_text())
-  rows, converted = proof.table(exported), [row for row in exported['runtimes'] if row['runtime'] != 'JAX']
+  try:
+    rows = proof.table(exported)
+  except KeyError as error:
+    raise UserError(f'{path}: has no {error}: export the study again, or delete the file') from error
+  converted = [row for row in exported['runtimes'] if row['runtime'] != 'JAX']
   shown = lambda change: tables.NONE if change is None else f'{100 * change:+.2f}'
   return [
       tables.make('export', f'The exported lane, {exported["name"]}, in every runtime, on the whole test split',

@@ -243,6 +243,9 @@ def test_the_proof_of_an_export_is_shown(again):
   assert 'The exported lane, full, seed 3, in every runtime' in text
   assert 'TFLite Micro int8 93.75 99.00 3, 1 0.5 −5.00 58,224 52,304' in text
   assert 'class TFLite Micro int8' in text and 'low −5.00 high' in text
+  files.write_json(again.path / 'export.json', {'name': 'full, seed 3', 'runtimes': [row]})
+  with pytest.raises(UserError, match="export.json: has no 'files': export the study again"):
+    report.write(again)
 
 
 def test_flags_are_whole_and_names_of_files_break_after_their_parts():
