@@ -3,8 +3,6 @@
 Imports little, because every worker starts afresh: no librosa, nothing that downloads.
 """
 import os
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -36,21 +34,6 @@ class Result(NamedTuple):
   measured: Measured
   array: bytes
   reason: str
-
-
-def end_with(parent: int) -> None:
-  """Ends this process soon after its parent, of that id, has gone.
-
-  A worker of a killed command would else wait for ever for someone to read its results, and hold the output that it
-  has of the command, so that whoever reads that waits too.
-  """
-
-  def watch() -> None:
-    while os.getppid() == parent:
-      time.sleep(0.5)
-    os._exit(1)
-
-  threading.Thread(target=watch, daemon=True).start()
 
 
 def chunk(root: Path, keys: Sequence[Key], features: Features, made: mel.Tables) -> list[Result]:

@@ -26,6 +26,7 @@ from data_prep import corpora
 from data_prep import download as downloads
 from data_prep import mel
 from data_prep import store
+from data_prep import workers
 from data_prep.cli import UserError
 from data_prep.compute import Key, Measured, Result
 from data_prep.corpora.base import Clip, Corpus, enough, files, is_recording
@@ -34,7 +35,6 @@ from data_prep.journal import Done, Journal, blocks
 from data_prep.mel import Features
 
 CHUNK = 64  # clips a worker takes at once
-_IDLE = 5  # seconds after which a worker without work ends
 _ALONE = 2 * CHUNK  # fewer clips than this are done before another process has started
 
 
@@ -217,14 +217,7 @@ def _compute_all(root: Path, keys: Sequence[Key], features: Features,
   processes = num_processes or joblib.cpu_count()
   if len(keys) <= _ALONE:
     processes = 1
-  # loky starts its workers afresh, without the threads of this process and without its main module.
-  # They end when idle, and with this command, however it ends: none stays while it trains.
-  work = joblib.Parallel(processes,
-                         backend='loky',
-                         return_as='generator_unordered',
-                         idle_worker_timeout=_IDLE,
-                         initializer=compute.end_with,
-                         initargs=(os.getpid(),))
+  work = workers.parallel(processes)
   try:
     for results in work(joblib.delayed(compute.chunk)(root, each, features, made) for each in chunks):
       yield from results

@@ -44,6 +44,11 @@ class ClipRow(NamedTuple):
   entropy: float
   crossings: float
 
+  @property
+  def identity(self) -> tuple[str, float]:
+    """A recording and a place in it: equal in two stores for the same clip, whatever their features."""
+    return self.sha256, self.start
+
 
 class RecordingRow(NamedTuple):
   """A row of recordings.csv; `size` in bytes (-1: absent), `skipped` is the reason or ''."""

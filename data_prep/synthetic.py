@@ -22,7 +22,7 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
-from data_prep import compute, espeak
+from data_prep import espeak, workers
 from data_prep.corpora.speech_commands import LISTS, NOISE, WORDS
 
 RATE = 16000  # Hz, as Speech Commands
@@ -91,12 +91,7 @@ def make(root: Path,
     for folder in (*WORDS, NOISE):
       (fresh / folder).mkdir()
     speakers = voices(num_speakers, seed)
-    work = joblib.Parallel(num_processes or joblib.cpu_count(),
-                           backend='loky',
-                           return_as='generator_unordered',
-                           idle_worker_timeout=5,
-                           initializer=compute.end_with,
-                           initargs=(os.getpid(),))
+    work = workers.parallel(num_processes or joblib.cpu_count())
     for _ in tqdm(work(joblib.delayed(_speak)(fresh, voice, seed, takes) for voice in speakers), root.name,
                   len(speakers), unit='speaker', disable=not sys.stderr.isatty(), dynamic_ncols=True):
       pass

@@ -99,13 +99,13 @@ def _differing_clips(first: Workdir, other: Workdir) -> int:
 
 def _splits_and_clips(study: Workdir) -> tuple[list[splits.Split], list[tuple[str, float]]]:
   store = stores.load(study.store)
-  clips = [(row.sha256, row.start) for row in stores.read_clips(study.store)]
+  clips = [row.identity for row in stores.read_clips(study.store)]
   return splits.make(store, study.config.split), clips
 
 
 def _warnings(found: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
   """What a reader must know first, once; of some of the studies alone with their names."""
-  of = {}
+  of: dict[str, list[str]] = {}
   for name, results in zip(names, found):
     for line in report_text.warnings(results):
       of.setdefault(line, []).append(name)

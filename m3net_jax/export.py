@@ -102,7 +102,7 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
                          'operators': names[kind]} for kind, content in converted.items()},
         'firmware_ram': firmware.ram(spec, arenas['int8'].total),
         'calibration': [str(path) for path in prepared.paths[chosen]],
-        'test_sha256': json_sha256([(clips[i].sha256, clips[i].start) for i in split.test]),
+        'test_sha256': json_sha256([clips[i].identity for i in split.test]),
         'npu': [npu.estimate(converted['int8'], each) for each in npu.ACCELERATORS] if npu.installed() else [],
         'versions': {name: metadata.version(name) for name in _PACKAGES},
     }

@@ -24,6 +24,7 @@ from m3net_jax.models import M3Net, Switches
 Variables = dict[str, Any]  # 'params' and 'batch_stats'
 
 RUNNING, DIVERGED = 0, 1
+STEPS_A_CALL = 16  # a call of the training program takes so many steps of every lane
 CACHE_BYTES = 2**19  # of a core's cache, for the largest map of the clips that are evaluated together
 
 

@@ -23,7 +23,6 @@ from m3net_jax.progress import Progress
 from m3net_jax.splits import Split
 from m3net_jax.workdir import prediction_key
 
-STEPS_A_CALL = 16  # a call of the training program takes so many steps of every lane
 _TIMED_CALLS = 2
 
 
@@ -162,7 +161,7 @@ class _Trainer:
     self._programs = self._make_programs()
     self._steps = steps_an_epoch(made, config.batch_size)
     self._call_steps = self._feeder.steps_a_block(len(self._filled), config.batch_size,
-                                                  min(self._steps, STEPS_A_CALL))
+                                                  min(self._steps, lanes.STEPS_A_CALL))
 
   def _make_programs(self) -> Programs:
     config = self._config

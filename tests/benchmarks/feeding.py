@@ -18,7 +18,7 @@ from absl import flags
 from jax.sharding import NamedSharding, PartitionSpec
 
 from data_prep import cli
-from m3net_jax import input_pipeline, lanes, study
+from m3net_jax import input_pipeline, lanes
 from m3net_jax.input_pipeline import Feeder, order_of
 from m3net_jax.models import Switches
 from tests.benchmarks import engines
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
   cli.no_arguments(arguments)
   engines.use_all_cores()
   print(f'{_LANES.value} lanes x {_BATCH.value} clips at {_SIZE.value}x{_SIZE.value}x1, {_CLIPS.value} clips, '
-        f'{_CALLS.value} calls of {study.STEPS_A_CALL} steps\n')
+        f'{_CALLS.value} calls of {lanes.STEPS_A_CALL} steps\n')
   print(f'{"":<12}{"waits":>8}{"used, clips/s":>16}{"fed, clips/s":>16}{"ratio":>8}')
   with tempfile.TemporaryDirectory() as folder:
     store = _store(Path(folder))
@@ -50,7 +50,7 @@ def _measure(store: SimpleNamespace, resident_bytes: int) -> tuple[float, float,
   programs, state, mesh = engines.start(setting, np.arange(_LANES.value), [Switches()] * _LANES.value)
   count = lanes.padded(_LANES.value, mesh)
   feeder = Feeder(store, lambda tree: jax.device_put(tree, NamedSharding(mesh, PartitionSpec())), resident_bytes)
-  steps = feeder.steps_a_block(count, _BATCH.value, study.STEPS_A_CALL)
+  steps = feeder.steps_a_block(count, _BATCH.value, lanes.STEPS_A_CALL)
   waited = trained = 0.0
   orders = _orders(count, steps)
   blocks = feeder.blocks(orders)

@@ -29,7 +29,7 @@ from absl import flags
 
 from data_prep import cli
 from data_prep.cli import UserError
-from m3net_jax import files, ops
+from m3net_jax import files, lanes, ops
 from tests.benchmarks import agreement, engines, frameworks, limits
 from tests.benchmarks.engines import Contender, Setting
 
@@ -40,9 +40,9 @@ _SIZE = flags.DEFINE_integer('size', 64, 'height and width of the input', lower_
 _CHANNELS = flags.DEFINE_enum('channels', '1', ('1', '3'), 'channels of the input')
 _LANES = flags.DEFINE_integer('lanes', 4, 'lanes trained', lower_bound=1)
 _BATCH = flags.DEFINE_integer('batch', 32, 'clips a step', lower_bound=2)
-_STEPS = flags.DEFINE_integer('steps', 16, 'steps of every lane timed at a time (natural: one); with '
-                              'fewer than the 16 of a study, the engine pays more often for the memory of a call, which '
-                              'is given back after it', lower_bound=1)
+_STEPS = flags.DEFINE_integer('steps', lanes.STEPS_A_CALL, 'steps of every lane timed at a time (natural: one); with '
+                              'fewer than a study takes, the engine pays more often for the memory of a call, which is '
+                              'given back after it', lower_bound=1)
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'rounds; medians are printed', lower_bound=1)
 _ENGINES = flags.DEFINE_list('engines', None, f'which of {",".join(ENGINES)} (default: all that are '
                              'installed); natural takes minutes a step at 256x256x3')
