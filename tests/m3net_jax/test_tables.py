@@ -201,6 +201,11 @@ def test_latex_shows_every_character_as_itself():
   assert table_formats.latex('-1.0 to +2.0, 1.2e-4') == '$-$1.0 to +2.0, 1.2e-4'
 
 
+def test_a_table_wider_than_a_column_of_a_page_takes_the_page():
+  made = lambda cell: table_formats.to_latex(tables.make('t', 'Caption', ('A', 'B'), [['a', cell]], []))
+  assert '\\begin{table}[t]' in made('b' * 50) and '\\begin{table*}[t]' in made('b' * 60)
+
+
 @pytest.mark.skipif(not shutil.which('pdflatex'), reason='no pdflatex here')
 def test_latex_compiles(tmp_path):
   results = study({'full': 0.97, 'no_ma': 0.75, 'no_dfp': 0.8, 'eca': 0.9}, corpus='urbansound8k')
