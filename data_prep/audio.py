@@ -11,13 +11,13 @@ import math
 import os
 import stat
 import struct
-from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 
+from data_prep import stderr
 from data_prep.mel import MAX_SAMPLES
 
 SUFFIXES = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.au', '.w64', '.caf')
@@ -94,7 +94,8 @@ def _check(rate: int, length: int) -> None:
 
 def _libsndfile(data: bytes) -> tuple[np.ndarray, int, int]:
   """Mean of the channels [any] float32, the rate in Hz, and how many samples the header promises."""
-  quiet = contextlib.nullcontext() if data[:4] in _SILENT_FORMATS else _quiet_libraries()
+  # The MP3 decoder complains of complete recordings too.
+  quiet = contextlib.nullcontext() if data[:4] in _SILENT_FORMATS else stderr.captured()
   try:
     with quiet, np.errstate(all='ignore'), soundfile.SoundFile(_Bytes(data)) as file:
       _check(file.samplerate, 0)
@@ -141,19 +142,6 @@ class _Bytes(io.BytesIO):
   def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
     base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: len(self.getbuffer())}[whence]
     return super().seek(max(0, base + offset))
-
-
-@contextlib.contextmanager
-def _quiet_libraries() -> Iterator[None]:
-  """Without what the MP3 decoder writes to standard error, of whole recordings too."""
-  kept = os.dup(2)
-  with open(os.devnull, 'wb') as nothing:
-    os.dup2(nothing.fileno(), 2)
-  try:
-    yield
-  finally:
-    os.dup2(kept, 2)
-    os.close(kept)
 
 
 def _wave_chunks(data: bytes) -> tuple[bytes, int, int] | None:

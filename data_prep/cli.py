@@ -12,12 +12,10 @@ from types import FrameType
 
 from absl import app, flags, logging
 
+from data_prep.errors import UserError
+
 _INTERRUPTED = 'error: interrupted; the same command continues from what is already written\n', 130
 _GRACE_SECONDS = 5.0
-
-
-class UserError(Exception):
-  """A mistake that the user can mend: the message names the flag or file, its value and the mend."""
 
 
 def _parse(argv: list[str]) -> list[str]:

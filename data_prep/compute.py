@@ -9,9 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep import audio
-from data_prep import mel
-from data_prep import statistics
+from data_prep import audio, mel, statistics
 from data_prep.mel import Features
 from data_prep.store import DTYPE
 

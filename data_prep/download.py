@@ -16,7 +16,7 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from data_prep.cli import UserError
+from data_prep.errors import UserError
 
 _ATTEMPTS = 4
 _TIMEOUT = 60  # seconds without a byte

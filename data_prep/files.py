@@ -30,3 +30,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 def json_sha256(value: Any) -> str:
   """SHA-256, hexadecimal, of a JSON value, whatever the order of its keys."""
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def write_json(path: Path, content: Any) -> None:
+  write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + '\n').encode())
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+  """JSON lines, one row each."""
+  write_bytes(path, ''.join(json.dumps(row, allow_nan=False) + '\n' for row in rows).encode())
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+  """The rows of a JSON-lines file; none if it is absent."""
+  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

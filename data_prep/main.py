@@ -11,10 +11,8 @@ from pathlib import Path
 
 from absl import flags
 
-from data_prep import cli
+from data_prep import cli, statistics, store
 from data_prep import flags as store_flags
-from data_prep import statistics
-from data_prep import store
 
 flags.adopt_module_key_flags(store_flags)
 _DESCRIBE = flags.DEFINE_bool('describe', False, 'also print what the store holds')

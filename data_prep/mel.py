@@ -14,7 +14,7 @@ import numpy as np
 import scipy.fft
 import scipy.sparse
 
-from data_prep.cli import UserError
+from data_prep.errors import UserError
 from data_prep.files import json_sha256
 
 FITS = ('pad', 'repeat')

@@ -20,16 +20,11 @@ import numpy as np
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
-from data_prep import audio
-from data_prep import compute
-from data_prep import corpora
+from data_prep import audio, compute, corpora, mel, store, workers
 from data_prep import download as downloads
-from data_prep import mel
-from data_prep import store
-from data_prep import workers
-from data_prep.cli import UserError
 from data_prep.compute import Key, Measured, Result
 from data_prep.corpora.base import Clip, Corpus, enough, files, is_recording
+from data_prep.errors import UserError
 from data_prep.files import write_bytes
 from data_prep.journal import Done, Journal, blocks
 from data_prep.mel import Features

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep.cli import UserError
+from data_prep.errors import UserError
 from data_prep.files import json_sha256
 from data_prep.mel import Features
 

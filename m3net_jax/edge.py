@@ -13,9 +13,9 @@ from typing import Any
 
 from absl import flags
 
-from data_prep import cli
-from data_prep.cli import UserError
-from m3net_jax import files, model_card, tables
+from data_prep import cli, files
+from data_prep.errors import UserError
+from m3net_jax.reporting import model_card, tables
 
 _OUT_DIR = flags.DEFINE_string('out_dir', None, 'the folder for edge.csv and edge.png', required=True,
                                allow_override=True)

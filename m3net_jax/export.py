@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from data_prep import cli, store
-from data_prep.cli import UserError
+from data_prep import cli, files, store
+from data_prep.errors import UserError
 from data_prep.files import json_sha256
-from m3net_jax import (bundle, calibration, classifier, convert, files, firmware, model_card, models, npu, operators,
-                       proof, report, runtimes, splits, winner, workdir)
+from m3net_jax.deploy import bundle, calibration, convert, firmware, npu, operators, parity
+from m3net_jax.inference import best_lane, classifier, runtimes
+from m3net_jax.network import cost
+from m3net_jax.network.variants import architecture_of
+from m3net_jax.reporting import model_card, report
+from m3net_jax.study import splits, workdir
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'the finished study', required=True, allow_override=True)
 _OUT_DIR = flags.DEFINE_string('out_dir', None, 'the folder to write', required=True)
@@ -26,7 +30,7 @@ _MAX_DROP = flags.DEFINE_float('max_drop', 0.5,
                                'points that an integer model may lose on the test split; more, and nothing is written',
                                lower_bound=0.0, upper_bound=100.0)
 _INT16X8 = flags.DEFINE_bool('int16x8', True, 'make an int16x8 model too, which some operators lack')
-flags.adopt_module_key_flags(winner)
+flags.adopt_module_key_flags(best_lane)
 
 _PACKAGES = ('m3net_jax', 'jax', 'tensorflow-cpu', 'ai-edge-litert', 'tflite-micro')
 
@@ -38,7 +42,7 @@ def main(arguments: list[str]) -> None:
   for name in ('ai_edge_litert.interpreter', 'tflite_micro'):
     runtimes.package(name)  # before any work is done
   study = workdir.read(_WORKDIR.value)
-  lane = winner.load(study, *winner.asked())
+  lane = best_lane.load(study, *best_lane.asked())
   prepared = store.load(study.store, study.features)
   if prepared.manifest['files']['mels.npy']['sha256'] != study.store_sha256:
     raise UserError(f'{study.store}: is not the store that {study.path} was trained on: prepare it again as it was')
@@ -47,11 +51,11 @@ def main(arguments: list[str]) -> None:
                    convert.KINDS if _INT16X8.value else convert.KINDS[:2])
   files.write_json(study.path / 'export.json', exported)
   report.write(study)
-  print(f'\n{proof.text(exported)}\n')
+  print(f'\n{parity.text(exported)}\n')
   print(f'wrote {_OUT_DIR.value} and {study.path / "export.json"}')
 
 
-def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: store.Store, split: splits.Split,
+def write(out_dir: Path, study: workdir.Workdir, lane: best_lane.Winner, prepared: store.Store, split: splits.Split,
           calibration_clips: int, max_drop: float, kinds: tuple[str, ...] = convert.KINDS) -> dict[str, Any]:
   """Converts, proves and writes the bundle; returns the content of its export.json.
 
@@ -79,9 +83,9 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
     mels, labels = prepared.mels[split.test], prepared.labels[split.test]
     logits = reference.logits(mels)
     key = workdir.prediction_key(lane.name.variant, split.name, lane.name.seed)
-    proof.same_as_study(logits.argmax(1), study.predictions().get(key), str(study.path))
+    parity.same_as_study(logits.argmax(1), study.predictions().get(key), str(study.path))
     rows, micro = prove(folder, logits, mels, labels)
-    proof.check(rows, max_drop)
+    parity.check(rows, max_drop)
     model = runtimes.Model(converted['int8'], 'TFLite Micro')
     vectors = bundle.golden(reference, model, mels, labels, micro)
     arenas = {kind: _arena(content, kind) for kind, content in converted.items()}
@@ -89,7 +93,7 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
         spec, converted['int8'], arena=arenas['int8'].total, tensors=(model.input, model.output),
         operator_names=names['int8'], golden=vectors))
     clips = store.read_clips(prepared.path)
-    architecture, results = models.architecture(lane.name.variant), study.results()
+    architecture, results = architecture_of(lane.name.variant), study.results()
     found = results['variants'][lane.name.variant]
     exported = {
         'name': spec.name, 'corpus': prepared.manifest['corpus'],
@@ -97,7 +101,7 @@ def write(out_dir: Path, study: workdir.Workdir, lane: winner.Winner, prepared: 
         'study': {'lanes': len(found['lanes']), **{name: found[name] for name in ('mean', 'std', 'ci95')},
                   'test': next((test for test in results['tests'] if test['variant'] == lane.name.variant), None)},
         'input_shape': list(spec.input_shape), 'features': spec.features.to_json(), 'runtimes': rows,
-        'macs': sum(models.block_macs(architecture, len(spec.classes), spec.input_shape).values()),
+        'macs': sum(cost.block_macs(architecture, len(spec.classes), spec.input_shape).values()),
         'files': {kind: {'name': f'model_{kind}.tflite', 'bytes': len(content), 'arena': arenas[kind]._asdict(),
                          'operators': names[kind]} for kind, content in converted.items()},
         'firmware_ram': firmware.ram(spec, arenas['int8'].total),
@@ -123,12 +127,12 @@ def prove(folder: Path, reference: np.ndarray, mels: np.ndarray,
     a row a runtime, JAX's first, and the classes that the int8 file predicts in TFLite Micro.
   """
   classes = classifier.read_spec(folder / 'model.json').classes
-  rows = [proof.measure('JAX', 'float32', reference, reference, labels, classes)]
+  rows = [parity.measure('JAX', 'float32', reference, reference, labels, classes)]
   computer, micro = runtimes.RUNTIMES
   kinds = [kind for kind in convert.KINDS if (folder / f'model_{kind}.tflite').exists()]
   for kind, runtime in (*((kind, computer) for kind in kinds), ('int8', micro)):
     logits = classifier.of_tflite(folder / f'model_{kind}.tflite', runtime).logits(mels)
-    rows.append(proof.measure(runtime, kind, logits, reference, labels, classes))
+    rows.append(parity.measure(runtime, kind, logits, reference, labels, classes))
   return rows, logits.argmax(1)
 
 

@@ -18,12 +18,14 @@ import numpy as np
 from absl import flags
 
 from data_prep import audio, cli
-from data_prep.cli import UserError
 from data_prep.corpora import base
+from data_prep.errors import UserError
 from data_prep.mel import Features
-from m3net_jax import classifier, ops, windows, winner, workdir
-from m3net_jax.classifier import Classifier
-from m3net_jax.windows import Segment
+from m3net_jax.inference import best_lane, classifier, windows
+from m3net_jax.inference.classifier import Classifier
+from m3net_jax.inference.windows import Segment
+from m3net_jax.network import ops
+from m3net_jax.study import workdir
 
 _MODEL = flags.DEFINE_string('model', None, 'a study\'s folder, a bundle\'s folder (its int8 model), or a .tflite '
                              'file of a bundle', required=True)
@@ -39,7 +41,7 @@ _MICROPHONE = flags.DEFINE_float('microphone', None, 'seconds to record from the
                                  'package sounddevice)')
 _SKIP_UNREADABLE = flags.DEFINE_bool('skip_unreadable', False, 'leave out recordings that cannot be decoded, and list '
                                      'them, instead of stopping')
-flags.adopt_module_key_flags(winner)
+flags.adopt_module_key_flags(best_lane)
 
 
 class Heard(NamedTuple):
@@ -62,11 +64,11 @@ class Heard(NamedTuple):
 def main(arguments: list[str]) -> None:
   sources = _sources(arguments)
   if _PLOT.value:
-    from m3net_jax import timeline  # matplotlib is slow to import
+    from m3net_jax.inference import timeline
     timeline.check_path(Path(_PLOT.value))
     if len(sources) != 1:
       raise UserError(f'--plot={_PLOT.value}: is a picture of one recording, {len(sources)} are given: give one')
-  made = load(_MODEL.value, *winner.asked())
+  made = load(_MODEL.value, *best_lane.asked())
   features = made.spec.features
   hop = _hop(_HOP_SECONDS.value, features)
   heard, skipped = [], []
@@ -106,7 +108,7 @@ def load(model: str, variant: str | None = None, seed: int | None = None) -> Cla
                       'folder')
     return classifier.of_tflite(path)
   study = workdir.read(path)
-  return classifier.of_lane(study, winner.load(study, variant, seed), ops.lowering_for(jax.default_backend()))
+  return classifier.of_lane(study, best_lane.load(study, variant, seed), ops.lowering_for(jax.default_backend()))
 
 
 def classify(made: Classifier, name: str, samples: np.ndarray, hop: int) -> Heard:

@@ -1,5 +1,51 @@
-"""What all tests share."""
+"""What all tests share: two host devices, as the program makes one per core, and a small store of tones, one class
+per pitch.
+"""
 import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+from data_prep import store
+from data_prep.mel import Features
+from data_prep.prepare import prepare
 
 # A shell's background job ignores Ctrl-C, and so would the commands that tests start and stop with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+jax.config.update('jax_num_cpu_devices', 2)
+# Compiling is what takes the tests' time, and many compile the same; a second run finds it all there.
+jax.config.update('jax_compilation_cache_dir', str(Path(__file__).parents[1] / '.pytest_cache' / 'compiled'))
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
+
+FEATURES = Features(sample_rate=8000, clip_seconds=0.25, n_fft=256, hop_length=128, n_mels=16)
+CLASSES, CLIPS = ('high', 'low', 'middle'), 20
+
+
+@pytest.fixture(scope='session')
+def tones_dir(tmp_path_factory):
+  """Recordings in the `folder` layout: three classes of twenty."""
+  root = tmp_path_factory.mktemp('tones')
+  rng = np.random.default_rng(0)
+  for pitch, name in zip((1800, 300, 800), CLASSES):
+    (root / name).mkdir()
+    for take in range(CLIPS):
+      seconds = np.arange(2000) / 8000
+      tone = np.sin(2 * np.pi * pitch * rng.uniform(0.9, 1.1) * seconds + rng.uniform(0, 6))
+      soundfile.write(root / name / f'{take}.wav', 0.3 * tone + 0.05 * rng.standard_normal(2000), 8000)
+  return root
+
+
+@pytest.fixture(scope='session')
+def tones(tones_dir, tmp_path_factory):
+  """The store of those recordings."""
+  return store.load(prepare('folder', tones_dir, tmp_path_factory.mktemp('stores'), FEATURES, num_processes=1))
+
+
+@pytest.fixture(scope='session')
+def trained(tones, tmp_path_factory):
+  """A finished study of them: its workdir."""
+  from tests import studied
+  return studied.train(tones, tmp_path_factory.mktemp('trained') / 'study')

@@ -3,8 +3,8 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-from data_prep.cli import UserError
 from data_prep.corpora import base
+from data_prep.errors import UserError
 
 NAMES = ('synthetic_commands', 'speech_commands', 'speech_commands_12', 'urbansound8k', 'esc10', 'esc50',
          'fsdd', 'folder', 'csv')

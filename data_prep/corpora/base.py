@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.audio import SUFFIXES
-from data_prep.cli import UserError
+from data_prep.errors import UserError
 
 FEWEST_CLIPS = 3  # one each for train, validation and test
 

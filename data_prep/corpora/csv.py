@@ -7,8 +7,8 @@ validation or test), start (seconds) and gain. Paths are relative to the csv's f
 import math
 from pathlib import Path
 
-from data_prep.cli import UserError
 from data_prep.corpora import base, table
+from data_prep.errors import UserError
 
 CLIP_SECONDS = 1.0
 FIT = 'pad'

@@ -7,8 +7,8 @@ marks. The Freesound recording is the group; all clips of one lie in one fold.
 import re
 from pathlib import Path
 
-from data_prep.cli import UserError
 from data_prep.corpora import base, esc50
+from data_prep.errors import UserError
 
 CLIP_SECONDS = 5.0
 FIT = 'pad'

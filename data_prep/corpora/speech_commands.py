@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 from data_prep import download
-from data_prep.cli import UserError
 from data_prep.corpora import base
+from data_prep.errors import UserError
 
 CLIP_SECONDS = 1.0
 FIT = 'pad'

@@ -11,9 +11,8 @@ import math
 import random
 from pathlib import Path
 
-from data_prep.cli import UserError
-from data_prep.corpora import base
-from data_prep.corpora import speech_commands
+from data_prep.corpora import base, speech_commands
+from data_prep.errors import UserError
 
 CLIP_SECONDS = 1.0
 FIT = 'pad'

@@ -3,7 +3,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data_prep.cli import UserError
+from data_prep.errors import UserError
 
 
 def rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

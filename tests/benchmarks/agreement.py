@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import optax
 
-from m3net_jax.models import M3Net
+from m3net_jax.network.models import M3Net
 from tests.benchmarks.frameworks import Framework, Ways
 
 TOLERANCE = 1e-3  # of a tensor's largest magnitude

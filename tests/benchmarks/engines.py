@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from m3net_jax import image, lanes, ops
-from m3net_jax.image import Scaling
-from m3net_jax.input_pipeline import Clips
-from m3net_jax.models import VARIANTS, M3Net, Switches
+from m3net_jax.network import image, ops
+from m3net_jax.network.image import Scaling
+from m3net_jax.network.models import M3Net
+from m3net_jax.network.variants import VARIANTS, Switches
+from m3net_jax.study import lanes
+from m3net_jax.study.input_pipeline import Clips
 from tests.benchmarks.frameworks import Framework, Images, Ways
 
 CLASSES, CLIPS, MELS, FRAMES = 10, 256, 64, 63

@@ -18,9 +18,9 @@ from absl import flags
 from jax.sharding import NamedSharding, PartitionSpec
 
 from data_prep import cli
-from m3net_jax import input_pipeline, lanes
-from m3net_jax.input_pipeline import Feeder, order_of
-from m3net_jax.models import Switches
+from m3net_jax.network.variants import Switches
+from m3net_jax.study import input_pipeline, lanes
+from m3net_jax.study.input_pipeline import Feeder, order_of
 from tests.benchmarks import engines
 
 _LANES = flags.DEFINE_integer('lanes', 14, 'lanes trained', lower_bound=1)

@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 from absl import flags
 
-from data_prep import cli
-from data_prep.cli import UserError
-from m3net_jax import files
+from data_prep import cli, files
+from data_prep.errors import UserError
 from tests.benchmarks import engines
 from tests.benchmarks.engines import Setting
 

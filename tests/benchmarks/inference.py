@@ -14,7 +14,8 @@ import numpy as np
 from absl import flags
 
 from data_prep import cli
-from m3net_jax import classifier, runtimes, winner, workdir
+from m3net_jax.inference import best_lane, classifier, runtimes
+from m3net_jax.study import workdir
 
 _BUNDLE = flags.DEFINE_string('bundle', None, 'folder that export wrote', required=True)
 _STUDY = flags.DEFINE_string('workdir', None, 'the study it was made from', required=True, allow_override=True)
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> None:
   cli.no_arguments(arguments)
   folder, study = Path(_BUNDLE.value), workdir.read(_STUDY.value)
   spec = classifier.read_spec(folder / 'model.json')
-  programs = {'JAX float32': classifier.of_lane(study, winner.load(study, *winner.asked()), 'shift').of_images}
+  programs = {'JAX float32': classifier.of_lane(study, best_lane.load(study, *best_lane.asked()), 'shift').of_images}
   for path in sorted(folder.glob('model_*.tflite')):  # int16x8 may have been left out
     for runtime in runtimes.RUNTIMES:
       kind = path.stem.removeprefix('model_')

@@ -27,9 +27,10 @@ import jax
 import numpy as np
 from absl import flags
 
-from data_prep import cli
-from data_prep.cli import UserError
-from m3net_jax import files, lanes, ops
+from data_prep import cli, files
+from data_prep.errors import UserError
+from m3net_jax.network import ops
+from m3net_jax.study import lanes
 from tests.benchmarks import agreement, engines, frameworks, limits
 from tests.benchmarks.engines import Contender, Setting
 

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from m3net_jax import layers, models
-from m3net_jax.models import VARIANTS, M3Net
+from m3net_jax.network import cost, layers, models
+from m3net_jax.network.models import M3Net
+from m3net_jax.network.variants import VARIANTS
 from tests.benchmarks.engines import CLASSES, Setting
 
 _SIDE, _COPIED, _REPEATS = 4096, 2**29, 3
@@ -45,15 +46,15 @@ def measure() -> Rates:
 
 
 def of_flops(setting: Setting, rates: Rates) -> Limit:
-  """Two FLOP a multiply-add of `models.block_macs`; backward takes two passes, one by the inputs, one by the weights.
+  """Two FLOP a multiply-add of `cost.block_macs`; backward takes two passes, one by the inputs, one by the weights.
 
   The stem's inputs are images, which need no gradient. Batch norm, ReLU, Adam and the making of the
   images are not counted.
   """
-  step = setting.lanes * models.step_flops(VARIANTS['full'], CLASSES, setting.input_shape, setting.batch)
-  macs = models.block_macs(VARIANTS['full'], CLASSES, setting.input_shape)
+  step = setting.lanes * cost.step_flops(VARIANTS['full'], CLASSES, setting.input_shape, setting.batch)
+  macs = cost.block_macs(VARIANTS['full'], CLASSES, setting.input_shape)
   stem = 2 * macs['stem'] * setting.lanes * setting.batch
-  return Limit((step - stem) / rates.flops, step / models.PASSES / rates.flops)
+  return Limit((step - stem) / rates.flops, step / cost.PASSES / rates.flops)
 
 
 def of_memory(setting: Setting, rates: Rates) -> Limit:

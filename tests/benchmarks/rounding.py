@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from data_prep import cli
-from m3net_jax import ops
+from m3net_jax.network import ops
 from tests.benchmarks import agreement, engines, frameworks
 from tests.benchmarks.engines import Setting
 

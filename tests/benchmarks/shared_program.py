@@ -12,8 +12,9 @@ from absl import flags
 from jax import lax
 
 from data_prep import cli
-from m3net_jax import image, lanes, ops
-from m3net_jax.models import VARIANTS
+from m3net_jax.network import image, ops
+from m3net_jax.network.variants import VARIANTS
+from m3net_jax.study import lanes
 from tests.benchmarks import engines
 from tests.benchmarks.engines import Setting
 

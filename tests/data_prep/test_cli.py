@@ -11,7 +11,7 @@ import os, signal, sys, threading, time
 from pathlib import Path
 import numpy as np
 from data_prep import cli
-from m3net_jax.checkpoint import Checkpoints
+from m3net_jax.study.checkpoint import Checkpoints
 
 folder = Path(sys.argv.pop())
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data_prep import corpora, store
-from data_prep.cli import UserError
 from data_prep.corpora import base, speech_commands, speech_commands_12, urbansound8k
+from data_prep.errors import UserError
 from data_prep.mel import Features
 from data_prep.prepare import prepare
 from tests.data_prep.conftest import write_tone

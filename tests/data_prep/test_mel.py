@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep import mel
-from data_prep.cli import UserError
+from data_prep.errors import UserError
 from data_prep.mel import Features
 
 SETTINGS = [

@@ -11,8 +11,9 @@ import librosa
 import numpy as np
 import pytest
 
-from data_prep import compute, mel, prepare as module, store
-from data_prep.cli import UserError
+from data_prep import compute, mel, store
+from data_prep import prepare as module
+from data_prep.errors import UserError
 from data_prep.mel import Features
 from data_prep.prepare import prepare
 from tests.data_prep.conftest import write_tone

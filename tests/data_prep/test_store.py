@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep import store
-from data_prep.cli import UserError
+from data_prep.errors import UserError
 from data_prep.mel import Features
 
 FEATURES = Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=256, n_mels=16)

@@ -1,0 +1,1 @@
+"""A trained lane as the files that a microcontroller runs."""

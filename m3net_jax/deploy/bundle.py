@@ -1,0 +1,95 @@
+"""The folder that export writes for one lane: models, what firmware compiles, and the proof.
+
+    model_float32.tflite, model_int8.tflite, model_int16x8.tflite (the last unless it was left out)
+    model.json          features, normalisation, classes, hashes of the models: what predict reads
+    model_data.cc/.h    the int8 model as an array, its arena and quantisation
+    op_resolver.h, labels.h, features.h
+    golden.cc/.h        inputs and outputs to test a build against
+    frontend.cc/.h      samples to input; example.cc, the loop
+    export.json         the proof and every figure; also copied to the study's folder
+    MODEL_CARD.md       the same for people
+
+It is written whole or not at all.
+"""
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import files
+from data_prep.errors import UserError
+from m3net_jax.inference.classifier import FORMAT, Classifier, ModelSpec
+from m3net_jax.inference.runtimes import Model
+
+GOLDEN_CLIPS = 4
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+  """A new folder beside `path`, which takes its place when all went well, and goes when anything did not.
+
+  Raises:
+    UserError: something other than a bundle is there.
+  """
+  check_place(path)
+  fresh, old = path.with_name(f'.{path.name}.new'), path.with_name(f'.{path.name}.old')
+  for left in (fresh, old):
+    shutil.rmtree(left, ignore_errors=True)
+  try:
+    fresh.mkdir(parents=True)
+  except OSError as error:
+    raise UserError(f'--out_dir={path}: {error.strerror}: give a folder that can be made') from error
+  try:
+    yield fresh
+    if path.exists():
+      os.rename(path, old)
+    os.rename(fresh, path)
+  finally:
+    for left in (fresh, old):
+      shutil.rmtree(left, ignore_errors=True)
+
+
+def check_place(path: Path) -> None:
+  """Raises UserError where a bundle cannot be put at `path`."""
+  if path.exists() and not (path / 'model.json').is_file() and (not path.is_dir() or any(path.iterdir())):
+    raise UserError(f'--out_dir={path}: is not empty and holds no bundle (no model.json): give a new folder')
+
+
+def write_models(folder: Path, spec: ModelSpec, models: dict[str, bytes]) -> None:
+  """The .tflite files and model.json."""
+  named = {f'model_{kind}.tflite': content for kind, content in models.items()}
+  for name, content in named.items():
+    files.write_bytes(folder / name, content)
+  files.write_json(folder / 'model.json', {
+      'format': FORMAT, **spec.to_json(), 'sha256': spec.digest(),
+      'files': {name: hashlib.sha256(content).hexdigest() for name, content in named.items()}})
+
+
+def write_sources(folder: Path, sources: dict[str, str]) -> None:
+  """The C++ made for the model, and that which is the same for all."""
+  for name, text in sources.items():
+    files.write_bytes(folder / name, text.encode())
+  for file in (resources.files('m3net_jax.deploy') / 'cc').iterdir():
+    files.write_bytes(folder / file.name, file.read_bytes())
+
+
+def golden(reference: Classifier, model: Model, mels: np.ndarray, labels: np.ndarray,
+           predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Stored inputs and outputs of the first test clips of different classes that the model gets right.
+
+  Args:
+    model: the int8 file in TFLite Micro.
+    mels, labels, predicted: of the test split; `predicted` by that model.
+  """
+  right = np.flatnonzero(predicted == labels)
+  _, first = np.unique(labels[right], return_index=True)
+  chosen = np.sort(right[first])[:GOLDEN_CLIPS]
+  if not len(chosen):
+    raise UserError('the int8 model gets no test clip right, so there is none to test firmware with: train longer')
+  inputs = model.input.stored(reference.spec.images(np.stack([mels[i] for i in chosen])))
+  return inputs, np.stack([model.invoke(each) for each in inputs])

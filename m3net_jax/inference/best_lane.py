@@ -1,0 +1,59 @@
+"""The lane of a finished study that is exported and that classifies: the best by validation, or the one asked for."""
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from data_prep.errors import UserError
+from m3net_jax.network.image import Scaling
+from m3net_jax.study import checkpoint
+from m3net_jax.study.cohorts import LaneName
+from m3net_jax.study.workdir import Workdir
+
+_VARIANT = flags.DEFINE_string('variant', None, 'variant whose lane is taken (default: of all, the best by validation)')
+_SEED = flags.DEFINE_integer('seed', None, 'seed of the lane that is taken (default: of all, the best by validation)')
+
+
+class Winner(NamedTuple):
+  """A trained lane.
+
+  Attributes:
+    name: variant, seed and the position of its split.
+    row: its row in results.json.
+    variables: at its best validation epoch.
+    scaling: of its training clips, dB.
+    candidates: lanes that it is the best of by validation; 1 where it was asked for by name.
+  """
+  name: LaneName
+  row: dict[str, Any]
+  variables: dict[str, Any]
+  scaling: Scaling
+  candidates: int
+
+
+def asked() -> tuple[str | None, int | None]:
+  """The variant and the seed that the flags ask for."""
+  return _VARIANT.value, _SEED.value
+
+
+def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) -> Winner:
+  """The finished lane with the best validation accuracy, the first of equals, among those of `variant` and `seed`.
+
+  Raises:
+    UserError: the study is not finished or has no such lane.
+  """
+  results = workdir.results()
+  lanes = [(name, row) for name, found in results['variants'].items() for row in found['lanes']]
+  for flag, asked, held in (('variant', variant, [name for name, _ in lanes]),
+                            ('seed', seed, [row['seed'] for _, row in lanes])):
+    if asked is not None and asked not in held:
+      raise UserError(f'--{flag}={asked}: the study in {workdir.path} has {", ".join(map(str, dict.fromkeys(held)))}')
+  candidates = [(name, row) for name, row in lanes if row['status'] == 'finished'
+                and variant in (None, name) and seed in (None, row['seed'])]
+  if not candidates:
+    raise UserError(f'{workdir.path}: every such lane diverged: give another --seed or --variant, or train again with '
+                    'a lower --learning_rate')
+  variant, row = max(candidates, key=lambda each: each[1]['validation_accuracy'])
+  names = [split['name'] for split in results['corpus']['splits']]
+  name = LaneName(variant, row['seed'], names.index(row['split']))
+  lane = checkpoint.restore_lane(workdir.config, workdir.seeds, results['corpus']['num_classes'], len(names), workdir.path, name)
+  return Winner(name, row, lane.best.variables, Scaling(*map(float, lane.scaling)), len(candidates))

@@ -1,0 +1,1 @@
+"""M3Net as pure functions and Flax modules: knows arrays only."""

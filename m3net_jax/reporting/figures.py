@@ -1,0 +1,86 @@
+"""Pictures of a study, from its rows: learning curves, and the test accuracy of every lane."""
+import io
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from data_prep import files
+
+matplotlib.use('Agg')
+from matplotlib import pyplot  # noqa: E402 (the backend is chosen first)
+
+
+def write(folder: Path, results: dict[str, Any], metrics: list[dict[str, Any]]) -> list[Path]:
+  """Writes learning_curves.png and accuracy.png; returns their paths."""
+  figures = {'learning_curves.png': learning_curves(results, metrics), 'accuracy.png': accuracies(results)}
+  for name, figure in figures.items():
+    content = io.BytesIO()
+    figure.savefig(content, format='png', dpi=120)
+    pyplot.close(figure)
+    files.write_bytes(folder / name, content.getvalue())
+  return [folder / name for name in figures]
+
+
+def title(results: dict[str, Any]) -> str:
+  """What every picture says of its data."""
+  corpus = results['corpus']
+  synthetic = ', synthetic speech' if corpus['synthetic'] else ''
+  return f'{corpus["name"]} ({corpus["num_classes"]} classes, {corpus["split"]} split{synthetic})'
+
+
+def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]):
+  """Loss and validation accuracy by epoch: the mean over a variant's lanes, and the span of all of them."""
+  figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout='constrained')
+  for variant in results['variants']:
+    rows = [row for row in metrics if row['variant'] == variant]
+    epochs = sorted({row['epoch'] for row in rows})
+    by_epoch = lambda field: [np.array([row[field] for row in rows if row['epoch'] == epoch and row[field] is not None])
+                              for epoch in epochs]
+    line = left.plot(epochs, [_mean(each) for each in by_epoch('validation_loss')], label=f'{variant}, validation')[0]
+    left.plot(epochs, [_mean(each) for each in by_epoch('train_loss')], color=line.get_color(), linestyle=':',
+              label=f'{variant}, training')
+    accuracy = by_epoch('validation_accuracy')
+    right.plot(epochs, [100 * _mean(each) for each in accuracy], color=line.get_color(),
+               label=f'{variant}, mean of {len(accuracy[0])} lanes')
+    right.fill_between(epochs, [100 * each.min() for each in accuracy], [100 * each.max() for each in accuracy],
+                       color=line.get_color(), alpha=0.2, linewidth=0)
+  left.set(xlabel='epoch', ylabel='cross-entropy', yscale='log')
+  right.set(xlabel='epoch', ylabel='validation accuracy (%)')
+  for axes in (left, right):
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize='small')
+    axes.xaxis.get_major_locator().set_params(integer=True)
+  figure.suptitle(title(results))
+  return figure
+
+
+def accuracies(results: dict[str, Any]):
+  """Test accuracy of every lane as a point, with the quartiles as a box, a row a variant."""
+  figure, axes = pyplot.subplots(figsize=(8, 1.6 + 0.5 * len(results['variants'])), layout='constrained')
+  draw_accuracies(axes, results)
+  axes.set_title(title(results))
+  return figure
+
+
+def draw_accuracies(axes, results: dict[str, Any], ink: str = 'black', color: str | None = None) -> None:
+  """`accuracies` on axes of one's own; boxes and medians in `ink`, points in `color` (default: one a variant)."""
+  variants = results['variants']
+  values = [100 * np.array([lane['test_accuracy'] for lane in variant['lanes']]) for variant in variants.values()]
+  places = np.arange(len(values), 0, -1)
+  drawn = {'color': ink}
+  axes.boxplot(values, orientation='horizontal', positions=places, widths=0.5, showfliers=False, boxprops=drawn,
+               whiskerprops=drawn, capprops=drawn, medianprops=drawn)
+  for place, points in zip(places, values):
+    # Spread by rank, not at random: the same picture every time.
+    offsets = 0.18 * np.linspace(-1, 1, len(points))[np.random.default_rng(0).permutation(len(points))]
+    axes.plot(points, place + offsets, 'o', markersize=5, alpha=0.6, color=color)
+  labels = [f'{name}  {100 * variant["mean"]:.2f} %' for name, variant in variants.items()]
+  axes.set_yticks(places, labels)
+  axes.set(xlabel='test accuracy at the best validation epoch (%)')
+  axes.grid(alpha=0.3, axis='x')
+
+
+def _mean(values: np.ndarray) -> float:
+  return float(values.mean()) if len(values) else float('nan')

@@ -1,0 +1,125 @@
+"""MODEL_CARD.md of a bundle: what the model is, how well it does and on what, for the people who ship it."""
+from typing import Any
+
+from scipy.stats import binomtest
+
+from m3net_jax.deploy import parity
+from m3net_jax.reporting import tables
+from m3net_jax.reporting.summary import leaks
+
+_LICENCES = {
+    'speech_commands': 'Speech Commands v0.02 (Warden 2018), CC BY 4.0',
+    'speech_commands_12': 'Speech Commands v0.02 (Warden 2018), CC BY 4.0',
+    'fsdd': 'Free Spoken Digit Dataset (Jackson et al.), CC BY-SA 4.0',
+    'esc10': 'ESC-10 (Piczak 2015), CC BY 3.0; each clip has its own author',
+    'esc50': 'ESC-50 (Piczak 2015), CC BY-NC 3.0: not for commercial use',
+    'urbansound8k': 'UrbanSound8K (Salamon et al. 2014), CC BY-NC 3.0: not for commercial use',
+    'synthetic_commands': 'synthetic speech by eSpeak NG: a demonstration, not a product',
+}
+
+
+def interval(correct: int, clips: int) -> tuple[float, float]:
+  """Wilson's 95 % interval of an accuracy from its test clips."""
+  return tuple(binomtest(correct, clips).proportion_ci(method='wilson'))
+
+
+def text(exported: dict[str, Any], results: dict[str, Any]) -> str:
+  """The card from a bundle's export.json and its study's results.json."""
+  corpus, lane = results['corpus'], exported['lane']
+  study = results['variants'][lane['variant']]
+  micro = next(row for row in exported['runtimes'] if row['runtime'] == 'TFLite Micro')
+  low, high = interval(micro['correct'], micro['clips'])
+  file, features, ram = exported['files']['int8'], exported['features'], exported['firmware_ram']
+  against = _tested(exported['study']['test'])
+  integers = ' and '.join(kind for kind in exported['files'] if kind != 'float32')
+  ends = [min(1.0, max(0.0, end)) for end in study['ci95'] or ()]
+  spread = f', 95 % interval {_percent(ends[0])} to {_percent(ends[1])}' if ends else ''
+  return f"""# {exported['name']}
+
+M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_rate']} Hz as one of
+{len(corpus['classes'])} classes: {', '.join(corpus['classes'])}.
+
+## Accuracy
+
+- The int8 file in TFLite Micro: **{_percent(micro['accuracy'])}** of {micro['clips']} test clips
+  (95 % interval {_percent(low)} to {_percent(high)} for these clips; Wilson).
+- {_chosen(lane)}
+  The {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}.
+{against}- Protocol: {corpus['protocol']}; {leaks(corpus)},
+  {corpus['test_clips_identical_to_train']} test clips are byte-identical to a training clip.
+- It was measured on this corpus alone. Other microphones, rooms, voices and sounds that are none of the classes
+  will do worse; the model always names one of its classes.
+
+{_table(parity.table(exported))}
+
+Agreement is with JAX, clip by clip. Worst class is the largest loss of accuracy on one class.
+
+## Size
+
+| | |
+| --- | --- |
+| parameters (Keras's count) | {study['parameters']['total']:,} |
+| multiply-adds | {study['macs']:,}{_own(lane['variant'])} |
+| int8 file | {file['bytes']:,} bytes |
+| tensor arena, int8, TFLite Micro on a 64-bit computer | {file['arena']['total']:,} bytes |
+| RAM of example.cc and frontend.cc, without stack | {sum(ram.values()):,} bytes: {_parts(ram)} |
+| operators | {', '.join(file['operators'])} |
+{_npu(exported['npu'])}
+Calibration of {integers}: {len(exported['calibration'])} training clips, which export.json lists.
+
+## Licence
+
+- Recordings it was trained on: {_LICENCES.get(corpus['name'], 'your own: see where they came from')}. What that asks of
+  a model trained on them is for you to judge.
+- The C++ in this folder is part of m3net_jax, Apache-2.0. TFLite Micro is Apache-2.0.
+"""
+
+
+def _chosen(lane: dict[str, Any]) -> str:
+  validation = _percent(lane['validation_accuracy'])
+  if lane['best_of'] == 1:
+    return f'Its lane, of validation accuracy {validation}, was the only one to choose from, or asked for by its seed.'
+  return (f'Its lane has the best validation accuracy of {lane["best_of"]} lanes, {validation}; the test split chose '
+          'nothing.')
+
+
+def _tested(test: dict[str, Any] | None) -> str:
+  """What the study says of the variant against its baseline, a sentence; none where it tested nothing."""
+  if not test or test['p_value'] is None:
+    return ''
+  return (f'  Against {test["against"]}: {100 * test["hodges_lehmann"]:+.2f} points, '
+          f'p = {tables.p_text(test["p_holm"])} (Wilcoxon over {test["n"]} pairs of lanes, Holm).\n')
+
+
+def _own(variant: str) -> str:
+  """What a module of the user's own adds to the multiply-adds, which count the rest."""
+  return f' without those of {variant}, which are not known' if ':' in variant else ''
+
+
+def _parts(ram: dict[str, int]) -> str:
+  return ', '.join(f'{name}{" with headroom" * (name == "tensor arena")} {size:,}' for name, size in ram.items())
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+  lines = ['| ' + ' | '.join(rows[0]) + ' |', '|' + ' --- |' * len(rows[0])]
+  return '\n'.join(lines + ['| ' + ' | '.join(row.values()) + ' |' for row in rows])
+
+
+def _npu(estimates: list[dict[str, Any]]) -> str:
+  if not estimates:
+    return ''
+  lines = ['\nEstimated by Arm\'s Vela, not measured:\n',
+           '| accelerator | memory | ms an inference | SRAM (bytes) | operators on the CPU |',
+           '| --- | --- | --- | --- | --- |']
+  for row in estimates:
+    if 'error' in row:
+      lines.append(f'| {row["accelerator"]} | {row["error"]} | | | |')
+      continue
+    left = ', '.join(f'{count} {name}' for name, count in row['cpu_operators'].items()) or 'none'
+    lines.append(f'| {row["accelerator"]} | {row["memory_mode"]} | {1000 * row["seconds"]:.3f} | {row["sram_bytes"]:,} '
+                 f'| {left} |')
+  return '\n'.join(lines) + '\n'
+
+
+def _percent(fraction: float) -> str:
+  return f'{100 * fraction:.2f} %'

@@ -1,0 +1,21 @@
+"""Writes the report of a study into its folder: the page, its text, and every table as a file."""
+from pathlib import Path
+
+from data_prep import files
+from m3net_jax.reporting import formats
+from m3net_jax.reporting import html as report_html
+from m3net_jax.reporting.content import gather
+from m3net_jax.study.workdir import Workdir
+
+
+def write(here: Workdir) -> list[Path]:
+  """Writes the report of a finished study into its folder; returns report.html, report.md and tables/."""
+  content = gather(here)
+  pages = {'report.html': report_html.render_html(content), 'report.md': report_html.render_markdown(content)}
+  for table in content.tables:
+    pages[f'tables/{table.name}.tex'] = formats.to_latex(table)
+    pages[f'tables/{table.name}.csv'] = formats.to_csv(table, content.corpus)
+  for name, text in pages.items():
+    # A file's name may hold bytes that are no UTF-8: they become question marks.
+    files.write_bytes(here.path / name, text.encode('utf-8', 'replace'))
+  return [here.path / 'report.html', here.path / 'report.md', here.path / 'tables']

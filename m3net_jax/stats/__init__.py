@@ -1,0 +1,1 @@
+"""Tests, intervals and power: arrays in, numbers out."""

@@ -1,0 +1,36 @@
+"""Intervals of a mean.
+
+Pure functions on numpy arrays of accuracies (fractions).
+"""
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+ALPHA = 0.05  # two-sided level of every decision and 1 - level of every interval
+
+
+class MeanInterval(NamedTuple):
+  mean: float
+  std: float | None  # ddof = 1; None for a single lane
+  interval: tuple[float, float] | None  # Student t, 95 %; None for a single lane
+
+
+def mean_interval(values: ArrayLike) -> MeanInterval:
+  """Mean, standard deviation (ddof 1) and Student t 95 % interval of the mean of values [lanes]."""
+  values = checked(values, 'values')
+  mean = float(values.mean())
+  if values.size == 1:
+    return MeanInterval(mean, None, None)
+  std = float(values.std(ddof=1))
+  half = float(stats.t.ppf(1 - ALPHA / 2, values.size - 1)) * std / math.sqrt(values.size)
+  return MeanInterval(mean, std, (mean - half, mean + half))
+
+
+def checked(values: ArrayLike, name: str) -> np.ndarray:
+  values = np.asarray(values, dtype=np.float64)
+  if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
+    raise ValueError(f'{name} must be a non-empty list of finite accuracies, got {values.tolist()}')
+  return values

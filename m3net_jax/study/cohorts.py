@@ -1,0 +1,42 @@
+"""The lanes of a study by name, and their cohorts: lanes of variants that share one compiled program."""
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from m3net_jax.network.variants import Architecture, architecture_of
+from m3net_jax.study.config import Config
+
+
+class LaneName(NamedTuple):
+  """What a lane is; `split` is a position in the study's splits."""
+  variant: str
+  seed: int
+  split: int
+
+
+class Cohort(NamedTuple):
+  """Lanes of one architecture, trained together."""
+  program: Architecture
+  names: tuple[LaneName, ...]
+
+  @property
+  def folder(self) -> str:
+    """The name of its folder of checkpoints."""
+    seeds = sorted({name.seed for name in self.names})
+    variants = '+'.join(dict.fromkeys(name.variant.replace(':', '.') for name in self.names))
+    return f'{variants}_seeds_{seeds[0]}-{seeds[-1]}'
+
+
+def make(config: Config, seed_ranges: Sequence[range], num_splits: int) -> list[Cohort]:
+  """The cohorts of a study, in the order of --variants.
+
+  Args:
+    seed_ranges: ranges of seeds, one after another; lanes of different ranges are in different cohorts.
+  """
+  cohorts = []
+  for seeds in seed_ranges:
+    by_program: dict[Architecture, list[LaneName]] = {}
+    for variant in config.variants:
+      names = [LaneName(variant, seed, split) for split in range(num_splits) for seed in seeds]
+      by_program.setdefault(architecture_of(variant).program, []).extend(names)
+    cohorts += [Cohort(program, tuple(names)) for program, names in by_program.items()]
+  return cohorts

@@ -1,0 +1,105 @@
+"""The main command as its user meets it: a process of its own, from a folder of its own."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SMALL = ['--corpus=folder', '--sample_rate=8000', '--clip_seconds=0.25', '--n_fft=256', '--hop_length=128', '--n_mels=16',
+         '--input_shape=16,16,1', '--num_seeds=2', '--batch_size=12', '--learning_rate=0.01', '--workdir=studies/tones']
+
+
+# The main command, which gets Ctrl-C in its third epoch: its rows are written, its checkpoint is not.
+STOPPED_IN_EPOCH_3 = """
+import os, signal
+from data_prep import cli
+from m3net_jax import main
+from m3net_jax.study import checkpoint
+
+save = checkpoint.Checkpoints.save
+
+def save_or_stop(self, epoch, lanes):
+  if epoch == 3:
+    os.kill(os.getpid(), signal.SIGINT)
+  save(self, epoch, lanes)
+
+checkpoint.Checkpoints.save = save_or_stop
+cli.run(main.main)
+"""
+
+
+def started(folder, *command):
+  environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+  return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def run(folder, *arguments):
+  return started(folder, sys.executable, '-m', 'm3net_jax.main', *arguments)
+
+
+def test_a_study_from_recordings_to_results_and_what_follows(tones_dir, tmp_path):
+  """Stopped by Ctrl-C, continued, finished; asked again it does nothing, asked for something else it refuses."""
+  flags = [*SMALL, f'--raw_dir={tones_dir}', '--num_epochs=30']
+  stopped = started(tmp_path, sys.executable, '-c', STOPPED_IN_EPOCH_3, *flags)
+  assert stopped.returncode == 130
+  assert stopped.stderr.strip().splitlines()[-1].endswith(
+      'error: interrupted; the same command continues from what is already written')
+  metrics = tmp_path / 'studies/tones/metrics.jsonl'
+  assert len(metrics.read_text().splitlines()) == 6 and not (tmp_path / 'studies/tones/results.json').exists()
+
+  continued = run(tmp_path, *flags)
+  assert continued.returncode == 0, continued.stderr
+  assert 'epoch 3/30' in continued.stderr and 'epoch 30/30' in continued.stderr
+  assert 'epoch 2/30' not in continued.stderr
+  found = json.loads((tmp_path / 'studies/tones/results.json').read_text())
+  assert found['corpus']['name'] == 'folder' and len(found['variants']['full']['lanes']) == 2
+  assert found['variants']['full']['mean'] > 0.9  # three pitches far apart
+  rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+  assert [row['epoch'] for row in rows] == [epoch for epoch in range(1, 31) for _ in range(2)]
+  for name in ('accuracy.png', 'learning_curves.png'):
+    assert (tmp_path / 'studies/tones/figures' / name).read_bytes().startswith(b'\x89PNG')
+
+  (tmp_path / 'studies/tones/report.html').unlink()  # as if killed before its report
+  assert run(tmp_path, *flags).returncode == 0 and (tmp_path / 'studies/tones/report.html').exists()
+
+  before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'studies/tones').rglob('*')}
+  again = run(tmp_path, *flags)
+  assert again.returncode == 0 and 'this study is finished' in again.stdout
+  assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / 'studies/tones').rglob('*')}
+
+  other = run(tmp_path, *flags, '--batch_size=10')
+  assert other.returncode == 2
+  assert other.stderr.strip() == ('error: --workdir=studies/tones: holds a study with batch_size=12, this one has 10: '
+                                  'give another --workdir, or the same settings')
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--corpos=fsdd'], "error: Unknown command line flag 'corpos'"),
+    (['--corpus=folder', '--raw_dir=nowhere'], 'error: --raw_dir'),
+    (['--num_epochs=0'], 'error: --num_epochs=0: give 1 or more'),
+    (['fsdd'], "error: 'fsdd' is not a flag"),
+])
+def test_a_mistake_is_one_line(tmp_path, arguments, message):
+  ended = run(tmp_path, *arguments)
+  assert ended.returncode == 2
+  assert ended.stderr.startswith(message) and ended.stderr.count('\n') == 1
+  assert not (tmp_path / 'studies').exists()
+
+
+def test_help_is_a_success(tmp_path):
+  ended = run(tmp_path, '--help')
+  assert ended.returncode == 0
+  assert '--num_seeds' in ended.stdout and '--raw_dir' in ended.stdout
+
+
+@pytest.mark.skipif('M3NET_REAL_DATA' not in os.environ, reason='M3NET_REAL_DATA is not set')
+def test_real_digits_are_learnt(tmp_path):
+  ended = run(tmp_path, f'--flagfile={ROOT}/launch/fsdd.flags', f'--raw_dir={os.environ["M3NET_REAL_DATA"]}/fsdd',
+              '--input_shape=32,32,1', '--num_seeds=2', '--num_epochs=6', '--batch_size=32')
+  assert ended.returncode == 0, ended.stderr
+  found = json.loads((tmp_path / 'studies/fsdd/results.json').read_text())
+  assert found['corpus']['num_clips'] == 3000 and found['corpus']['shared_groups'] == 6
+  assert found['variants']['full']['mean'] > 0.5

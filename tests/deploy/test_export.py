@@ -1,0 +1,454 @@
+"""A trained lane as .tflite files in both runtimes, the proof, and every deliberate damage caught."""
+import csv
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data_prep import files, store
+from data_prep.errors import UserError
+from data_prep.prepare import prepare
+from m3net_jax import edge, export, predict
+from m3net_jax.deploy import calibration, npu, operators, parity
+from m3net_jax.inference import best_lane, classifier, runtimes
+from m3net_jax.network import image
+from m3net_jax.reporting import model_card
+from m3net_jax.study import splits
+from tests import studied
+from tests.conftest import FEATURES
+
+pytest.importorskip('tensorflow')
+pytest.importorskip('ai_edge_litert')
+pytest.importorskip('tflite_micro')
+
+OWN = 'tests.attentions'
+
+
+@pytest.fixture(scope='module')
+def exported(trained, tmp_path_factory):
+  """The bundle of a trained study by the command: study, folder."""
+  folder = tmp_path_factory.mktemp('export')
+  ended = subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={trained.path}',
+                          f'--out_dir={folder / "bundle"}', '--max_drop=10'], capture_output=True, text=True,
+                         check=False)
+  assert ended.returncode == 0, ended.stderr
+  assert all(len(line) < 80 for line in ended.stdout.splitlines() if not line.startswith('wrote'))
+  return trained, folder / 'bundle'
+
+
+@pytest.fixture(scope='module')
+def mixed(tones_dir, tmp_path_factory):
+  """A study of tones and silence, of two variants that firmware can run and three that it cannot."""
+  import soundfile
+  folder = tmp_path_factory.mktemp('mixed')
+  shutil.copytree(tones_dir, folder / 'corpus')
+  (folder / 'corpus' / 'hush').mkdir()
+  for take in range(30):  # so many that the first clip chosen for calibration is one of them
+    soundfile.write(folder / 'corpus' / 'hush' / f'{take}.wav', np.zeros(2000), 8000)
+  prepared = store.load(prepare('folder', folder / 'corpus', folder / 'stores', FEATURES, num_processes=1))
+  config = dataclasses.replace(studied.CONFIG, num_seeds=1, num_epochs=1,
+                               variants=('full', 'stem16', f'{OWN}:Cosine', f'{OWN}:Sorted',
+                                                                     f'{OWN}:HardSwish'))
+  return studied.train(prepared, folder / 'study', config)
+
+
+@pytest.fixture(scope='module')
+def stem16(mixed, tmp_path_factory):
+  """A bundle of one variant of a study of several, without int16x8."""
+  folder = tmp_path_factory.mktemp('stem16') / 'bundle'
+  subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={mixed.path}', '--variant=stem16',
+                  f'--out_dir={folder}', '--max_drop=100', '--noint16x8'], check=True, stdout=subprocess.DEVNULL)
+  return folder
+
+
+@pytest.fixture(scope='module')
+def tested(exported, tones):
+  """Logits of JAX [clips, classes], log-Mel arrays and labels of the test split."""
+  trained, _ = exported
+  test = splits.make(tones, 'random')[0].test
+  reference = classifier.of_lane(trained, best_lane.load(trained), 'conv')
+  return reference.logits(tones.mels[test]), tones.mels[test], tones.labels[test]
+
+
+def test_every_runtime_was_measured_on_the_whole_test_split(exported, tested):
+  trained, folder = exported
+  told = json.loads((folder / 'export.json').read_text())
+  assert json.loads((trained.path / 'export.json').read_text()) == told
+  reference, mels, labels = tested
+  expected = {('JAX', 'float32'): reference}
+  spec = classifier.read_spec(folder / 'model.json')
+  for kind, runtime in (('float32', 'ai-edge-litert'), ('int8', 'ai-edge-litert'), ('int16x8', 'ai-edge-litert'),
+                        ('int8', 'TFLite Micro')):
+    model = runtimes.Model((folder / f'model_{kind}.tflite').read_bytes(), runtime)
+    expected[runtime, kind] = model.logits(spec.images(mels))
+  assert [(row['runtime'], row['kind']) for row in told['runtimes']] == list(expected)
+  for row in told['runtimes']:
+    logits = expected[row['runtime'], row['kind']]
+    assert row['clips'] == 12
+    assert row['accuracy'] == np.mean(logits.argmax(1) == labels) > 0.8
+    assert row['agreement'] == np.mean(logits.argmax(1) == reference.argmax(1))
+    assert row['largest_logit_difference'] == pytest.approx(np.abs(logits - reference).max(), abs=1e-6)
+    for index, name in enumerate(spec.classes):
+      mine = labels == index
+      assert row['change_by_class'][name] == pytest.approx(
+          np.mean(logits[mine].argmax(1) == index) - np.mean(reference[mine].argmax(1) == index))
+  assert told['runtimes'][1]['largest_logit_difference'] < 1e-4
+  assert len(parity.table(told)) == 5 and parity.table(told)[4]['arena (bytes)']
+
+
+def test_integers_in_and_out_and_a_scale_a_channel(exported):
+  from ai_edge_litert.interpreter import Interpreter
+  _, folder = exported
+  for kind, dtype in (('int8', np.int8), ('int16x8', np.int16)):
+    program = Interpreter(str(folder / f'model_{kind}.tflite'))
+    assert program.get_input_details()[0]['dtype'] == program.get_output_details()[0]['dtype'] == dtype
+    kernels = [each for each in program.get_tensor_details() if each['dtype'] == np.int8 and len(each['shape']) == 4
+               and len(each['quantization_parameters']['scales']) > 1]
+    assert {len(each['quantization_parameters']['scales']) for each in kernels} == {32, 64, 128}
+
+
+def test_the_arena_is_enough_and_needed(exported):
+  _, folder = exported
+  told = json.loads((folder / 'export.json').read_text())
+  model = (folder / 'model_int8.tflite').read_bytes()
+  arena = told['files']['int8']['arena']
+  assert arena['total'] == arena['head'] + arena['tail'] and told['firmware_ram']['tensor arena'] > arena['total']
+  micro = runtimes.package('tflite_micro').runtime.Interpreter
+  micro.from_bytes(model, arena_size=told['firmware_ram']['tensor arena'])
+  with pytest.raises(RuntimeError):
+    micro.from_bytes(model, arena_size=arena['total'] - 2048)
+
+
+def test_accuracy_against_memory(exported, stem16, tmp_path):
+  trained, folder = exported
+  told, of_stem16 = edge.row(folder), edge.row(stem16)
+  found = trained.results()['variants']['full']
+  export_json = json.loads((folder / 'export.json').read_text())
+  assert told['arena_bytes'] == export_json['files']['int8']['arena']['total'] and told['macs'] == found['macs']
+  assert told['accuracy'] == export_json['runtimes'][4]['accuracy'] and told['low'] < told['accuracy'] <= told['high']
+  assert told['study_mean'] == found['mean'] and told['input'] == '16x16x1'
+  assert told['ram_bytes'] == sum(export_json['firmware_ram'].values())
+  assert of_stem16['variant'] == 'stem16' and of_stem16['arena_bytes'] < told['arena_bytes']
+  # What the study says of the variant against its first is in the bundle; one pair of lanes gives no p-value.
+  tested = json.loads((stem16 / 'export.json').read_text())['study']['test']
+  assert (tested['variant'], tested['against'], tested['n']) == ('stem16', 'full', 1)
+  assert of_stem16['p_value'] is None and 'Wilcoxon' not in (stem16 / 'MODEL_CARD.md').read_text()
+  with pytest.raises(UserError, match='different clips .folder, random split, 12 clips; folder, .* 18 clips'):
+    edge.main([str(folder), str(stem16)])
+  shutil.copytree(stem16, tmp_path / 'other')
+  changed = json.loads((stem16 / 'export.json').read_text())
+  changed['study']['test'] |= {'p_value': 0.03125, 'p_holm': 0.0625}
+  files.write_json(tmp_path / 'other' / 'export.json', changed)
+  files.write_json(tmp_path / 'strange' / 'export.json', {**changed, 'test_sha256': 'of others'})
+  with pytest.raises(UserError, match='different recordings .folder, random split, 18 clips, but not the same'):
+    edge.main([str(stem16), str(tmp_path / 'strange')])
+  ended = subprocess.run([sys.executable, '-m', 'm3net_jax.edge', stem16, tmp_path / 'other', f'--out_dir={tmp_path}'],
+                         capture_output=True, text=True, check=False)
+  assert ended.returncode == 0, ended.stderr
+  shown = f'{100 * of_stem16["accuracy"]:.2f}'
+  assert [line.split()[-2:] for line in ended.stdout.splitlines()[1:3]] == [[shown, '-'], [shown, '0.062']]
+  with open(tmp_path / 'edge.csv', newline='') as file:
+    assert [row['p_value'] for row in csv.DictReader(file)] == ['', '0.0625']
+  assert (tmp_path / 'edge.png').stat().st_size > 5000
+  with pytest.raises(UserError, match='holds no readable export.json'):
+    edge.row(tmp_path)
+
+
+def test_a_bundle_may_leave_int16x8_out(stem16):
+  told = json.loads((stem16 / 'export.json').read_text())
+  assert [(row['runtime'], row['kind']) for row in told['runtimes'][1:]] == [
+      ('ai-edge-litert', 'float32'), ('ai-edge-litert', 'int8'), ('TFLite Micro', 'int8')]
+  assert list(told['files']) == ['float32', 'int8'] and not (stem16 / 'model_int16x8.tflite').exists()
+  assert 'int16x8' not in (stem16 / 'MODEL_CARD.md').read_text()
+
+
+def test_the_card_says_what_the_study_and_its_figures_leave_open(mixed, stem16):
+  exported, results = json.loads((stem16 / 'export.json').read_text()), mixed.results()
+  exported['study']['test'] |= {'hodges_lehmann': -0.0117, 'p_value': 0.03125, 'p_holm': 0.0625, 'n': 6}
+  card = model_card.text(exported, results)
+  assert 'Against full: -1.17 points, p = 0.062 (Wilcoxon over 6 pairs of lanes, Holm).' in card
+  assert 'was the only one to choose from' in card and 'not known' not in card
+  exported['lane'] |= {'variant': f'{OWN}:Cosine', 'best_of': 3}
+  card = model_card.text(exported, results)
+  assert f'without those of {OWN}:Cosine, which are not known' in card
+  assert 'has the best validation accuracy of 3 lanes' in card
+
+
+def test_the_calibration_clips_are_training_clips_of_every_class(exported, tones):
+  _, folder = exported
+  listed = json.loads((folder / 'export.json').read_text())['calibration']
+  train = set(tones.paths[splits.make(tones, 'random')[0].train])
+  assert set(listed) == train  # 36, fewer than asked for
+  few = calibration.choose(tones, splits.make(tones, 'random')[0], 6)
+  assert np.bincount(tones.labels[few]).tolist() == [2, 2, 2]
+
+
+def numbers(text, name):
+  """The rows of a C array."""
+  body = re.search(rf'{name}\S* = \{{\n(.*?)\n\}};', text, re.DOTALL)[1]
+  return [np.array(re.findall(r'-?\d+', row), int) for row in re.split(r'\},', body) if row.strip()]
+
+
+def test_golden_vectors_are_reproduced_bit_for_bit(exported, tested):
+  _, folder = exported
+  source = (folder / 'golden.cc').read_text()
+  inputs, outputs = numbers(source, 'kGoldenInputs'), numbers(source, 'kGoldenOutputs')
+  assert len(inputs) == len(outputs) == 3
+  model = runtimes.Model((folder / 'model_int8.tflite').read_bytes(), 'TFLite Micro')
+  for given, made in zip(inputs, outputs):
+    np.testing.assert_array_equal(model.invoke(given.astype(np.int8).reshape(16, 16, 1)), made)
+  assert len({int(made.argmax()) for made in outputs}) == 3
+
+
+def test_the_sources_hold_the_file_and_exactly_its_operators(exported):
+  _, folder = exported
+  model = (folder / 'model_int8.tflite').read_bytes()
+  array = re.search(r'kModel\[\] = \{(.*?)\}', (folder / 'model_data.cc').read_text(), re.DOTALL)[1]
+  assert bytes(int(value, 16) for value in re.findall('0x..', array)) == model
+  linked = re.findall(r'resolver\.(\w+)\(', (folder / 'op_resolver.h').read_text())
+  assert linked == [operators.RESOLVER[name] for name in operators.counted(model)]
+
+
+STAND_IN = """
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+// The API of TFLite Micro that the example uses; inferences are made by the process at the other end of the pipes.
+enum TfLiteStatus { kTfLiteOk, kTfLiteError };
+struct TfLiteTensor { struct { int8_t* int8; } data; };
+namespace tflite {
+struct Model {};
+inline const Model* GetModel(const void* data) { return static_cast<const Model*>(data); }
+inline void InitializeTarget() {}
+template <unsigned count> struct MicroMutableOpResolver { ADDERS };
+class MicroInterpreter {
+ public:
+  template <typename Resolver>
+  MicroInterpreter(const Model*, const Resolver&, uint8_t* arena, std::size_t bytes) : bytes_(bytes) {
+    in_.data.int8 = reinterpret_cast<int8_t*>(arena);
+    out_.data.int8 = reinterpret_cast<int8_t*>(arena) + INPUT;
+  }
+  TfLiteStatus AllocateTensors() { return bytes_ > INPUT + OUTPUT ? kTfLiteOk : kTfLiteError; }
+  TfLiteStatus Invoke() {
+    std::fwrite(in_.data.int8, 1, INPUT, stdout);
+    std::fflush(stdout);
+    return std::fread(out_.data.int8, 1, OUTPUT, stdin) == OUTPUT ? kTfLiteOk : kTfLiteError;
+  }
+  TfLiteTensor* input(int) { return &in_; }
+  TfLiteTensor* output(int) { return &out_; }
+ private:
+  std::size_t bytes_;
+  TfLiteTensor in_, out_;
+};
+}  // namespace tflite
+"""
+
+BOARD = """
+#include <cstdio>
+#include <cstdint>
+bool ReadSamples(int16_t* samples) {
+  static FILE* file = std::fopen("samples", "rb");
+  return std::fread(samples, 2, 2000, file) == 2000;
+}
+void Report(const char* label, float probability) { std::fprintf(stderr, "%s %.4f\\n", label, probability); }
+"""
+
+
+needs_compiler = pytest.mark.skipif(not shutil.which('g++'), reason='needs g++')
+
+
+def stand_in(folder):
+  """The headers that the example includes, with an interpreter of images [16, 16, 1] and three classes."""
+  adders = ' '.join(f'TfLiteStatus {each}() {{ return kTfLiteOk; }}' for each in operators.RESOLVER.values())
+  header = STAND_IN.replace('ADDERS', adders).replace('INPUT', '256').replace('OUTPUT', '3')
+  (folder / 'stand_in.h').write_text(header)
+  for name in ('micro/micro_interpreter.h', 'micro/micro_mutable_op_resolver.h', 'micro/system_setup.h',
+               'schema/schema_generated.h'):
+    path = folder / 'tensorflow' / 'lite' / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('#include "stand_in.h"\n')
+
+
+@needs_compiler
+def test_the_ram_of_the_card_is_what_the_compiler_sets_aside(exported, tmp_path):
+  _, folder = exported
+  told = json.loads((folder / 'export.json').read_text())['firmware_ram']
+  stand_in(tmp_path)
+  sources = [folder / 'example.cc', folder / 'frontend.cc']
+  subprocess.run(['g++', '-std=c++17', '-O1', '-c', f'-I{tmp_path}', f'-I{folder}', *sources], cwd=tmp_path, check=True)
+  symbols = subprocess.run(['nm', '-S', 'example.o', 'frontend.o'], cwd=tmp_path, capture_output=True, text=True,
+                           check=True).stdout
+  static = [int(size, 16) for size in re.findall(r'^[0-9a-f]+ ([0-9a-f]+) [bBdD] ', symbols, re.MULTILINE)]
+  assert len(static) == 8 and sum(static) == sum(told.values())
+  assert told['tensor arena'] in static and told['samples'] == 2 * 2000 and told['spectrogram'] == 4 * 16 * 16
+  card = (folder / 'MODEL_CARD.md').read_text()
+  assert 'Its lane has the best validation accuracy of 2 lanes, ' in card
+  assert f'{sum(told.values()):,} bytes: tensor arena with headroom {told["tensor arena"]:,}, samples 4,000' in card
+
+
+@needs_compiler
+def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
+  """The loop, compiled, with TFLite Micro at the other end of a pipe, on recordings of every class."""
+  import soundfile
+  _, folder = exported
+  stand_in(tmp_path)
+  (tmp_path / 'board.cc').write_text(BOARD)
+
+  def compiled(name, folder):
+    parts = ('example', 'frontend', 'golden', 'model_data')
+    sources = [tmp_path / 'board.cc', *(folder / f'{each}.cc' for each in parts)]
+    subprocess.run(['g++', '-std=c++17', '-O1', '-Wall', '-Wextra', f'-I{tmp_path}', f'-I{folder}', '-o',
+                    tmp_path / name, *sources], check=True)
+    return tmp_path / name
+
+  wrong = tmp_path / 'wrong'
+  shutil.copytree(folder, wrong)
+  constants = (wrong / 'features.h').read_text()
+  altered = re.sub(r'(kMean = )-?[0-9.]+', r'\g<1>-44.0', constants)
+  assert altered != constants
+  (wrong / 'features.h').write_text(altered)
+  # The self test finds it before the network runs.
+  assert subprocess.run(compiled('deaf', wrong), stdin=subprocess.DEVNULL, capture_output=True).returncode == 3
+  compiled('listen', folder)
+  clips = [tones_dir / name / f'{take}.wav' for name in ('high', 'low', 'middle') for take in range(4)]
+  np.concatenate([soundfile.read(path, dtype='int16')[0] for path in clips]).tofile(tmp_path / 'samples')
+  model = runtimes.Model((folder / 'model_int8.tflite').read_bytes(), 'TFLite Micro')
+  process = subprocess.Popen([tmp_path / 'listen'], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+  while len(given := process.stdout.read(256)) == 256:
+    process.stdin.write(model.invoke(np.frombuffer(given, np.int8).reshape(16, 16, 1)).tobytes())
+    process.stdin.flush()
+  said = process.stderr.read().decode().splitlines()
+  assert process.wait() == 0  # 3 would be the golden vectors
+  made = classifier.of_tflite(folder / 'model_int8.tflite', 'TFLite Micro')
+  for line, path in zip(said, clips, strict=True):
+    probabilities = predict.classify(made, '', predict._samples(path, made.spec.features), 1000).probabilities[0]
+    label, shown = line.split()
+    assert label == made.spec.classes[probabilities.argmax()]
+    assert float(shown) == pytest.approx(probabilities.max(), abs=0.02)  # a stored value may round otherwise
+
+
+def test_what_vela_expects_of_the_int8_file(exported):
+  pytest.importorskip('ethosu')
+  trained, folder = exported
+  told = json.loads((folder / 'export.json').read_text())
+  small, large = told['npu']
+  assert (small['accelerator'], large['accelerator']) == ('ethos-u55-128', 'ethos-u85-256')
+  assert small['cpu_operators'] == {'REVERSE_V2': 3} and large['cpu_operators'] == {}
+  for row in told['npu']:
+    assert 0 < row['seconds'] < 0.01
+    assert 16 * 16 < row['sram_bytes'] < 65536 and 10000 < row['flash_bytes'] < told['files']['int8']['bytes']
+  assert f'| ethos-u55-128 | {small["memory_mode"]} | ' in (folder / 'MODEL_CARD.md').read_text()
+  failed = npu.estimate(b'no flatbuffer at all', 'ethos-u55-128')
+  assert failed['accelerator'] == 'ethos-u55-128' and failed['error'] and 'seconds' not in failed
+  assert f'| {failed["error"]} |' in model_card.text({**told, 'npu': [failed]}, trained.results())
+
+
+def test_predict_takes_the_bundle(exported, tested):
+  _, folder = exported
+  reference, mels, _ = tested
+  for path in (folder, folder / 'model_int8.tflite', folder / 'model_float32.tflite'):
+    assert np.mean(predict.load(str(path)).probabilities(mels).argmax(1) == reference.argmax(1)) > 0.8
+  with pytest.raises(UserError, match='holds one lane'):
+    predict.load(str(folder), seed=0)
+
+
+def damaged(folder, tmp_path, **change):
+  """A copy of a bundle whose model.json says something else, and signs it."""
+  copy = tmp_path / 'damaged'
+  shutil.copytree(folder, copy)
+  there = {**json.loads((copy / 'model.json').read_text()), **change}
+  there['sha256'] = classifier.ModelSpec.from_json(there).digest()
+  files.write_json(copy / 'model.json', there)
+  return copy
+
+
+def test_an_altered_constant_is_noticed(exported, tmp_path):
+  _, folder = exported
+  shutil.copytree(folder, tmp_path / 'altered')
+  path = tmp_path / 'altered' / 'model.json'
+  files.write_json(path, {**json.loads(path.read_text()), 'mean': -44.0})
+  with pytest.raises(UserError, match='model.json: was altered'):
+    predict.load(str(tmp_path / 'altered'))
+
+
+def test_a_wrong_normalisation_constant_is_caught(exported, tested, tmp_path):
+  trained, folder = exported
+  scaling = best_lane.load(trained).scaling
+  rows, _ = export.prove(folder, *tested)
+  parity.check(rows, 0.1)
+  for change in ({'mean': scaling.mean + 0.1}, {'std': 1.01 * scaling.std}):
+    rows, _ = export.prove(damaged(folder, tmp_path, **change), *tested)
+    with pytest.raises(UserError, match='float32 in ai-edge-litert: a logit differs from JAX .* normalisation'):
+      parity.check(rows, 0.1)
+    shutil.rmtree(tmp_path / 'damaged')
+
+
+def test_a_wrong_checkpoint_is_caught(exported, tested):
+  reference, _, labels = tested
+  trained, _ = exported
+  lane = best_lane.load(trained)
+  stored = trained.predictions()[f'full/random/{lane.name.seed}']
+  parity.same_as_study(reference.argmax(1), stored, 'study')
+  with pytest.raises(UserError, match='12 of 12 test clips'):
+    parity.same_as_study((reference.argmax(1) + 1) % 3, stored, 'study')
+  with pytest.raises(UserError, match='no such lane'):
+    parity.same_as_study(reference.argmax(1), None, 'study')
+
+
+def test_an_integer_model_that_loses_too_much_is_caught(tested):
+  reference, _, labels = tested
+  worse = reference.copy()
+  worse[np.flatnonzero(reference.argmax(1) == labels)[0]] *= -1
+  rows = [parity.measure('JAX', 'float32', reference, reference, labels, ('high', 'low', 'middle')),
+          parity.measure('TFLite Micro', 'int8', worse, reference, labels, ('high', 'low', 'middle'))]
+  assert rows[1]['correct'] == rows[0]['correct'] - 1
+  parity.check(rows, 1 / 12)
+  assert (rows[1]['lost'], rows[1]['won']) == (1, 0)
+  with pytest.raises(UserError, match=r'int8 in TFLite Micro: .* 8.33 points less: more than --max_drop=0.5\. '
+                     '1 right answers are lost and 0 won: chance alone does as much once in 2 times'):
+    parity.check(rows, 0.005)
+
+
+def test_a_silent_calibration_set_is_caught(tones):
+  train = splits.make(tones, 'random')[0].train
+  scaling = image.scaling_of(tones.mels, train)
+  calibration.check(tones.mels[train], scaling)
+  for silent in (np.full((8, 16, 16), -100.0), np.full((8, 16, 16), float(scaling.mean))):
+    with pytest.raises(UserError, match='calibration: the 8 clips .* silence'):
+      calibration.check(silent, scaling)
+
+
+@pytest.mark.parametrize('arguments, reason', [
+    ([f'--variant={OWN}:Cosine'], 'Cosine: the float32 model needs COS, off the list of operators'),
+    ([f'--variant={OWN}:Sorted'], "Sorted: conversion to float32 failed (exit status 1): 'vhlo.sort_v1' op is not"),
+    ([f'--variant={OWN}:HardSwish'], "yet supported for op: 'HARD_SWISH'.; --noint16x8 leaves it out"),
+    (['--variant=full', '--calibration_clips=1'], 'calibration: the 1 clips have mean -100.0 dB and deviation 0.0 dB')],
+    ids=['operator off the list', 'no operator', 'no 16-bit operator', 'silence'])
+def test_what_cannot_be_exported_is_refused_with_its_reason(mixed, tmp_path, arguments, reason):
+  before = sorted((path, path.stat().st_mtime_ns) for path in mixed.path.iterdir())
+  ended = subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={mixed.path}',
+                          f'--out_dir={tmp_path / "bundle"}', *arguments], capture_output=True, text=True, check=False)
+  assert ended.returncode == 2 and reason in ended.stderr, ended.stderr
+  assert ended.stderr.startswith('error: ') and ended.stderr.count('\n') == 1
+  assert not list(tmp_path.iterdir())
+  assert sorted((path, path.stat().st_mtime_ns) for path in mixed.path.iterdir()) == before
+
+
+def test_a_file_that_is_not_the_bundles_is_refused(exported, tmp_path):
+  _, folder = exported
+  copy = tmp_path / 'copy'
+  shutil.copytree(folder, copy)
+  content = bytearray((copy / 'model_int8.tflite').read_bytes())
+  content[-100] ^= 1
+  (copy / 'model_int8.tflite').write_bytes(content)
+  with pytest.raises(UserError, match='is not the file that .*model.json describes'):
+    predict.load(str(copy))
+  with pytest.raises(UserError, match='ai-edge-litert refuses the model'):
+    runtimes.Model(b'no flatbuffer at all', 'ai-edge-litert')

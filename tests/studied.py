@@ -1,0 +1,21 @@
+"""A small study trained for the tests of what comes after training, as the main command writes it."""
+import json
+
+from data_prep import files
+from m3net_jax.study import results, splits, trainer, workdir
+from m3net_jax.study.config import Config
+
+CONFIG = Config(variants=('full',), num_seeds=2, num_epochs=8, batch_size=12, learning_rate=0.01,
+                input_shape=(16, 16, 1))
+
+
+def train(tones, path, config=CONFIG):
+  """Trains on the store of tones; returns the finished workdir."""
+  made = splits.make(tones, config.split)
+  here = workdir.open_for(path, config, tones.features, tones.path, tones.manifest['files']['mels.npy']['sha256'])
+  finished = trainer.train(config, here.seeds, tones, made, here.path)
+  here.write_predictions(trainer.predictions_by_key(finished, made))
+  rows = [row for cohort in finished for row in cohort.rows]
+  found = results.build(config, tones, made, rows, compilations=0, seconds=1)
+  files.write_json(path / 'results.json', json.loads(json.dumps(found)))
+  return here

@@ -1,0 +1,64 @@
+"""The order of clips, and the same blocks from a store on the device and from one that streams."""
+import jax
+import numpy as np
+import pytest
+
+from m3net_jax.study import input_pipeline
+from m3net_jax.study.input_pipeline import Feeder, in_batches, order_of
+
+
+def test_every_epoch_sees_every_clip_once():
+  train = np.arange(100, 150)
+  stream = order_of(train, 3, 0, 25, 6).ravel()
+  assert len(stream) == 150
+  for epoch in range(3):
+    assert sorted(stream[50 * epoch:50 * epoch + 50]) == train.tolist()
+  assert not np.array_equal(stream[:50], stream[50:100])
+
+
+@pytest.mark.parametrize('first, steps', [(0, 4), (3, 9), (8, 1), (17, 20)])
+def test_any_steps_are_made_without_those_before(first, steps):
+  train = np.arange(37)
+  whole = order_of(train, 5, 0, 40, 8)
+  np.testing.assert_array_equal(order_of(train, 5, first, steps, 8), whole[first:first + steps])
+
+
+def test_the_order_is_the_seeds():
+  train = np.arange(64)
+  assert np.array_equal(order_of(train, 1, 0, 4, 16), order_of(train, 1, 0, 4, 16))
+  assert not np.array_equal(order_of(train, 1, 0, 4, 16), order_of(train, 2, 0, 4, 16))
+
+
+def test_a_batch_larger_than_the_corpus_repeats_it():
+  counts = np.bincount(order_of(np.arange(5), 0, 0, 2, 10).ravel())
+  assert counts.tolist() == [4] * 5
+
+
+def test_in_batches_drops_no_clip():
+  order = in_batches([np.arange(7), np.arange(10, 15)], 4)
+  assert order.shape == (2, 2, 4)
+  assert order[0].ravel().tolist() == [0, 1, 2, 3, 4, 5, 6, -1]
+  assert order[1].ravel().tolist() == [10, 11, 12, 13, 14, -1, -1, -1]
+
+
+def test_a_streaming_store_gives_the_clips_of_a_resident_one(tones):
+  rng = np.random.default_rng(0)
+  orders = [rng.integers(-1, len(tones.labels), (3, 2, 5)) for _ in range(4)]
+  functions = [lambda order=order: order for order in orders]
+  resident, streaming = Feeder(tones, jax.device_put), Feeder(tones, jax.device_put, resident_bytes=0)
+  assert resident.resident and not streaming.resident
+  for order, whole, block in zip(orders, resident.blocks(functions), streaming.blocks(functions), strict=True):
+    taken = order >= 0
+    np.testing.assert_array_equal(block.order >= 0, taken)
+    for field in ('mels', 'labels'):
+      one, other = (np.asarray(getattr(each.clips, field))[each.order[taken]] for each in (whole, block))
+      np.testing.assert_array_equal(one, other)
+      np.testing.assert_array_equal(one, getattr(tones, field)[order[taken]])
+
+
+def test_blocks_stay_below_their_size(tones):
+  feeder = Feeder(tones, jax.device_put, resident_bytes=0, block_bytes=20 * tones.mels[0].nbytes)
+  assert feeder.steps_a_block(2, 5, 100) == 2
+  assert feeder.steps_a_block(2, 50, 100) == 1
+  assert Feeder(tones, jax.device_put).steps_a_block(2, 50, 100) == 100
+  assert input_pipeline.RESIDENT_BYTES >= tones.mels.nbytes

@@ -1,0 +1,57 @@
+"""The plan of a study: arithmetic by hand, memory of at least its parts, power from a finished study."""
+import dataclasses
+
+import numpy as np
+
+from m3net_jax.network import cost
+from m3net_jax.network.variants import VARIANTS
+from m3net_jax.reporting import plan_text
+from m3net_jax.stats import power
+from m3net_jax.study import plan, splits
+from tests import studied
+
+
+def test_a_step_is_three_passes_of_two_operations_a_multiply_add():
+  # stem 8x8 x 9x32; sfp1 4x4 x (9+64)x32; head 64x3: full of 16x16x1 without what no_ma leaves out, but sfp2 at 2x2.
+  macs = 64 * 9 * 32 + 16 * 73 * 32 + 4 * 73 * 64 + 64 * 3
+  assert cost.step_flops(VARIANTS['no_ma'], 3, (16, 16, 1), 12) == 6 * macs * 12
+
+
+def test_a_plan_measures_every_cohort_and_keeps_nothing(tones):
+  config = dataclasses.replace(studied.CONFIG, variants=('no_mfp', 'no_ma'), num_seeds=3)
+  measured = plan.measure(config, [config.seeds], tones, splits.make(tones, 'random'))
+  assert [len(each.cohort.names) for each in measured] == [3, 3]
+  for each in measured:
+    lane_bytes = 4 * 3 * cost.size(each.cohort.program, 3, config.input_shape).trainable  # parameters, two moments
+    assert each.device_bytes > len(each.cohort.names) // each.devices * lane_bytes
+    assert 0 < each.step_seconds * config.num_epochs < each.seconds
+  lines = plan_text.text(config, 3, 1, measured, None).splitlines()
+  assert max(map(len, lines)) <= 79 and lines[1].startswith('no_mfp  ') and lines[2].startswith('no_ma')
+  assert lines[3].split()[:2] == ['all', '6'] and len(lines[3]) == len(lines[1])
+  assert 'unknown' in lines[-2]
+
+
+def test_power_is_that_of_the_finished_study():
+  lanes = lambda seed: [{'seed': i, 'split': 'random', 'test_accuracy': value} for i, value in
+                        enumerate(np.random.default_rng(seed).normal(0.9, 0.01, 14))]
+  found = {'variants': {'full': {'lanes': lanes(0)}, 'plain': {'lanes': lanes(1)}}}
+  text = plan_text.text(studied.CONFIG, 3, 1, [], found)
+  assert 'paired differences from full' in text and text.splitlines()[-1].startswith('2  ')
+  assert 'Holm' not in text  # one variant: no family
+
+
+def test_power_counts_folds_as_pairs_and_a_family_of_tests():
+  rng = np.random.default_rng(0)
+  lanes = lambda: [{'seed': seed, 'split': f'fold {fold}', 'test_accuracy': rng.normal(0.9, 0.01)}
+                   for fold in range(5) for seed in range(3)]
+  found = {'variants': {'full': {'lanes': lanes()}, 'plain': {'lanes': lanes()}}}
+  config = dataclasses.replace(studied.CONFIG, variants=('full', 'plain', 'eca', 'no_ma'), num_seeds=3)
+  lines = plan_text.text(config, 3, 5, [], found).splitlines()
+  assert max(map(len, lines)) <= 79 and any('3 seeds x 5 folds' in line for line in lines)
+  assert 'first of 3 with Holm' in lines[-5]
+  std = power.spread({name: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in held['lanes']}
+                      for name, held in found['variants'].items()}).std
+  last = lines[-1].split()
+  needed = [power.seeds_needed(0.02, std, alpha=alpha) for alpha in (0.05, 0.05 / 3)]
+  assert last == ['2', f'{power.power_at(15, 0.02, std):.0%}', f'{-(-needed[0] // 5)}',
+                  f'{power.power_at(15, 0.02, std, 0.05 / 3):.0%}', f'{-(-needed[1] // 5)}']
