@@ -18,7 +18,7 @@ import soundfile
 import soxr
 
 from data_prep import stderr
-from data_prep.mel import MAX_SAMPLES
+from data_prep.features import MAX_SAMPLES
 
 SUFFIXES = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.au', '.w64', '.caf')
 MAX_BYTES = 2**30

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep import audio, mel, statistics
-from data_prep.mel import Features
+from data_prep.features import Features
 from data_prep.store import DTYPE
 
 Key = tuple[str, float, float]  # path, start, gain: with the features, all that a clip's array depends on

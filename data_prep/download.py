@@ -4,7 +4,6 @@ An archive stays as .NAME.part beside the corpus until all of it is there and it
 checksum is right; the corpus appears whole or not at all.
 """
 import os
-import shutil
 import sys
 import tarfile
 import tempfile
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pooch
 import requests
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from data_prep.errors import UserError
 
@@ -61,15 +60,13 @@ def fetch(archive: Archive, root: Path) -> None:
     raise UserError(
         f'{archive.url}: what came has another checksum than {archive.checksum}, and was thrown away: run '
         f'again, or put the corpus into {root} by hand') from error
-  fresh = Path(tempfile.mkdtemp(prefix=f'.{root.name}.', dir=root.parent))
-  try:
-    os.chmod(fresh, 0o755)
-    unpack(kept, fresh)
-    if not (fresh / archive.folder).is_dir():
+  with tempfile.TemporaryDirectory(prefix=f'.{root.name}.', dir=root.parent) as name:
+    folder = Path(name) / 'unpacked'
+    folder.mkdir()
+    unpack(kept, folder)
+    if not (folder / archive.folder).is_dir():
       raise UserError(f'{archive.url}: has no folder {archive.folder}: put the corpus into {root} by hand')
-    os.rename(fresh / archive.folder, root)
-  finally:
-    shutil.rmtree(fresh, ignore_errors=True)
+    os.rename(folder / archive.folder, root)
   kept.unlink()
 
 
@@ -134,7 +131,7 @@ def _continue(url: str, part: Path) -> None:
       have = 0  # the server sends all of it whatever was asked for
     total = have + int(answer.headers.get('Content-Length', 0))
     bar = tqdm(desc=part.name.strip('.').removesuffix('.part'), total=total or None, initial=have, unit='B',
-               unit_scale=True, dynamic_ncols=True, disable=not sys.stderr.isatty())
+               unit_scale=True, dynamic_ncols=True, disable=None)
     with open(part, 'ab' if have else 'wb') as file, bar:
       for chunk in answer.iter_content(_CHUNK):
         file.write(chunk)

@@ -1,11 +1,17 @@
-"""Files written whole or not at all, and the hash of what goes into one."""
+"""Files and folders written completely or not at all, and the hash of what goes into one."""
 import contextlib
 import hashlib
+import io
 import json
 import os
+import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
 
 
 @contextlib.contextmanager
@@ -20,6 +26,32 @@ def replacing(path: Path) -> Iterator[Path]:
     os.replace(fresh, path)
   finally:
     fresh.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+  """Gives a new folder beside `path`, which takes its place if the block ends well and goes if not."""
+  new, old = path.with_name(f'.{path.name}.new'), path.with_name(f'.{path.name}.old')
+  for leftover in (new, old):
+    shutil.rmtree(leftover, ignore_errors=True)
+  try:
+    new.mkdir(parents=True)
+    yield new
+    if path.exists():
+      os.rename(path, old)
+    os.rename(new, path)
+  finally:
+    for leftover in (new, old):
+      shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_figure(path: Path, figure: 'Figure', dpi: int = 120) -> None:
+  """Saves a matplotlib figure in the format of the path's ending; characters without a glyph become boxes."""
+  content = io.BytesIO()
+  with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', message='Glyph')
+    figure.savefig(content, format=path.suffix[1:].lower(), dpi=dpi)
+  write_bytes(path, content.getvalue())
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from data_prep import store
 from data_prep.compute import Key, Measured, Result
-from data_prep.mel import Features
+from data_prep.features import Features
 
 
 class Done(NamedTuple):

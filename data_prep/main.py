@@ -1,89 +1,136 @@
-"""Makes the store of a corpus, and describes or draws it.
+"""Prepares the store of a corpus; describes or draws it.
 
     python -m data_prep.main --corpus=fsdd --raw_dir=corpora --download --describe
     python -m data_prep.main --describe stores/fsdd-d0a3d5ae05
 
-Prints the store's folder. Run again, it checks that the store still fits its recordings
-and does nothing; interrupted, it continues. Given a store's folder, it prepares nothing.
+Prints the store's folder. Run again, it checks that the store still fits its recordings and does
+nothing; interrupted, it continues. With --describe or --figure and a store's folder it prepares
+nothing.
 """
+
 import sys
 from pathlib import Path
 
 from absl import flags
 
-from data_prep import cli, statistics, store
-from data_prep import flags as store_flags
-
-flags.adopt_module_key_flags(store_flags)
-_DESCRIBE = flags.DEFINE_bool('describe', False, 'also print what the store holds')
-_FIGURE = flags.DEFINE_string('figure', None,
-                              'also draw a clip of each class and the values\' distribution into this PNG')
+from data_prep import cli, corpora
+from data_prep.features import PRESETS, Features
 
 
-def main(arguments: list[str]) -> None:
-  shows = _DESCRIBE.value or _FIGURE.value
+def define(values: flags.FlagValues) -> None:
+  """Defines the flags of this command."""
+  define_store_flags(values)
+  flags.DEFINE_bool('describe', False, 'also print what the store holds', flag_values=values)
+  flags.DEFINE_string(
+    'figure',
+    None,
+    'PNG file to draw: one clip of each class and the distribution of all values',
+    flag_values=values,
+  )
+
+
+def define_store_flags(values: flags.FlagValues) -> None:
+  """Defines the flags that say which corpus becomes which store, for every command that prepares one."""
+  flags.DEFINE_enum(
+    'corpus',
+    'synthetic_commands',
+    corpora.NAMES,
+    'recordings to use: "folder" is your own with one folder per class, "csv" your own with a '
+    'clips.csv, "synthetic_commands" is spoken by a program and needs no recordings',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'raw_dir',
+    'corpora',
+    'folder of the recordings, or a folder with a subfolder named as the corpus; downloads go there',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'store_dir',
+    'stores',
+    'folder of the stores (features, computed once per setting)',
+    flag_values=values,
+  )
+  flags.DEFINE_float(
+    'clip_seconds',
+    None,
+    'length of a clip in seconds: shorter clips are padded or repeated, longer ones cut (default: '
+    'of the corpus, 1 for words and folders, 4 or 5 for sounds)',
+    flag_values=values,
+  )
+  flags.DEFINE_enum(
+    'preset',
+    'section_2.1',
+    PRESETS,
+    'features of a section of the paper, as defaults of the next four flags: 128 filters, n_fft and '
+    'hop 512, at 16000 Hz (section_2.1) or 44100 Hz (section_3.1)',
+    flag_values=values,
+  )
+  for name, text in (
+    ('sample_rate', 'rate to which all recordings are resampled, in Hz'),
+    ('n_fft', 'samples per frame of the Mel spectrogram'),
+    ('hop_length', 'samples from one frame to the next'),
+    ('n_mels', 'number of Mel filters, the height of the spectrogram'),
+  ):
+    flags.DEFINE_integer(name, None, text, flag_values=values)
+  flags.DEFINE_bool(
+    'skip_unreadable',
+    False,
+    'leave out recordings that cannot be decoded, and list them in the manifest, instead of stopping',
+    flag_values=values,
+  )
+  flags.DEFINE_bool('download', False, 'download the corpus if it is absent', flag_values=values)
+  flags.DEFINE_integer(
+    'num_processes',
+    None,
+    'processes that compute features (default: one per core)',
+    lower_bound=1,
+    flag_values=values,
+  )
+
+
+def features_from(values: flags.FlagValues) -> Features:
+  """The features that the flags ask for.
+
+  Raises:
+    UserError: a value is out of range.
+  """
+  names = ('sample_rate', 'n_fft', 'hop_length', 'n_mels', 'clip_seconds')
+  settings = {name: values[name].value for name in names if values[name].value is not None}
+  return corpora.features_of(values.corpus, **(PRESETS[values.preset] | settings))
+
+
+def prepare_from(values: flags.FlagValues) -> Path:
+  """Prepares the store that the flags ask for, if it is absent; returns its folder."""
+  features = features_from(values)
+  from data_prep.prepare import prepare  # slow to import: not for --help
+
+  return prepare(
+    values.corpus,
+    values.raw_dir,
+    values.store_dir,
+    features,
+    skip_unreadable=values.skip_unreadable,
+    download=values.download,
+    num_processes=values.num_processes,
+  )
+
+
+def main(arguments: list[str], values: flags.FlagValues) -> None:
+  """Prepares, describes and draws as the flags ask."""
+  shows = values.describe or values.figure
   cli.no_arguments(arguments[1:] if shows else arguments)
-  path = Path(arguments[0]) if arguments else store_flags.prepare_from_flags()
-  held = store.load(path) if shows else None
-  print(describe(held) if _DESCRIBE.value else path)
-  if _FIGURE.value:
-    statistics.figure(held, Path(_FIGURE.value))
+  path = Path(arguments[0]) if arguments else prepare_from(values)
+  if not shows:
+    print(path)
+    return
+  from data_prep import describe, statistics, store
 
-
-def describe(held: store.Store) -> str:
-  """What a store holds, for people: a page of text at most 80 columns wide but for paths."""
-  manifest, features = held.manifest, held.features
-  n_mels, frames = features.shape
-  values = held.mels[::max(1, len(held.mels) // 1000)].astype('float32')
-  most = max(manifest['counts'].values())
-  groups = sorted({group for group in held.groups.tolist() if group})
-  measured = statistics.summary(held.entropies, held.crossings)
-  lines = [
-      f'{held.path}',
-      f'  corpus      {manifest["corpus"]}, from {manifest["raw_dir"]}',
-      f'  clips       {len(held.labels)} of {manifest["num_recordings"]} recordings, '
-      f'{len(held.classes)} classes',
-      f'  features    log-Mel [{n_mels}, {frames}] in dB, {features.sample_rate} Hz, '
-      f'{features.clip_seconds:g} s, n_fft {features.n_fft}, hop {features.hop_length}',
-      f'  values      {values.min():.1f} to {values.max():.1f} dB, mean {values.mean():.1f}, '
-      f'deviation {values.std():.1f}',
-      f'  entropy     {_spread(measured["entropy"])} bits/symbol',
-      f'  crossings   {_spread(measured["crossings"])} Hz',
-      f'  length      {manifest["longer"]} clips longer (their end is cut), {manifest["shorter"]} shorter '
-      f'({"repeated" if features.fit == "repeat" else "padded with silence"})',
-      f'  groups      {len(groups)} speakers or recordings' if groups else '  groups      none known',
-      f'  folds       {_counts(held.folds[held.folds > 0].tolist())}',
-      f'  parts       {_counts([part for part in held.parts.tolist() if part])}',
-      f'  identical   {len(held.hashes) - len(set(zip(held.hashes, held.paths)))} clips of one recording, '
-      f'{_copies(held)} recordings that are byte-identical to another',
-      f'  skipped     {len(manifest["skipped"])} unreadable recordings, '
-      f'{len(manifest["ignored"])} other files ignored',
-      f'  made with   {", ".join(f"{name} {number}" for name, number in manifest["versions"].items())}',
-      f'  SHA-256     {manifest["files"]["mels.npy"]["sha256"]}',
-      '  classes',
-  ]
-  width = max(len(name) for name in held.classes)
-  for name in held.classes:
-    count = manifest['counts'][name]
-    lines.append(f'    {name:{width}} {count:6} {"#" * round(40 * count / most)}')
-  for name, reason in list(manifest['skipped'].items())[:10]:
-    lines.append(f'  skipped {name}: {reason}')
-  lines += ['  definitions', *(f'    {name}: {text}' for name, text in measured['definitions'].items())]
-  return '\n'.join(lines)
-
-
-def _spread(of: dict[str, float]) -> str:
-  return f'{of["mean"]:.3f}, standard deviation {of["deviation"]:.3f}, standard error {of["error"]:.3f}'
-
-
-def _counts(values: list) -> str:
-  return ', '.join(f'{value}: {values.count(value)}' for value in sorted(set(values))) or 'none'
-
-
-def _copies(held: store.Store) -> int:
-  first = dict(zip(held.paths.tolist(), held.hashes.tolist()))
-  return len(first) - len(set(first.values()))
+  loaded = store.load(path)
+  print(describe.text(loaded) if values.describe else path)
+  if values.figure:
+    statistics.figure(loaded, Path(values.figure))
 
 
 if __name__ == '__main__':
-  sys.exit(cli.run(main))
+  sys.exit(cli.run(main, define))

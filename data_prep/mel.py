@@ -5,110 +5,15 @@ followed by `librosa.power_to_db` with every parameter written out in `Features`
 makes the filters, and the few array operations between are done here, without
 librosa's per-call cost (equal to librosa by test). Knows nothing of files.
 """
-import dataclasses
 import functools
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
 import scipy.sparse
 
-from data_prep.errors import UserError
-from data_prep.files import json_sha256
-
-FITS = ('pad', 'repeat')
-MAX_SAMPLES = 2**26  # longest clip or recording that is taken, in samples
-
-
-@dataclasses.dataclass(frozen=True)
-class Features:
-  """How samples become a log-Mel array; two equal `Features` make equal arrays.
-
-  The first six are flags. The others are librosa's defaults, which the paper keeps
-  (Section 2.1), written out because a default may change under a stored array.
-
-  Attributes:
-    sample_rate: Hz, to which every recording is resampled.
-    clip_seconds: length to which every clip is padded, repeated or cut, in seconds.
-    n_fft, win_length: samples in a frame and in its window (0: as n_fft).
-    hop_length: samples from one frame to the next.
-    n_mels: Mel filters between `fmin` and `fmax` Hz (0: half of `sample_rate`).
-    fit: 'pad' puts zeros after a short clip, 'repeat' plays it again; both cut a long one's end.
-    ref, amin, top_db: as in `librosa.power_to_db`; values lie in [max - top_db, max] dB.
-
-  Raises:
-    UserError: naming the flag whose value cannot be used.
-  """
-  sample_rate: int = 16000
-  clip_seconds: float = 1.0
-  n_fft: int = 512
-  hop_length: int = 512
-  n_mels: int = 128
-  fit: str = 'pad'
-  win_length: int = 0
-  window: str = 'hann'
-  center: bool = True
-  pad_mode: str = 'constant'
-  power: float = 2.0
-  fmin: float = 0.0
-  fmax: float = 0.0
-  htk: bool = False
-  norm: str = 'slaney'
-  ref: float = 1.0
-  amin: float = 1e-10
-  top_db: float = 80.0
-
-  def __post_init__(self) -> None:
-    for name, low, high in (('sample_rate', 1000, 384000), ('n_fft', 16, 2**16), ('n_mels', 1, 1024)):
-      value = getattr(self, name)
-      if not isinstance(value, int) or not low <= value <= high:
-        raise UserError(f'--{name}={value}: give a whole number from {low} to {high}')
-    object.__setattr__(self, 'win_length', self.win_length or self.n_fft)
-    object.__setattr__(self, 'fmax', float(self.fmax or self.sample_rate / 2))
-    object.__setattr__(self, 'clip_seconds', float(self.clip_seconds))
-    if not isinstance(self.hop_length, int) or not 1 <= self.hop_length <= self.n_fft:
-      raise UserError(f'--hop_length={self.hop_length}: give a whole number from 1 to --n_fft={self.n_fft}')
-    longest = MAX_SAMPLES / self.sample_rate
-    if not self.n_fft / self.sample_rate <= self.clip_seconds <= longest:
-      raise UserError(f'--clip_seconds={self.clip_seconds}: give at least one frame, '
-                      f'{self.n_fft / self.sample_rate:.4g}, and at most {longest:.0f}')
-    if self.n_mels > self.n_fft // 2 + 1:
-      raise UserError(f'--n_mels={self.n_mels}: at most {self.n_fft // 2 + 1} with --n_fft={self.n_fft}')
-    if self.fit not in FITS:
-      raise UserError(f'fit={self.fit!r}: known are {", ".join(FITS)}')
-
-  @property
-  def num_samples(self) -> int:
-    return round(self.sample_rate * self.clip_seconds)
-
-  @property
-  def frames(self) -> int:
-    return 1 + (self.num_samples - (0 if self.center else self.n_fft)) // self.hop_length
-
-  @property
-  def shape(self) -> tuple[int, int]:
-    """[n_mels, frames] of every clip."""
-    return self.n_mels, self.frames
-
-  def digest(self) -> str:
-    """Ten hexadecimal digits, the same for equal settings on every machine."""
-    return json_sha256(self.to_json())[:10]
-
-  def to_json(self) -> dict[str, Any]:
-    return dataclasses.asdict(self)
-
-  @classmethod
-  def from_json(cls, values: dict[str, Any]) -> 'Features':
-    return cls(**values)
-
-
-# The paper's two settings: Section 2.1 (16 kHz, 128 filters, 512-sample FFT) and Section 3.1, which says "44.1 kHz"
-# and no more.
-PRESETS = {
-    'section_2.1': {'sample_rate': 16000, 'n_fft': 512, 'hop_length': 512, 'n_mels': 128},
-    'section_3.1': {'sample_rate': 44100, 'n_fft': 512, 'hop_length': 512, 'n_mels': 128},
-}
+from data_prep.features import Features
 
 
 class Tables(NamedTuple):

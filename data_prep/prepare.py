@@ -5,7 +5,6 @@ preparation continues, and a store whose corpus has changed is made anew from it
 unchanged clips. Knows of no flags.
 """
 import contextlib
-import fcntl
 import os
 import shutil
 import sys
@@ -15,19 +14,20 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
+import filelock
 import joblib
 import numpy as np
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from data_prep import audio, compute, corpora, mel, store, workers
 from data_prep import download as downloads
 from data_prep.compute import Key, Measured, Result
 from data_prep.corpora.base import Clip, Corpus, enough, files, is_recording
 from data_prep.errors import UserError
+from data_prep.features import Features
 from data_prep.files import write_bytes
 from data_prep.journal import Done, Journal, blocks
-from data_prep.mel import Features
 
 CHUNK = 64  # clips a worker takes at once
 _ALONE = 2 * CHUNK  # fewer clips than this are done before another process has started
@@ -209,7 +209,7 @@ def _compute_all(root: Path, keys: Sequence[Key], features: Features,
     return
   made = mel.tables(features)
   chunks = [keys[first:first + CHUNK] for first in range(0, len(keys), CHUNK)]
-  processes = num_processes or joblib.cpu_count()
+  processes = num_processes or workers.num_cores()
   if len(keys) <= _ALONE:
     processes = 1
   work = workers.parallel(processes)
@@ -241,8 +241,8 @@ def _progress(results: Iterator[Result], todo: int, total: int, name: str) -> It
   if todo:
     _say(f'{name}: computing the features of {todo} clips'
          f'{f", {total - todo} are done already" if todo < total else ""}')
-  shown = todo and sys.stderr.isatty()
-  return iter(tqdm(results, f'{name}: features', todo, unit='clip', disable=not shown, dynamic_ncols=True))
+  return iter(tqdm(results, f'{name}: features', todo, unit='clip', disable=None if todo else True,
+                   dynamic_ncols=True))
 
 
 def _digest(path: Path) -> str:
@@ -256,13 +256,16 @@ def _digest(path: Path) -> str:
 def _locked(path: Path) -> Iterator[None]:
   """Two commands that want the same store make it once; the lock goes with the process, however it ends."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  with open(path.with_name(f'.{path.name}.lock'), 'w') as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      _say(f'{path} is being made by another command; waiting for it')
-      fcntl.flock(file, fcntl.LOCK_EX)
+  lock = filelock.FileLock(path.with_name(f'.{path.name}.lock'))
+  try:
+    lock.acquire(blocking=False)
+  except filelock.Timeout:
+    _say(f'{path} is being made by another command; waiting for it')
+    lock.acquire()
+  try:
     yield
+  finally:
+    lock.release()
 
 
 def _say(message: str) -> None:

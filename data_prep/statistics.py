@@ -4,8 +4,6 @@ The paper gives the information entropy in bits/symbol and the zero-crossing rat
 each with a deviation, and no definition; ours is in `DEFINITIONS` and is printed with
 the numbers, so they compare corpora with each other and not with the paper's.
 """
-import io
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +93,4 @@ def figure(held: 'Store', path: Path, most: int = 40) -> None:
   axis.tick_params(labelsize=7)
   axis.spines[['top', 'right']].set_visible(False)
   axis.set_title('distribution of all values', fontsize=9)
-  content = io.BytesIO()
-  with warnings.catch_warnings():
-    warnings.filterwarnings('ignore', message='Glyph')  # boxes stand for what the font does not have
-    drawing.savefig(content, format='png', dpi=130)
-  files.write_bytes(path, content.getvalue())
+  files.write_figure(path, drawing, dpi=130)

@@ -14,7 +14,6 @@ import csv
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_prep.errors import UserError
-from data_prep.files import json_sha256
-from data_prep.mel import Features
+from data_prep.features import Features
+from data_prep.files import json_sha256, replacing_folder
 
 FORMAT = 3
 DTYPE = np.dtype(np.float16)
@@ -86,6 +85,11 @@ class Store(NamedTuple):
   features: Features
   manifest: dict[str, Any]
 
+  @property
+  def sha256(self) -> str:
+    """Of mels.npy."""
+    return self.manifest['files']['mels.npy']['sha256']
+
 
 def name(corpus: str, features: Features) -> str:
   """The store's folder within --store_dir."""
@@ -101,31 +105,29 @@ def write(path: Path, manifest: dict[str, Any], shape: tuple[int, int, int], blo
     shape: [clips, n_mels, frames].
     blocks: the clips' arrays in order, float16 [any, n_mels, frames].
   """
-  fresh, old = path.with_name(f'.{path.name}.new'), path.with_name(f'.{path.name}.old')
-  for left in (fresh, old):
-    shutil.rmtree(left, ignore_errors=True)
-  fresh.mkdir(parents=True)
-  with open(fresh / 'mels.npy', 'wb') as file:
+  with replacing_folder(path) as folder:
+    _write(folder, manifest, shape, blocks, clips, recordings)
+
+
+def _write(folder: Path, manifest: dict[str, Any], shape: tuple[int, int, int], blocks: Iterable[np.ndarray],
+           clips: Sequence[ClipRow], recordings: Sequence[RecordingRow]) -> None:
+  with open(folder / 'mels.npy', 'wb') as file:
     np.lib.format.write_array_header_1_0(file, {'descr': DTYPE.str, 'fortran_order': False, 'shape': shape})
     for block in blocks:
       file.write(np.ascontiguousarray(block, DTYPE).data)
     _to_disk(file)
-  _write_rows(fresh / 'clips.csv', ClipRow._fields, clips)
-  _write_rows(fresh / 'recordings.csv', RecordingRow._fields, recordings)
+  _write_rows(folder / 'clips.csv', ClipRow._fields, clips)
+  _write_rows(folder / 'recordings.csv', RecordingRow._fields, recordings)
   counts = dict.fromkeys(manifest['classes'], 0)
   for clip in clips:
     counts[clip.label] += 1
   skipped = {row.path: row.skipped for row in recordings if row.skipped}
   whole = {'format': FORMAT, **manifest, 'num_clips': len(clips), 'num_recordings': len(recordings),
-           'counts': counts, 'skipped': skipped, 'files': {each: _signature(fresh / each) for each in _FILES}}
+           'counts': counts, 'skipped': skipped, 'files': {each: _signature(folder / each) for each in _FILES}}
   whole['sha256'] = json_sha256(whole)
-  with open(fresh / 'manifest.json', 'w', encoding='utf-8', errors='surrogateescape') as file:
+  with open(folder / 'manifest.json', 'w', encoding='utf-8', errors='surrogateescape') as file:
     json.dump(whole, file, indent=1, ensure_ascii=False)
     _to_disk(file)
-  if path.exists():
-    os.rename(path, old)
-  os.rename(fresh, path)
-  shutil.rmtree(old, ignore_errors=True)
 
 
 def read_manifest(path: str | os.PathLike[str], *, whole: bool = True) -> dict[str, Any]:

@@ -8,10 +8,7 @@ second, gain and background. Few voices say much, and clearly, so that a few hun
 steps of training show something; with sixty voices of one take each they do not.
 """
 import hashlib
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,9 +17,9 @@ import joblib
 import numpy as np
 import soundfile
 import soxr
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
-from data_prep import espeak, workers
+from data_prep import espeak, files, workers
 from data_prep.corpora.speech_commands import LISTS, NOISE, WORDS
 
 RATE = 16000  # Hz, as Speech Commands
@@ -81,35 +78,26 @@ def make(root: Path,
          seed: int = 0,
          num_speakers: int = 20,
          takes: int = 8) -> None:
-  """Writes the corpus to `root`, which must not be there; it appears whole or not at all."""
+  """Writes the corpus to `root`, completely or not at all."""
   print(f'{root}: making a synthetic corpus, {len(WORDS) * num_speakers * takes} words spoken by eSpeak NG',
         file=sys.stderr, flush=True)
-  root.parent.mkdir(parents=True, exist_ok=True)
-  fresh = Path(tempfile.mkdtemp(prefix=f'.{root.name}.', dir=root.parent))
-  try:
-    os.chmod(fresh, 0o755)
-    for folder in (*WORDS, NOISE):
-      (fresh / folder).mkdir()
+  with files.replacing_folder(root) as folder:
+    for name in (*WORDS, NOISE):
+      (folder / name).mkdir()
     speakers = voices(num_speakers, seed)
-    work = workers.parallel(num_processes or joblib.cpu_count())
-    for _ in tqdm(work(joblib.delayed(_speak)(fresh, voice, seed, takes) for voice in speakers), root.name,
-                  len(speakers), unit='speaker', disable=not sys.stderr.isatty(), dynamic_ncols=True):
+    work = workers.parallel(num_processes or workers.num_cores())
+    for _ in tqdm(work(joblib.delayed(_speak)(folder, voice, seed, takes) for voice in speakers), root.name,
+                  len(speakers), unit='speaker', disable=None, dynamic_ncols=True):
       pass
-    _write_background(fresh, speakers[0], seed)
+    _write_background(folder, speakers[0], seed)
     # 6:2:2 by speaker; the two lists name the clips that are not for training.
     cut = [round(len(speakers) * share) for share in (0.0, 0.2, 0.4)]
-    for (part, name), first, last in zip(LISTS.items(), cut, cut[1:]):
+    for (_, name), first, last in zip(LISTS.items(), cut, cut[1:]):
       lines = [f'{word}/{_file(voice, take)}\n' for word in WORDS for voice in speakers[first:last]
                for take in range(takes)]
-      (fresh / name).write_text(''.join(lines), encoding='utf-8')
-    (fresh / 'README.txt').write_text(_README.format(clips=len(WORDS) * num_speakers * takes,
-                                                     speakers=num_speakers,
-                                                     seed=seed),
-                                      encoding='utf-8')
-    if not root.exists():  # another command may have been as quick
-      os.rename(fresh, root)
-  finally:
-    shutil.rmtree(fresh, ignore_errors=True)
+      (folder / name).write_text(''.join(lines), encoding='utf-8')
+    text = _README.format(clips=len(WORDS) * num_speakers * takes, speakers=num_speakers, seed=seed)
+    (folder / 'README.txt').write_text(text, encoding='utf-8')
 
 
 def clip(word: np.ndarray, background: np.ndarray, chance: np.random.Generator) -> np.ndarray:

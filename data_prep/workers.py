@@ -12,6 +12,11 @@ import joblib
 _IDLE = 5  # seconds after which a worker without work ends
 
 
+def num_cores() -> int:
+  """Cores that this process may use: its affinity and a container's CPU quota are respected."""
+  return joblib.cpu_count()
+
+
 def parallel(num_processes: int) -> joblib.Parallel:
   """Runs `joblib.delayed` calls in so many processes; results come in the order in which they are finished."""
   return joblib.Parallel(num_processes,

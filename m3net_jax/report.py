@@ -1,25 +1,28 @@
-"""Reports of finished studies, and the comparison of several.
+"""Writes the report of a finished study, or compares several.
 
     python -m m3net_jax.report WORKDIR             writes report.html, report.md and tables/ into it
-    python -m m3net_jax.report WORKDIR WORKDIR ... compares them, paired by seed and split, in a table
+    python -m m3net_jax.report WORKDIR WORKDIR ... compares them, paired by seed and split
 """
+
+from absl import flags
+
 from data_prep import cli
 from data_prep.errors import UserError
-from m3net_jax.reporting import summary
-from m3net_jax.study import workdir
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], values: flags.FlagValues) -> None:
+  """Reports one study or compares several."""
   if not arguments:
     raise UserError('which study? give its --workdir: python -m m3net_jax.report WORKDIR')
-  studies = [workdir.read(path) for path in arguments]
-  if len(studies) > 1:
-    from m3net_jax.reporting import compare
-    print(compare.text(compare.compare(studies)))
+  from m3net_jax import api  # slow to import: not for --help
+
+  if len(arguments) > 1:
+    print(api.compare(*arguments))
     return
-  from m3net_jax.reporting import report  # matplotlib is slow to import: not for a user's mistake
-  written = report.write(studies[0])
-  print(summary.text(studies[0].results()) + '\n')
+  study = api.open_study(arguments[0])
+  summary = study.summary()
+  written = study.report()
+  print(f'{summary}\n')
   print('\n'.join(f'wrote {path}' for path in written))
 
 

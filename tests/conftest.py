@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from data_prep import store
-from data_prep.mel import Features
+from data_prep.features import Features
 from data_prep.prepare import prepare
 
 # A shell's background job ignores Ctrl-C, and so would the commands that tests start and stop with it.

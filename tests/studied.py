@@ -12,7 +12,7 @@ CONFIG = Config(variants=('full',), num_seeds=2, num_epochs=8, batch_size=12, le
 def train(tones, path, config=CONFIG):
   """Trains on the store of tones; returns the finished workdir."""
   made = splits.make(tones, config.split)
-  here = workdir.open_for(path, config, tones.features, tones.path, tones.manifest['files']['mels.npy']['sha256'])
+  here = workdir.open_for(path, config, tones.features, tones.path, tones.sha256)
   finished = trainer.train(config, here.seeds, tones, made, here.path)
   here.write_predictions(trainer.predictions_by_key(finished, made))
   rows = [row for cohort in finished for row in cohort.rows]

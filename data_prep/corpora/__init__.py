@@ -2,9 +2,11 @@
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from data_prep.corpora import base
 from data_prep.errors import UserError
+from data_prep.features import Features
 
 NAMES = ('synthetic_commands', 'speech_commands', 'speech_commands_12', 'urbansound8k', 'esc10', 'esc50',
          'fsdd', 'folder', 'csv')
@@ -16,6 +18,17 @@ def get(name: str) -> ModuleType:
   if name not in NAMES:
     raise UserError(f'--corpus={name}: not known; known are {", ".join(NAMES)}')
   return importlib.import_module(f'data_prep.corpora.{name}')
+
+
+def features_of(name: str, **settings: Any) -> Features:
+  """The features of a corpus: its own clip length, the paper's Section 2.1, and `settings` in their place.
+
+  Raises:
+    UserError: the corpus is unknown or a setting is out of range.
+  """
+  corpus = get(name)
+  given = {setting: value for setting, value in settings.items() if value is not None}
+  return Features(**{'clip_seconds': corpus.CLIP_SECONDS, 'fit': corpus.FIT, **given})
 
 
 def locate(name: str, raw_dir: str | Path) -> Path:

@@ -13,8 +13,6 @@ It is written whole or not at all.
 """
 import contextlib
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -31,27 +29,18 @@ GOLDEN_CLIPS = 4
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-  """A new folder beside `path`, which takes its place when all went well, and goes when anything did not.
+  """`files.replacing_folder` for a bundle.
 
   Raises:
-    UserError: something other than a bundle is there.
+    UserError: something other than a bundle is at `path`, or no folder can be made there.
   """
   check_place(path)
-  fresh, old = path.with_name(f'.{path.name}.new'), path.with_name(f'.{path.name}.old')
-  for left in (fresh, old):
-    shutil.rmtree(left, ignore_errors=True)
   try:
-    fresh.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise UserError(f'--out_dir={path}: {error.strerror}: give a folder that can be made') from error
-  try:
-    yield fresh
-    if path.exists():
-      os.rename(path, old)
-    os.rename(fresh, path)
-  finally:
-    for left in (fresh, old):
-      shutil.rmtree(left, ignore_errors=True)
+  with files.replacing_folder(path) as folder:
+    yield folder
 
 
 def check_place(path: Path) -> None:

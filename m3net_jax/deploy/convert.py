@@ -3,7 +3,6 @@
 The converter is C++ that ends its process on some graphs; in a process of its own that is an error like any other.
 int8 and int16x8 are calibrated on images; their input and output are integers, their kernels have a scale a channel.
 """
-import json
 import os
 import signal
 import subprocess
@@ -13,17 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cloudpickle
 import numpy as np
 
+from data_prep import workers
 from data_prep.errors import UserError
+from m3net_jax.network.variants import Architecture
 
 KINDS = ('float32', 'int8', 'int16x8')
 MENDS = {'int16x8': '; --noint16x8 leaves it out'}  # where a kind cannot be made or run
 
 
 class Network(NamedTuple):
-  """What is converted: a variant's name and its variables ('params', 'batch_stats')."""
+  """What is converted: a variant, its architecture and its variables ('params', 'batch_stats')."""
   variant: str
+  architecture: Architecture
   num_classes: int
   input_shape: tuple[int, int, int]
   variables: dict[str, Any]
@@ -38,13 +41,12 @@ def convert(network: Network, calibration: np.ndarray, kinds: tuple[str, ...] = 
   Raises:
     UserError: a conversion failed, with the converter's reason.
   """
-  from flax import serialization
   with tempfile.TemporaryDirectory(prefix='m3net_convert_') as name:
     folder = Path(name)
-    (folder / 'variables.msgpack').write_bytes(serialization.msgpack_serialize(network.variables))
-    (folder / 'network.json').write_text(json.dumps(network[:3]))
+    # cloudpickle, for a user's own module may be a class of a notebook, which no import finds.
+    (folder / 'network.pickle').write_bytes(cloudpickle.dumps(network))
     np.save(folder / 'calibration.npy', calibration)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(workers.num_cores()) as pool:
       return dict(zip(kinds, pool.map(lambda kind: _in_a_process(folder, network.variant, kind), kinds)))
 
 
@@ -74,14 +76,10 @@ def _why(said: str) -> str:
 def _worker(folder: Path, kind: str) -> None:
   """Reads what `convert` wrote and writes KIND.tflite; runs in the process of its own."""
   tf = _tensorflow()
-  from flax import serialization
   from jax.experimental import jax2tf
 
   from m3net_jax.network import models
-  from m3net_jax.network.variants import architecture_of
-  variant, num_classes, input_shape = json.loads((folder / 'network.json').read_text())
-  variables = serialization.msgpack_restore((folder / 'variables.msgpack').read_bytes())
-  architecture = architecture_of(variant)
+  _, architecture, num_classes, input_shape, variables = cloudpickle.loads((folder / 'network.pickle').read_bytes())
   # Grouped convolutions are what the converter recognises, and static switches leave no selection behind.
   model = models.M3Net(architecture, num_classes, 'tflite')
   logits = lambda images: model.apply(variables, images, train=False, switches=architecture.switches)[0]

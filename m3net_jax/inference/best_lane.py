@@ -1,19 +1,14 @@
 """The lane of a finished study that is exported and that classifies: the best by validation, or the one asked for."""
 from typing import Any, NamedTuple
 
-from absl import flags
-
 from data_prep.errors import UserError
 from m3net_jax.network.image import Scaling
 from m3net_jax.study import checkpoint
 from m3net_jax.study.cohorts import LaneName
 from m3net_jax.study.workdir import Workdir
 
-_VARIANT = flags.DEFINE_string('variant', None, 'variant whose lane is taken (default: of all, the best by validation)')
-_SEED = flags.DEFINE_integer('seed', None, 'seed of the lane that is taken (default: of all, the best by validation)')
 
-
-class Winner(NamedTuple):
+class TrainedLane(NamedTuple):
   """A trained lane.
 
   Attributes:
@@ -30,12 +25,7 @@ class Winner(NamedTuple):
   candidates: int
 
 
-def asked() -> tuple[str | None, int | None]:
-  """The variant and the seed that the flags ask for."""
-  return _VARIANT.value, _SEED.value
-
-
-def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) -> Winner:
+def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) -> TrainedLane:
   """The finished lane with the best validation accuracy, the first of equals, among those of `variant` and `seed`.
 
   Raises:
@@ -56,4 +46,4 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
   names = [split['name'] for split in results['corpus']['splits']]
   name = LaneName(variant, row['seed'], names.index(row['split']))
   lane = checkpoint.restore_lane(workdir.config, workdir.seeds, results['corpus']['num_classes'], len(names), workdir.path, name)
-  return Winner(name, row, lane.best.variables, Scaling(*map(float, lane.scaling)), len(candidates))
+  return TrainedLane(name, row, lane.best.variables, Scaling(*map(float, lane.scaling)), len(candidates))

@@ -14,13 +14,14 @@ import jax
 import numpy as np
 
 from data_prep.errors import UserError
+from data_prep.features import Features
 from data_prep.files import json_sha256
-from data_prep.mel import Features
-from m3net_jax.inference import runtimes
-from m3net_jax.inference.best_lane import Winner
-from m3net_jax.network import image, models
+from m3net_jax.inference import best_lane, runtimes
+from m3net_jax.inference.best_lane import TrainedLane
+from m3net_jax.network import image, models, ops
 from m3net_jax.network.image import Scaling
 from m3net_jax.network.variants import architecture_of
+from m3net_jax.study import workdir
 from m3net_jax.study.workdir import Workdir
 
 FORMAT = 2
@@ -82,11 +83,36 @@ class Classifier(NamedTuple):
     return powers / powers.sum(1, keepdims=True)
 
 
-def of_lane(workdir: Workdir, lane: Winner, lowering: str) -> Classifier:
-  """A lane of a study in JAX, its convolutions in one of `ops.LOWERINGS`."""
-  corpus, config = workdir.results()['corpus'], workdir.config
+def load(model: str | Path, variant: str | None = None, seed: int | None = None) -> Classifier:
+  """The classifier of a study's folder, a bundle's folder (its int8 model) or a bundle's .tflite file.
+
+  Args:
+    variant, seed: choose a lane of a study; the default is the best by validation.
+
+  Raises:
+    UserError: `model` is none of these, or the study has no such lane.
+  """
+  path = Path(model)
+  if path.is_dir() and (path / 'model.json').exists():
+    path /= 'model_int8.tflite'
+  if not path.is_dir():
+    if not path.exists():
+      raise UserError(f'--model={model}: does not exist: give a study\'s folder, or a .tflite file of a bundle')
+    if path.suffix != '.tflite':
+      raise UserError(f'--model={model}: give a study\'s folder, or a .tflite file of a bundle')
+    if (variant, seed) != (None, None):
+      raise UserError(f'--model={model}: holds one lane, and --variant or --seed asks for one: give the study\'s '
+                      'folder')
+    return of_tflite(path)
+  study = workdir.read(path)
+  return of_lane(study, best_lane.load(study, variant, seed), ops.lowering_for(jax.default_backend()))
+
+
+def of_lane(study: Workdir, lane: TrainedLane, lowering: str) -> Classifier:
+  """A lane of a study in JAX, its convolutions in one of `options.LOWERINGS`."""
+  corpus, config = study.results()['corpus'], study.config
   name = f'{lane.name.variant}, seed {lane.name.seed}, {lane.row["split"]} split, {corpus["name"]}'
-  spec = ModelSpec(name, tuple(corpus['classes']), workdir.features, config.input_shape, config.channels,
+  spec = ModelSpec(name, tuple(corpus['classes']), study.features, config.input_shape, config.channels,
                    config.normalisation, *lane.scaling)
   architecture = architecture_of(lane.name.variant)
   model = models.M3Net(architecture, len(spec.classes), lowering)

@@ -1,17 +1,13 @@
 """A picture of a recording: its log-Mel spectrogram, and below it the probability of each class over time."""
-import io
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from data_prep import files, mel
 from data_prep.errors import UserError
-from data_prep.mel import Features
-from m3net_jax.inference.windows import Segment
-
-matplotlib.use('Agg')
-from matplotlib import pyplot  # noqa: E402 (the backend is chosen first)
+from data_prep.features import Features
+from m3net_jax.inference.predictions import Prediction
 
 SUFFIXES = ('.png', '.svg', '.pdf')
 _MOST_CLASSES = 12  # rows of the picture
@@ -25,25 +21,18 @@ def check_path(path: Path) -> None:
     raise UserError(f'--plot={path}: the folder {path.parent} does not exist: make it first')
 
 
-def write(path: Path, name: str, samples: np.ndarray, features: Features, classes: tuple[str, ...], first: list[int],
-          probabilities: np.ndarray, segments: list[Segment]) -> None:
-  """Writes the picture.
-
-  Args:
-    samples: of the recording, at the features' rate.
-    first: samples at which the windows begin.
-    probabilities: [windows, classes].
-  """
-  seconds = len(samples) / features.sample_rate
+def write(path: Path, prediction: Prediction, features: Features) -> None:
+  """Writes the picture of a recording; `features` are the model's."""
+  _, classes, samples, _, _, first, probabilities, segments = prediction
+  seconds = prediction.seconds
   # With many classes only those that were once most probable: the others would be empty rows.
   order = np.sort(np.argsort(-probabilities.max(0), kind='stable')[:_MOST_CLASSES])
-  figure, (above, below) = pyplot.subplots(
-      2, 1, figsize=(10, 2.8 + 0.28 * len(order)), sharex=True, layout='constrained',
-      height_ratios=(2.0, 0.28 * len(order)))
+  figure = Figure(figsize=(10, 2.8 + 0.28 * len(order)), layout='constrained')
+  above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.28 * len(order)))
   spectrogram = _spectrogram(samples, features)
   above.imshow(spectrogram, origin='lower', aspect='auto', extent=(0, seconds, 0, features.n_mels), cmap='magma',
                vmin=spectrogram.max() - features.top_db)
-  above.set(ylabel='Mel filter', title=name)
+  above.set(ylabel='Mel filter', title=prediction.name)
   middles = (np.array(first) + features.num_samples / 2) / features.sample_rate
   edges = np.array([0.0, *((middles[1:] + middles[:-1]) / 2), seconds])
   picture = below.pcolormesh(edges, np.arange(len(order) + 1), probabilities[:, order].T, cmap='Blues', vmin=0, vmax=1)
@@ -56,10 +45,7 @@ def write(path: Path, name: str, samples: np.ndarray, features: Features, classe
                    ha='center', va='center', fontsize=8 if len(segments) <= 40 else 5, clip_on=True,
                    bbox={'facecolor': 'black', 'alpha': 0.6, 'pad': 1.0, 'linewidth': 0})
   figure.colorbar(picture, ax=below, label='probability', fraction=0.03, pad=0.01)
-  content = io.BytesIO()
-  figure.savefig(content, format=path.suffix[1:].lower(), dpi=120)
-  pyplot.close(figure)
-  files.write_bytes(path, content.getvalue())
+  files.write_figure(path, figure)
 
 
 def _spectrogram(samples: np.ndarray, features: Features) -> np.ndarray:

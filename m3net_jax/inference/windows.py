@@ -4,7 +4,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep import mel
-from data_prep.mel import Features
+from data_prep.features import Features
 
 
 class Segment(NamedTuple):

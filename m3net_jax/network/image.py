@@ -9,8 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-CHANNELS = ('magma', 'delta')
-NORMALISATIONS = ('train', 'clip')
 FLOOR = 1e-3  # dB; keeps a silent clip, which has no deviation, finite
 _DELTA_WIDTH = 9  # frames; librosa.feature.delta's default
 

@@ -52,7 +52,7 @@ class M3Net(nn.Module):
   Attributes:
     architecture: the variant.
     num_classes: outputs.
-    lowering: of the convolutions, one of `ops.LOWERINGS` or 'tflite'.
+    lowering: of the convolutions, one of `options.LOWERINGS` or 'tflite'.
 
   The maps: `stem`, `sfp` (what enters Mirror Attention), `mfp`, `dfp`, `eca` (channel weights), `ma`, `pooled`; those
   that a variant does not have are absent.

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-LOWERINGS = ('conv', 'shift')  # that train
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 _TAPS = tuple((row, column) for row in range(3) for column in range(3))
 

@@ -6,22 +6,23 @@ compiled program with `Switches` as lane values.
 import dataclasses
 import importlib
 from collections.abc import Callable
-from typing import NamedTuple
-
-import jax
-from flax import linen as nn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_prep.errors import UserError
+
+if TYPE_CHECKING:  # slow to import, and needed for annotations only
+  import jax
+  from flax import linen as nn
 
 STEM_CHANNELS = 32
 
 
 class Switches(NamedTuple):
   """What is on in Mirror Attention: booleans, or a lane's values (traced scalars)."""
-  hmf: bool | jax.Array = True
-  vmf: bool | jax.Array = True
-  csf: bool | jax.Array = True
-  eca: bool | jax.Array = True
+  hmf: "bool | jax.Array" = True
+  vmf: "bool | jax.Array" = True
+  csf: "bool | jax.Array" = True
+  eca: "bool | jax.Array" = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Architecture:
   mfp: bool = True
   dfp: bool = True
   switches: Switches = Switches()
-  attention: Callable[[], nn.Module] | None = None
+  attention: "Callable[[], nn.Module] | None" = None
 
   @property
   def program(self) -> 'Architecture':
@@ -60,23 +61,55 @@ VARIANTS = {
 }
 
 
+_CLASSES: dict[str, type['nn.Module']] = {}  # by name, those given as classes
+
+
+def name_of(variant: str | type['nn.Module']) -> str:
+  """The name of a variant: a string as it is, a Flax class as `module:Name`.
+
+  A class is remembered under its name, so that one from a notebook, which no import finds, can be
+  trained and exported.
+
+  Raises:
+    UserError: `variant` is neither a string nor a Flax class.
+  """
+  if isinstance(variant, str):
+    return variant
+  _check_class(f'variants={variant!r}', variant)
+  name = f'{variant.__module__}:{variant.__qualname__}'
+  _CLASSES[name] = variant
+  return name
+
+
 def architecture_of(variant: str) -> Architecture:
   """The architecture of a variant's name, or of `module.path:Name`, a Flax module of the user's own.
 
   Raises:
-    UserError: the name is unknown, or the module cannot be imported or is no Flax module.
+    UserError: the name is unknown, or the module cannot be imported or is not a Flax module.
   """
   if variant in VARIANTS:
     return VARIANTS[variant]
+  if variant in _CLASSES:
+    return Architecture(attention=_CLASSES[variant])
   path, colon, name = variant.partition(':')
   if not colon:
-    raise UserError(f'--variants={variant}: unknown; give {", ".join(VARIANTS)} or module.path:Name of your own')
+    raise UserError(
+      f'--variants={variant}: unknown; give {", ".join(VARIANTS)} or module.path:Name of your own'
+    )
   try:
     module = getattr(importlib.import_module(path), name)
   except Exception as error:  # the file is the user's own, and may raise anything
-    why = ' '.join(f'{type(error).__name__}: {error}'.split())
-    raise UserError(f'--variants={variant}: cannot be imported ({why}); give module.path:Name as Python finds it '
-                    'from this folder') from error
-  if not (isinstance(module, type) and issubclass(module, nn.Module)):
-    raise UserError(f'--variants={variant}: is no Flax module; make {name} a subclass of flax.linen.Module')
+    reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+    raise UserError(
+      f'--variants={variant}: cannot be imported ({reason}); give module.path:Name as Python finds '
+      'it from this folder'
+    ) from error
+  _check_class(f'--variants={variant}', module)
   return Architecture(attention=module)
+
+
+def _check_class(setting: str, module: Any) -> None:
+  from flax import linen as nn  # slow to import: not for --help
+
+  if not (isinstance(module, type) and issubclass(module, nn.Module)):
+    raise UserError(f'{setting}: is not a Flax module; give a subclass of flax.linen.Module')

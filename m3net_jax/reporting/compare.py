@@ -31,6 +31,9 @@ class Comparison(NamedTuple):
   rows: list[dict[str, Any]]
   tests: list[dict[str, Any]]
 
+  def __str__(self) -> str:
+    return text(self)
+
 
 def compare(studies: Sequence[Workdir]) -> Comparison:
   """Compares two studies or more, with the first one's `full`, or its first variant, as the baseline.

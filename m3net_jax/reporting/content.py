@@ -15,13 +15,13 @@ from matplotlib import image as pictures
 from data_prep import store as stores
 from data_prep.errors import UserError
 from data_prep.store import Store
-from m3net_jax.deploy import parity
 from m3net_jax.network import cost
 from m3net_jax.network.variants import architecture_of
 from m3net_jax.reporting import channel_weights, evidence, figures, paper_order, paper_tables, svg, tables
 from m3net_jax.reporting import text as report_text
 from m3net_jax.reporting.channel_weights import Weights
 from m3net_jax.reporting.evidence import Tested
+from m3net_jax.reporting.exported import rows as runtime_rows
 from m3net_jax.reporting.tables import Table
 from m3net_jax.study import splits
 from m3net_jax.study.splits import Split
@@ -153,7 +153,7 @@ def _read_answers(here: Workdir, missing: dict[str, str]) -> tuple[Store | None,
   except UserError as error:
     missing['clips'] = f'the store of this study cannot be read ({error})'
     return None, [], []
-  if store.manifest['files']['mels.npy']['sha256'] != here.store_sha256:
+  if store.sha256 != here.store_sha256:
     missing['clips'] = f'{here.store} is not the store that this study was made from: its arrays have changed'
     return None, [], []
   made = splits.make(store, here.config.split)
@@ -247,7 +247,7 @@ def _export(here: Workdir) -> list[Table]:
     return []
   exported = json.loads(path.read_text())
   try:
-    rows = parity.table(exported)
+    rows = runtime_rows(exported)
   except KeyError as error:
     raise UserError(f'{path}: has no {error}: export the study again, or delete the file') from error
   converted = [row for row in exported['runtimes'] if row['runtime'] != 'JAX']

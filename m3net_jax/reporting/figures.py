@@ -1,25 +1,18 @@
 """Pictures of a study, from its rows: learning curves, and the test accuracy of every lane."""
-import io
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from data_prep import files
-
-matplotlib.use('Agg')
-from matplotlib import pyplot  # noqa: E402 (the backend is chosen first)
 
 
 def write(folder: Path, results: dict[str, Any], metrics: list[dict[str, Any]]) -> list[Path]:
   """Writes learning_curves.png and accuracy.png; returns their paths."""
   figures = {'learning_curves.png': learning_curves(results, metrics), 'accuracy.png': accuracies(results)}
   for name, figure in figures.items():
-    content = io.BytesIO()
-    figure.savefig(content, format='png', dpi=120)
-    pyplot.close(figure)
-    files.write_bytes(folder / name, content.getvalue())
+    files.write_figure(folder / name, figure)
   return [folder / name for name in figures]
 
 
@@ -30,9 +23,10 @@ def title(results: dict[str, Any]) -> str:
   return f'{corpus["name"]} ({corpus["num_classes"]} classes, {corpus["split"]} split{synthetic})'
 
 
-def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]):
+def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]) -> Figure:
   """Loss and validation accuracy by epoch: the mean over a variant's lanes, and the span of all of them."""
-  figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout='constrained')
+  figure = Figure(figsize=(10, 4), layout='constrained')
+  left, right = figure.subplots(1, 2)
   for variant in results['variants']:
     rows = [row for row in metrics if row['variant'] == variant]
     epochs = sorted({row['epoch'] for row in rows})
@@ -56,9 +50,10 @@ def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]):
   return figure
 
 
-def accuracies(results: dict[str, Any]):
+def accuracies(results: dict[str, Any]) -> Figure:
   """Test accuracy of every lane as a point, with the quartiles as a box, a row a variant."""
-  figure, axes = pyplot.subplots(figsize=(8, 1.6 + 0.5 * len(results['variants'])), layout='constrained')
+  figure = Figure(figsize=(8, 1.6 + 0.5 * len(results['variants'])), layout='constrained')
+  axes = figure.subplots()
   draw_accuracies(axes, results)
   axes.set_title(title(results))
   return figure

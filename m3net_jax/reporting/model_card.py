@@ -1,11 +1,10 @@
 """MODEL_CARD.md of a bundle: what the model is, how well it does and on what, for the people who ship it."""
 from typing import Any
 
-from scipy.stats import binomtest
-
-from m3net_jax.deploy import parity
 from m3net_jax.reporting import tables
+from m3net_jax.reporting.exported import rows as runtime_rows
 from m3net_jax.reporting.summary import leaks
+from m3net_jax.stats import intervals
 
 _LICENCES = {
     'speech_commands': 'Speech Commands v0.02 (Warden 2018), CC BY 4.0',
@@ -18,17 +17,12 @@ _LICENCES = {
 }
 
 
-def interval(correct: int, clips: int) -> tuple[float, float]:
-  """Wilson's 95 % interval of an accuracy from its test clips."""
-  return tuple(binomtest(correct, clips).proportion_ci(method='wilson'))
-
-
 def text(exported: dict[str, Any], results: dict[str, Any]) -> str:
   """The card from a bundle's export.json and its study's results.json."""
   corpus, lane = results['corpus'], exported['lane']
   study = results['variants'][lane['variant']]
   micro = next(row for row in exported['runtimes'] if row['runtime'] == 'TFLite Micro')
-  low, high = interval(micro['correct'], micro['clips'])
+  low, high = intervals.wilson(micro['correct'], micro['clips'])
   file, features, ram = exported['files']['int8'], exported['features'], exported['firmware_ram']
   against = _tested(exported['study']['test'])
   integers = ' and '.join(kind for kind in exported['files'] if kind != 'float32')
@@ -50,7 +44,7 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
 - It was measured on this corpus alone. Other microphones, rooms, voices and sounds that are none of the classes
   will do worse; the model always names one of its classes.
 
-{_table(parity.table(exported))}
+{_table(runtime_rows(exported))}
 
 Agreement is with JAX, clip by clip. Worst class is the largest loss of accuracy on one class.
 

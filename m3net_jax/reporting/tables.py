@@ -28,6 +28,12 @@ class Table(NamedTuple):
   notes: tuple[str, ...] = ()
   ours: tuple[int, ...] = ()
 
+  def _repr_markdown_(self) -> str:
+    """What a notebook shows."""
+    from m3net_jax.reporting import formats  # which imports this module
+
+    return formats.to_markdown(self)
+
 
 def percent(value: float | None) -> str:
   return NONE if value is None else f'{100 * value:.2f}'

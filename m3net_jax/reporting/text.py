@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_prep import statistics
-from data_prep.mel import Features
+from data_prep.features import Features
 from data_prep.store import Store
 from m3net_jax.reporting import tables
 from m3net_jax.reporting.summary import leaks, names_groups

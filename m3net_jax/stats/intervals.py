@@ -1,4 +1,4 @@
-"""Intervals of a mean.
+"""Intervals of a mean and of a proportion.
 
 Pure functions on numpy arrays of accuracies (fractions).
 """
@@ -27,6 +27,12 @@ def mean_interval(values: ArrayLike) -> MeanInterval:
   std = float(values.std(ddof=1))
   half = float(stats.t.ppf(1 - ALPHA / 2, values.size - 1)) * std / math.sqrt(values.size)
   return MeanInterval(mean, std, (mean - half, mean + half))
+
+
+def wilson(correct: int, clips: int) -> tuple[float, float]:
+  """Wilson's 95 % interval of an accuracy from `correct` of `clips` test clips (fractions)."""
+  low, high = stats.binomtest(correct, clips).proportion_ci(1 - ALPHA, method='wilson')
+  return float(low), float(high)
 
 
 def checked(values: ArrayLike, name: str) -> np.ndarray:

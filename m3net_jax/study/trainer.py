@@ -24,6 +24,10 @@ from m3net_jax.study.workdir import prediction_key
 Rows = list[dict[str, Any]]
 
 
+def ignore_rows(rows: Rows) -> None:
+  """What is called after every epoch if nobody asked for it."""
+
+
 class Finished(NamedTuple):
   """A trained cohort.
 
@@ -40,7 +44,7 @@ class Finished(NamedTuple):
 
 
 def train(config: Config, seed_ranges: Sequence[range], store: Store, splits: list[Split], workdir: Path,
-          on_epoch: Callable[[Rows], None] = lambda rows: None) -> list[Finished]:
+          on_epoch: Callable[[Rows], None] = ignore_rows) -> list[Finished]:
   """Trains every lane of the study, from its last checkpoint if there is one.
 
   Writes `metrics.jsonl` and `checkpoints/` in `workdir`.
@@ -51,8 +55,14 @@ def train(config: Config, seed_ranges: Sequence[range], store: Store, splits: li
   all_cohorts = cohorts.make(config, seed_ranges, len(splits))
   steps = steps_per_epoch(splits, config.batch_size) * config.num_epochs
   progress = Progress(sum(len(cohort.names) for cohort in all_cohorts) * steps)
-  return [_Trainer(Runner(config, store, splits, cohort), [split.name for split in splits], config.num_epochs,
-                   workdir, progress, on_epoch).run() for cohort in all_cohorts]
+  names = [split.name for split in splits]
+  progress.note(f'{workdir}: {len(config.variants)} x {len(splits)} x {config.num_seeds} lanes (variants, splits, seeds), '
+                f'{config.num_epochs} epochs')
+  try:
+    return [_Trainer(Runner(config, store, splits, cohort), names, config.num_epochs, workdir, progress,
+                     on_epoch).run() for cohort in all_cohorts]
+  finally:
+    progress.close()
 
 
 def predictions_by_key(finished: Sequence[Finished], splits: list[Split]) -> dict[str, np.ndarray]:
@@ -84,7 +94,7 @@ class _Trainer:
     # Seconds of this run count on from those of the runs before.
     begun = time.monotonic() - max((row['seconds'] for row in rows), default=0.0)
     self._progress.skip(first * runner.steps * num_lanes)
-    self._progress.show(f'epoch {first + 1}/{self._num_epochs}  {num_lanes} lanes')
+    self._progress.start(f'epoch {first + 1}/{self._num_epochs}  {num_lanes} lanes')
     losses: list[np.ndarray] = []
     for block, taken in runner.training_blocks(first, self._num_epochs):
       state, loss = runner.programs.train(state, block.clips, block.order)
@@ -131,8 +141,8 @@ class _Trainer:
              'train_loss': _finite(train_loss[i]), 'validation_loss': _finite(mean_loss[i]),
              'validation_accuracy': accuracy[i], 'learning_rate': float(rate[i]),
              'status': 'diverged' if status[i] else 'running', 'seconds': seconds} for i, name in enumerate(names)]
-    self._progress.show(f'epoch {epoch}/{self._num_epochs}  {len(names)} lanes  loss {train_loss[:len(names)].mean():.3f}'
-                        f'  val {accuracy[:len(names)].mean():.1%}', keep=True)
+    self._progress.end_epoch(f'epoch {epoch}/{self._num_epochs}  {len(names)} lanes  '
+                             f'loss {train_loss[:len(names)].mean():.3f}  val {accuracy[:len(names)].mean():.1%}')
     return state, rows
 
   def _test(self, state: Lane) -> Finished:

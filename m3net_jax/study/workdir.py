@@ -17,7 +17,7 @@ import numpy as np
 
 from data_prep import files
 from data_prep.errors import UserError
-from data_prep.mel import Features
+from data_prep.features import Features
 from m3net_jax.study.config import Config
 
 

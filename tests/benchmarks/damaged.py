@@ -18,7 +18,7 @@ from absl import app, flags
 
 from data_prep import store
 from data_prep.errors import UserError
-from data_prep.mel import Features
+from data_prep.features import Features
 from data_prep.prepare import prepare
 from tests.data_prep.test_audio import mutated, originals
 

@@ -2,7 +2,6 @@
 
 Each becomes a `Contender`, two functions to time. Knows nothing of flags, clocks or printing.
 """
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from data_prep import workers
 from m3net_jax.network import image, ops
 from m3net_jax.network.image import Scaling
 from m3net_jax.network.models import M3Net
@@ -96,7 +96,7 @@ def initial(input_shape: tuple[int, int, int]) -> dict[str, Any]:
 def use_all_cores() -> None:
   """Makes every core a device of JAX, as the main command does; before anything is computed."""
   jax.config.update('jax_platforms', 'cpu')
-  jax.config.update('jax_num_cpu_devices', len(os.sched_getaffinity(0)))
+  jax.config.update('jax_num_cpu_devices', workers.num_cores())
 
 
 def start(setting: Setting, seeds: np.ndarray, switches: Sequence[Switches]) -> Started:

@@ -23,6 +23,7 @@ import soundfile
 from absl import app, flags
 
 from data_prep import mel, store
+from data_prep.features import Features
 from data_prep.prepare import prepare
 
 _CLIPS = flags.DEFINE_integer('num_clips', 4000, 'recordings of each kind')
@@ -38,7 +39,7 @@ def write(root: Path, rate: int, seconds: float, count: int) -> None:
     soundfile.write(path, 0.1 * chance.standard_normal(round(rate * seconds)), rate, subtype='PCM_16')
 
 
-def loop(root: Path, features: mel.Features) -> np.ndarray:
+def loop(root: Path, features: Features) -> np.ndarray:
   """What a user would write; [clips, n_mels, frames] float32 in the order of the store."""
   made = []
   with warnings.catch_warnings():
@@ -62,7 +63,7 @@ def main(_) -> None:
   folder = Path(tempfile.mkdtemp())
   try:
     for kind, (rate, seconds) in KINDS.items():
-      root, features = folder / f'{rate}', mel.Features(clip_seconds=seconds)
+      root, features = folder / f'{rate}', Features(clip_seconds=seconds)
       count = _CLIPS.value
       write(root, rate, seconds, count)
       mel.tables(features)

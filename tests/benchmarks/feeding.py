@@ -31,7 +31,7 @@ _CALLS = flags.DEFINE_integer('calls', 6, 'calls of the training program timed',
 MELS, FRAMES = 128, 32  # of a second at 16 kHz
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], _: flags.FlagValues) -> None:
   cli.no_arguments(arguments)
   engines.use_all_cores()
   print(f'{_LANES.value} lanes x {_BATCH.value} clips at {_SIZE.value}x{_SIZE.value}x1, {_CLIPS.value} clips, '

@@ -39,7 +39,7 @@ class Row(NamedTuple):
   peak_mib: float
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], _: flags.FlagValues) -> None:
   cli.no_arguments(arguments)
   panels = {'lanes': [BASE._replace(lanes=lanes) for lanes in _numbers('lanes', _LANES.value, 1)],
             'clips a step': [BASE._replace(batch=batch) for batch in _numbers('batches', _BATCHES.value, 2)],

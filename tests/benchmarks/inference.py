@@ -22,7 +22,7 @@ _STUDY = flags.DEFINE_string('workdir', None, 'the study it was made from', requ
 _ROUNDS = flags.DEFINE_integer('rounds', 200, 'inferences of each runtime', lower_bound=1)
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], _: flags.FlagValues) -> None:
   cli.no_arguments(arguments)
   folder, study = Path(_BUNDLE.value), workdir.read(_STUDY.value)
   spec = classifier.read_spec(folder / 'model.json')

@@ -50,7 +50,7 @@ _ENGINES = flags.DEFINE_list('engines', None, f'which of {",".join(ENGINES)} (de
 _JSON = flags.DEFINE_string('json', None, 'also write the rows to this file')
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], _: flags.FlagValues) -> None:
   cli.no_arguments(arguments)
   names = _asked()
   engines.use_all_cores()

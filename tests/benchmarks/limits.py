@@ -3,7 +3,6 @@
 Both rates are measured here and now, on all cores: a 4096 x 4096 float32 matrix product of numpy's
 BLAS, and a copy of half a gigabyte. A program is bound by the greater of the two limits.
 """
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_prep import workers
 from m3net_jax.network import cost, layers, models
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import VARIANTS
@@ -37,7 +37,7 @@ def measure() -> Rates:
   a = np.ones((_SIDE, _SIDE), np.float32)
   product = np.empty_like(a)
   seconds = _best(lambda: np.matmul(a, a, out=product))
-  cores = len(os.sched_getaffinity(0))
+  cores = workers.num_cores()
   source, target = (np.ones(_COPIED // 4, np.float32) for _ in range(2))
   halves = list(zip(np.array_split(target, cores), np.array_split(source, cores)))
   with ThreadPoolExecutor(cores) as pool:

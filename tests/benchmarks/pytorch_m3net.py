@@ -4,12 +4,13 @@ The same network as `m3net_jax.models.M3Net`, with the same padding and constant
 nothing of JAX: weights and gradients go by names such as 'mfp/align/bn/scale', as numpy arrays in Keras's layout.
 """
 import logging
-import os
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+
+from data_prep import workers
 
 EPSILON, MOMENTUM = 1e-3, 0.1  # PyTorch's momentum is the share of the new value
 LEARNING_RATE = 1e-3
@@ -86,7 +87,7 @@ class Run:
   WAYS = ('eager', 'compiled')
 
   def __init__(self, input_shape: tuple[int, int, int], num_classes: int):
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(workers.num_cores())
     self._net = M3Net(input_shape[2], num_classes).to(memory_format=torch.channels_last)
     self._ways = dict(zip(self.WAYS, (self._net, torch.compile(self._net))))
     self._adam = torch.optim.Adam(self._net.parameters(), LEARNING_RATE, fused=True)

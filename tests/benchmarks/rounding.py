@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from data_prep import cli
-from m3net_jax.network import ops
+from m3net_jax.network import options
 from tests.benchmarks import agreement, engines, frameworks
 from tests.benchmarks.engines import Setting
 
@@ -23,7 +23,7 @@ _CHANNELS = flags.DEFINE_enum('image_channels', '1', ('1', '3'), 'channels of th
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'clips', lower_bound=2)
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], _: flags.FlagValues) -> None:
   cli.no_arguments(arguments)
   engines.use_all_cores()
   setting = Setting((_SIZE.value, _SIZE.value, int(_CHANNELS.value)), 1, _BATCH_SIZE.value)
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
   assert all(gradient.dtype == np.float64 for gradient in exact.values())
   print(f'gradients at {"x".join(map(str, setting.input_shape))}, {setting.batch} clips: difference from float64, '
         'of the worst parameter\n')
-  for lowering in ops.LOWERINGS:
+  for lowering in options.LOWERINGS:
     print(_line(f'engine, {lowering}', of_jax(lowering, variables, *batch), exact), flush=True)
   for name in filter(frameworks.installed, frameworks.MODULES):
     with contextlib.closing(frameworks.Framework(name, engines.CLASSES, [batch])) as framework:

@@ -26,7 +26,7 @@ _ROUNDS = flags.DEFINE_integer('rounds', 5, 'rounds; the median is printed', low
 NAMES = ('full', 'plain', 'eca', 'eca_csf', 'eca_csf_vmf')
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], _: flags.FlagValues) -> None:
   cli.no_arguments(arguments)
   engines.use_all_cores()
   clips = engines.data(_BATCH.value).clips

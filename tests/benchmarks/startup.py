@@ -29,7 +29,7 @@ RATE, CLASSES, TAKES = 16000, 4, 40
 _DRAWN = b'\r\x1b[2K'  # what progress draws its line anew with
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], _: flags.FlagValues) -> None:
   cli.no_arguments(arguments)
   imports, cold, warm = [], [], []
   with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,7 @@ def arena(variant, shape):
   made = models.init(models.M3Net(architecture_of(variant), CLASSES, 'conv'), jax.random.key(0), shape)
   moved = jax.tree.map(lambda leaf: np.asarray(leaf) + chance.uniform(0.05, 0.2, leaf.shape).astype(np.float32), made)
   images = chance.standard_normal((2, *shape)).astype(np.float32)
-  network = convert.Network(variant, CLASSES, shape, moved)
+  network = convert.Network(variant, architecture_of(variant), CLASSES, shape, moved)
   return runtimes.arena(convert.convert(network, images, ('int8',))['int8']).total
 
 

@@ -27,7 +27,7 @@ def save_or_stop(self, epoch, lanes):
   save(self, epoch, lanes)
 
 checkpoint.Checkpoints.save = save_or_stop
-cli.run(main.main)
+cli.run(main.main, main.define)
 """
 
 
@@ -46,7 +46,7 @@ def test_a_study_from_recordings_to_results_and_what_follows(tones_dir, tmp_path
   stopped = started(tmp_path, sys.executable, '-c', STOPPED_IN_EPOCH_3, *flags)
   assert stopped.returncode == 130
   assert stopped.stderr.strip().splitlines()[-1].endswith(
-      'error: interrupted; the same command continues from what is already written')
+      'error: interrupted; run the same command again to continue')
   metrics = tmp_path / 'studies/tones/metrics.jsonl'
   assert len(metrics.read_text().splitlines()) == 6 and not (tmp_path / 'studies/tones/results.json').exists()
 

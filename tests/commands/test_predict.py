@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_prep import mel
+from data_prep import audio, mel
 from data_prep.errors import UserError
-from m3net_jax import predict
-from m3net_jax.inference import best_lane, classifier, timeline, windows
+from m3net_jax.inference import best_lane, classifier, microphone, predictions, timeline, windows
 from tests.conftest import FEATURES
 
 
 @pytest.fixture(scope='module')
 def made(trained):
-  return predict.load(str(trained.path))
+  return classifier.load(str(trained.path))
 
 
 @pytest.fixture(scope='module')
@@ -43,7 +42,7 @@ def test_classes_of_a_folder_are_those_that_the_study_predicted(trained, made, t
   predicted = trained.predictions()[f'full/random/{best["seed"]}']
   from m3net_jax.study import splits
   test = splits.make(tones, 'random')[0].test
-  own = [predict.classify(made, tones.paths[i], predict._samples(tones_dir / tones.paths[i], FEATURES), 1000)
+  own = [predictions.classify(made, tones.paths[i], audio.read(tones_dir / tones.paths[i], FEATURES.sample_rate), 1000)
          for i in test]
   # The store holds float16, so a probability moves a little; the classes stay.
   assert np.mean([each.probabilities[0].argmax() for each in own] == predicted) >= 11 / 12
@@ -85,7 +84,7 @@ def test_what_is_no_model_is_refused(trained, tmp_path):
                         (trained.path / 'config.json', "give a study's folder"),
                         (tmp_path / 'model_int8.tflite', 'model.json: is missing')):
     with pytest.raises(UserError, match=message):
-      predict.load(str(path))
+      classifier.load(str(path))
   for asked, message in (({'seed': 7}, '--seed=7: the study in .* has 0, 1'),
                          ({'variant': 'no_ma'}, '--variant=no_ma')):
     with pytest.raises(UserError, match=message):
@@ -145,28 +144,28 @@ def test_segments_join_windows_of_a_class():
 
 
 def test_a_long_recording_is_heard_tone_after_tone_and_drawn(made, long_recording, tmp_path):
-  samples = predict._samples(long_recording, FEATURES)
+  samples = audio.read(long_recording, FEATURES.sample_rate)
   assert len(samples) == 24 * 2000
-  heard = predict.classify(made, 'joined.flac', samples, 1000)
-  assert len(heard.first) == 47
+  heard = predictions.classify(made, 'joined.flac', samples, 1000)
+  assert len(heard.starts) == 47
   long_ones = [each for each in heard.segments if each.end - each.start > 1]
   assert [made.spec.classes[each.label] for each in long_ones] == ['low', 'high', 'middle']
   for each, start in zip(long_ones, (0, 2, 4)):
     assert abs(each.start - start) < 0.3 and abs(each.end - start - 2) < 0.3
-  told = json.loads(predict.as_json([heard], made, 1))['recordings'][0]
+  told = json.loads(predictions.as_json([heard], made.spec.name, 1))['recordings'][0]
   assert told['seconds'] == 6.0 and len(told['windows']) == 47
   assert told['windows'][-1]['end'] == 6.0 and told['segments'][0]['start'] == 0.0
   # Of a stretch as many classes are named as of a short recording: the means of its windows.
   for count in (1, 2, 3):
-    lines = predict.table([heard], made, count).splitlines()[1:]
+    lines = predictions.as_table([heard], count).splitlines()[1:]
     assert [line.count('%') for line in lines] == [count] * len(heard.segments)
   assert all(name in lines[0] for name in made.spec.classes)
-  told = json.loads(predict.as_json([heard], made, 2))['recordings'][0]
+  told = json.loads(predictions.as_json([heard], made.spec.name, 2))['recordings'][0]
   within = heard.probabilities[:np.argmax(heard.probabilities.argmax(1) != heard.segments[0].label)].mean(0)
   assert [each['class'] for each in told['segments'][0]['top']] == [
       made.spec.classes[index] for index in np.argsort(-within)[:2]]
   assert told['segments'][0]['top'][0]['probability'] == pytest.approx(within.max())
-  timeline.write(tmp_path / 'picture.png', heard.name, heard.samples, FEATURES, made.spec.classes, *heard[2:])
+  timeline.write(tmp_path / 'picture.png', heard, FEATURES)
   from matplotlib import image
   picture = image.imread(tmp_path / 'picture.png')
   assert min(picture.shape[:2]) > 300 and picture[..., :3].std() > 0.1
@@ -195,16 +194,16 @@ class Microphone:
 def test_a_microphone_is_heard_at_its_own_rate(made, tones_dir, monkeypatch):
   recording = soundfile.read(tones_dir / 'high' / '0.wav')[0]
   monkeypatch.setitem(sys.modules, 'sounddevice', Microphone(np.repeat(recording, 3), 24000))
-  samples = predict._recorded(0.5, FEATURES)
+  samples = microphone.record(0.5, FEATURES.sample_rate)
   assert len(samples) == 0.5 * FEATURES.sample_rate
-  heard = predict.classify(made, 'microphone', samples, 1000)
+  heard = predictions.classify(made, 'microphone', samples, 1000)
   assert {made.spec.classes[each.label] for each in heard.segments} == {'high'}
   monkeypatch.setitem(sys.modules, 'sounddevice', Microphone(None, 24000))
   with pytest.raises(UserError, match='--microphone=0.5: Error querying device -1: plug one in'):
-    predict._recorded(0.5, FEATURES)
+    microphone.record(0.5, FEATURES.sample_rate)
   monkeypatch.setitem(sys.modules, 'sounddevice', None)
   with pytest.raises(UserError, match='--microphone=0.5: sounddevice cannot be loaded'):
-    predict._recorded(0.5, FEATURES)
+    microphone.record(0.5, FEATURES.sample_rate)
 
 
 def test_a_spec_survives_json(made):

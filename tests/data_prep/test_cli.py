@@ -20,7 +20,7 @@ def interrupt():
     time.sleep(0.0005)
   os.kill(os.getpid(), signal.SIGINT)
 
-def main(arguments):
+def main(arguments, values):
   checkpoints = Checkpoints(folder)
   lanes = {str(i): np.zeros((14, 5000)) for i in range(60)}
   threading.Thread(target=interrupt, daemon=True).start()
@@ -36,7 +36,7 @@ def test_ctrl_c_while_a_checkpoint_is_written_is_one_line(tmp_path):
     ended = subprocess.run([sys.executable, '-c', SAVING, str(tmp_path / str(number))], cwd=ROOT, text=True,
                            capture_output=True, timeout=120)
     assert (ended.returncode, ended.stderr) == (
-        128 + signal.SIGINT, 'error: interrupted; the same command continues from what is already written\n')
+        128 + signal.SIGINT, 'error: interrupted; run the same command again to continue\n')
 
 
 def test_ctrl_c_while_a_thread_has_more_to_start_is_one_line():
@@ -44,7 +44,7 @@ def test_ctrl_c_while_a_thread_has_more_to_start_is_one_line():
 import os, signal, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from data_prep import cli
-def main(arguments):
+def main(arguments, values):
   pool = ThreadPoolExecutor(1)
   def work():
     pool.submit(time.sleep, 0.5).result()
@@ -56,7 +56,7 @@ cli.run(main)
 """
   ended = subprocess.run([sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, timeout=50)
   assert (ended.returncode, ended.stderr) == (
-      130, 'error: interrupted; the same command continues from what is already written\n')
+      130, 'error: interrupted; run the same command again to continue\n')
 
 
 def test_ctrl_c_that_a_library_swallows_ends_the_command(tmp_path):
@@ -66,7 +66,7 @@ from data_prep import cli
 class Finalised:
   def __del__(self):
     os.kill(os.getpid(), signal.SIGINT)
-def main(arguments):
+def main(arguments, values):
   Finalised()
   print('swallowed', flush=True)
   time.sleep(60)
@@ -74,11 +74,11 @@ cli.run(main)
 """
   ended = subprocess.run([sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, timeout=50)
   assert (ended.returncode, ended.stdout) == (130, 'swallowed\n')
-  assert ended.stderr.endswith('error: interrupted; the same command continues from what is already written\n')
+  assert ended.stderr.endswith('error: interrupted; run the same command again to continue\n')
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
-  code = 'from data_prep import cli\ncli.run(lambda arguments: print("line\\n" * 100000))'
+  code = 'from data_prep import cli\ncli.run(lambda arguments, values: print("line\\n" * 100000))'
   process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
   process.stdout.close()
   assert process.stderr.read() == b''

@@ -8,7 +8,7 @@ import pytest
 from data_prep import corpora, store
 from data_prep.corpora import base, speech_commands, speech_commands_12, urbansound8k
 from data_prep.errors import UserError
-from data_prep.mel import Features
+from data_prep.features import Features
 from data_prep.prepare import prepare
 from tests.data_prep.conftest import write_tone
 

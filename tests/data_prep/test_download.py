@@ -12,7 +12,7 @@ import pytest
 from data_prep import corpora, download, store
 from data_prep.download import Archive
 from data_prep.errors import UserError
-from data_prep.mel import Features
+from data_prep.features import Features
 from data_prep.prepare import prepare
 from tests.data_prep.conftest import write_tone
 

@@ -7,10 +7,10 @@ import pytest
 
 from data_prep import mel
 from data_prep.errors import UserError
-from data_prep.mel import Features
+from data_prep.features import FITS, PRESETS, Features
 
 SETTINGS = [
-    *(mel.Features(**each) for each in mel.PRESETS.values()),
+    *(Features(**each) for each in PRESETS.values()),
     Features(sample_rate=22050,
              clip_seconds=0.7,
              n_fft=1024,
@@ -57,7 +57,7 @@ def test_equals_librosa(features):
 
 
 def test_section_2_1_is_librosas_default_in_all_but_rate_fft_and_hop():
-  features = mel.Features(**mel.PRESETS['section_2.1'])
+  features = Features(**PRESETS['section_2.1'])
   samples = np.random.default_rng(1).standard_normal(16000).astype(np.float32)
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')
@@ -76,7 +76,7 @@ def test_a_tone_is_loudest_in_the_filter_around_it():
 
 def test_fit_length_pads_repeats_and_cuts():
   pad, repeat = (Features(sample_rate=1000, clip_seconds=0.6, n_fft=16, hop_length=16, n_mels=4, fit=fit)
-                 for fit in mel.FITS)
+                 for fit in FITS)
   short, long = np.arange(1.0, 251.0), np.arange(700.0)
   np.testing.assert_array_equal(mel.fit_length(short, pad), [*short, *[0] * 350])
   np.testing.assert_array_equal(mel.fit_length(short, repeat), [*short, *short, *short[:100]])

@@ -4,7 +4,7 @@ import scipy.stats
 from matplotlib import image
 
 from data_prep import statistics, store
-from data_prep.mel import Features
+from data_prep.features import Features
 from data_prep.prepare import prepare
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from data_prep import store
 from data_prep.errors import UserError
-from data_prep.mel import Features
+from data_prep.features import Features
 
 FEATURES = Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=256, n_mels=16)
 ROWS = [store.ClipRow('a/1.wav', 'a', 'ann', 1, 'train', 'aa', 0.0, 1.0, 0.4, 3.5, 1200.0),

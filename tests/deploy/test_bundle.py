@@ -10,11 +10,11 @@ import pytest
 
 from data_prep import mel
 from data_prep.errors import UserError
-from data_prep.mel import Features
+from data_prep.features import Features
 from m3net_jax.deploy import bundle, firmware, operators
 from m3net_jax.inference.classifier import ModelSpec
 from m3net_jax.inference.runtimes import Tensor
-from m3net_jax.reporting import model_card
+from m3net_jax.stats import intervals
 
 FEATURES = Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=126, n_mels=32)
 SPEC = ModelSpec('full, seed 0', ('a', 'the "second"', 'drei\\vier'), FEATURES, (32, 32, 1), 'magma', 'train',
@@ -165,7 +165,7 @@ def test_interval_of_the_card_is_wilsons():
   # Wilson (1927), by his formula.
   k, n, z = 480, 600, 1.959963984540054
   centre, half = (k / n + z**2 / 2 / n), z * np.sqrt(k / n * (1 - k / n) / n + z**2 / 4 / n**2)
-  np.testing.assert_allclose(model_card.interval(k, n), [(centre + s * half) / (1 + z**2 / n) for s in (-1, 1)])
+  np.testing.assert_allclose(intervals.wilson(k, n), [(centre + s * half) / (1 + z**2 / n) for s in (-1, 1)])
 
 
 def test_the_list_of_operators_leaves_out_what_quantises_wrongly():

@@ -10,14 +10,15 @@ import sys
 import numpy as np
 import pytest
 
-from data_prep import files, store
+from data_prep import audio, files, store
 from data_prep.errors import UserError
 from data_prep.prepare import prepare
-from m3net_jax import edge, export, predict
 from m3net_jax.deploy import calibration, npu, operators, parity
-from m3net_jax.inference import best_lane, classifier, runtimes
+from m3net_jax.deploy import export as deploy_export
+from m3net_jax.inference import best_lane, classifier, predictions, runtimes
 from m3net_jax.network import image
-from m3net_jax.reporting import model_card
+from m3net_jax.reporting import bundles, model_card
+from m3net_jax.reporting.exported import rows as exported_rows
 from m3net_jax.study import splits
 from tests import studied
 from tests.conftest import FEATURES
@@ -98,7 +99,7 @@ def test_every_runtime_was_measured_on_the_whole_test_split(exported, tested):
       assert row['change_by_class'][name] == pytest.approx(
           np.mean(logits[mine].argmax(1) == index) - np.mean(reference[mine].argmax(1) == index))
   assert told['runtimes'][1]['largest_logit_difference'] < 1e-4
-  assert len(parity.table(told)) == 5 and parity.table(told)[4]['arena (bytes)']
+  assert len(exported_rows(told)) == 5 and exported_rows(told)[4]['arena (bytes)']
 
 
 def test_integers_in_and_out_and_a_scale_a_channel(exported):
@@ -126,7 +127,7 @@ def test_the_arena_is_enough_and_needed(exported):
 
 def test_accuracy_against_memory(exported, stem16, tmp_path):
   trained, folder = exported
-  told, of_stem16 = edge.row(folder), edge.row(stem16)
+  told, of_stem16 = bundles.row(folder), bundles.row(stem16)
   found = trained.results()['variants']['full']
   export_json = json.loads((folder / 'export.json').read_text())
   assert told['arena_bytes'] == export_json['files']['int8']['arena']['total'] and told['macs'] == found['macs']
@@ -139,14 +140,14 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
   assert (tested['variant'], tested['against'], tested['n']) == ('stem16', 'full', 1)
   assert of_stem16['p_value'] is None and 'Wilcoxon' not in (stem16 / 'MODEL_CARD.md').read_text()
   with pytest.raises(UserError, match='different clips .folder, random split, 12 clips; folder, .* 18 clips'):
-    edge.main([str(folder), str(stem16)])
+    bundles.compare([folder, stem16])
   shutil.copytree(stem16, tmp_path / 'other')
   changed = json.loads((stem16 / 'export.json').read_text())
   changed['study']['test'] |= {'p_value': 0.03125, 'p_holm': 0.0625}
   files.write_json(tmp_path / 'other' / 'export.json', changed)
   files.write_json(tmp_path / 'strange' / 'export.json', {**changed, 'test_sha256': 'of others'})
   with pytest.raises(UserError, match='different recordings .folder, random split, 18 clips, but not the same'):
-    edge.main([str(stem16), str(tmp_path / 'strange')])
+    bundles.compare([stem16, tmp_path / 'strange'])
   ended = subprocess.run([sys.executable, '-m', 'm3net_jax.edge', stem16, tmp_path / 'other', f'--out_dir={tmp_path}'],
                          capture_output=True, text=True, check=False)
   assert ended.returncode == 0, ended.stderr
@@ -156,7 +157,7 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
     assert [row['p_value'] for row in csv.DictReader(file)] == ['', '0.0625']
   assert (tmp_path / 'edge.png').stat().st_size > 5000
   with pytest.raises(UserError, match='holds no readable export.json'):
-    edge.row(tmp_path)
+    bundles.row(tmp_path)
 
 
 def test_a_bundle_may_leave_int16x8_out(stem16):
@@ -328,7 +329,7 @@ def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
   assert process.wait() == 0  # 3 would be the golden vectors
   made = classifier.of_tflite(folder / 'model_int8.tflite', 'TFLite Micro')
   for line, path in zip(said, clips, strict=True):
-    probabilities = predict.classify(made, '', predict._samples(path, made.spec.features), 1000).probabilities[0]
+    probabilities = predictions.classify(made, '', audio.read(path, made.spec.features.sample_rate), 1000).probabilities[0]
     label, shown = line.split()
     assert label == made.spec.classes[probabilities.argmax()]
     assert float(shown) == pytest.approx(probabilities.max(), abs=0.02)  # a stored value may round otherwise
@@ -354,9 +355,9 @@ def test_predict_takes_the_bundle(exported, tested):
   _, folder = exported
   reference, mels, _ = tested
   for path in (folder, folder / 'model_int8.tflite', folder / 'model_float32.tflite'):
-    assert np.mean(predict.load(str(path)).probabilities(mels).argmax(1) == reference.argmax(1)) > 0.8
+    assert np.mean(classifier.load(str(path)).probabilities(mels).argmax(1) == reference.argmax(1)) > 0.8
   with pytest.raises(UserError, match='holds one lane'):
-    predict.load(str(folder), seed=0)
+    classifier.load(str(folder), seed=0)
 
 
 def damaged(folder, tmp_path, **change):
@@ -375,16 +376,16 @@ def test_an_altered_constant_is_noticed(exported, tmp_path):
   path = tmp_path / 'altered' / 'model.json'
   files.write_json(path, {**json.loads(path.read_text()), 'mean': -44.0})
   with pytest.raises(UserError, match='model.json: was altered'):
-    predict.load(str(tmp_path / 'altered'))
+    classifier.load(str(tmp_path / 'altered'))
 
 
 def test_a_wrong_normalisation_constant_is_caught(exported, tested, tmp_path):
   trained, folder = exported
   scaling = best_lane.load(trained).scaling
-  rows, _ = export.prove(folder, *tested)
+  rows, _ = deploy_export.measure_runtimes(folder, *tested)
   parity.check(rows, 0.1)
   for change in ({'mean': scaling.mean + 0.1}, {'std': 1.01 * scaling.std}):
-    rows, _ = export.prove(damaged(folder, tmp_path, **change), *tested)
+    rows, _ = deploy_export.measure_runtimes(damaged(folder, tmp_path, **change), *tested)
     with pytest.raises(UserError, match='float32 in ai-edge-litert: a logit differs from JAX .* normalisation'):
       parity.check(rows, 0.1)
     shutil.rmtree(tmp_path / 'damaged')
@@ -449,6 +450,6 @@ def test_a_file_that_is_not_the_bundles_is_refused(exported, tmp_path):
   content[-100] ^= 1
   (copy / 'model_int8.tflite').write_bytes(content)
   with pytest.raises(UserError, match='is not the file that .*model.json describes'):
-    predict.load(str(copy))
+    classifier.load(str(copy))
   with pytest.raises(UserError, match='ai-edge-litert refuses the model'):
     runtimes.Model(b'no flatbuffer at all', 'ai-edge-litert')

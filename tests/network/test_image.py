@@ -5,7 +5,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from m3net_jax.network import image
+from m3net_jax.network import image, options
 from m3net_jax.network.image import Scaling
 
 MELS = np.random.default_rng(0).uniform(-80, 0, (3, 16, 20)).astype(np.float16)
@@ -51,7 +51,7 @@ def test_resizing_keeps_a_ramp_and_the_orientation():
 
 
 @pytest.mark.parametrize('shape, channels', [((8, 8, 1), 'magma'), ((8, 8, 3), 'magma'), ((8, 8, 3), 'delta')])
-@pytest.mark.parametrize('normalisation', image.NORMALISATIONS)
+@pytest.mark.parametrize('normalisation', options.NORMALISATIONS)
 def test_silence_stays_finite(shape, channels, normalisation):
   silent = np.full((1, 16, 20), -100, np.float16)
   assert np.isfinite(made(shape, silent, channels, normalisation)).all()

@@ -229,7 +229,7 @@ def test_a_users_own_module_takes_the_place_of_mirror_attention():
 
 
 @pytest.mark.parametrize('variant, message', [
-    ('fulll', '--variants=fulll: unknown'), ('nowhere:Thing', 'cannot be imported'), (f'{__name__}:SHAPE', 'no Flax'),
+    ('fulll', '--variants=fulll: unknown'), ('nowhere:Thing', 'cannot be imported'), (f'{__name__}:SHAPE', 'not a Flax'),
     (f'{__name__}:Gone', 'cannot be imported')])
 def test_a_variant_that_is_none_is_named(variant, message):
   with pytest.raises(UserError, match=message):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m3net_jax.network import ops
+from m3net_jax.network import ops, options
 
 rng = np.random.default_rng(0)
 normal = lambda *shape: rng.standard_normal(shape).astype(np.float32)
@@ -26,14 +26,14 @@ def by_hand(x, kernel, stride):
   return out
 
 
-@pytest.mark.parametrize('lowering', ops.LOWERINGS)
+@pytest.mark.parametrize('lowering', options.LOWERINGS)
 @pytest.mark.parametrize('height, width, stride', SIZES)
 def test_conv_is_the_sum_of_its_definition(height, width, stride, lowering):
   x, kernel = normal(2, height, width, 3), normal(3, 3, 3, 4)
   np.testing.assert_allclose(ops.conv(x, kernel, stride, lowering), by_hand(x, kernel, stride), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('lowering', ops.LOWERINGS)
+@pytest.mark.parametrize('lowering', options.LOWERINGS)
 @pytest.mark.parametrize('height, width, stride', SIZES)
 def test_depthwise_is_the_sum_of_its_definition(height, width, stride, lowering):
   x, kernel = normal(2, height, width, 3), normal(3, 3, 1, 3)
@@ -44,7 +44,7 @@ def test_depthwise_is_the_sum_of_its_definition(height, width, stride, lowering)
                              atol=1e-5)
 
 
-@pytest.mark.parametrize('lowering', ops.LOWERINGS)
+@pytest.mark.parametrize('lowering', options.LOWERINGS)
 def test_pointwise_mixes_channels_of_each_place(lowering):
   x, kernel = normal(2, 4, 5, 3), normal(1, 1, 3, 6)
   expected = np.einsum('nhwc,cd->nhwd', x.astype(np.float64), kernel[0, 0])

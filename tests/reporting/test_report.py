@@ -9,6 +9,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from absl.flags import FlagValues
 from scipy import stats
 
 from data_prep import files
@@ -37,7 +38,7 @@ def finished(tones, tmp_path_factory):
   """A finished study of three variants, with its report; returns its Workdir."""
   made = splits.make(tones, CONFIG.split)
   here = workdir.open_for(tmp_path_factory.mktemp('reported') / 'study', CONFIG, tones.features, tones.path,
-                          tones.manifest['files']['mels.npy']['sha256'])
+                          tones.sha256)
   trained = trainer.train(CONFIG, here.seeds, tones, made, here.path)
   here.write_predictions(trainer.predictions_by_key(trained, made))
   rows = [row for cohort in trained for row in cohort.rows]
@@ -321,7 +322,7 @@ def browse(page, folder, width, dark=False):
 
 def held(path, store, *, config=CONFIG, seeds=range(8), shift=0.0, variants=('full',)):
   """A finished study on `store` with accuracies 0.8 + 0.01 seed + shift, more for later variants."""
-  workdir.open_for(path, config, store.features, store.path, store.manifest['files']['mels.npy']['sha256'])
+  workdir.open_for(path, config, store.features, store.path, store.sha256)
   made = splits.make(store, config.split)
   rows = [{
       'variant': variant, 'seed': seed, 'split': split.name, 'status': 'finished', 'validation_accuracy': 0.5,
@@ -399,13 +400,13 @@ def test_studies_that_cannot_be_paired_are_refused_with_the_reason(tones, tones_
 
 
 def test_the_command_reports_one_study_and_compares_several(finished, tones, tmp_path, capsys):
-  report_command.main([str(finished.path)])
+  report_command.main([str(finished.path)], FlagValues())
   printed = capsys.readouterr().out
   assert 'wrote ' + str(finished.path / 'report.html') in printed and '95 % interval' in printed
   held(tmp_path / 'a', tones)
   held(tmp_path / 'b', tones, shift=0.02)
-  report_command.main([str(tmp_path / 'a'), str(tmp_path / 'b')])
+  report_command.main([str(tmp_path / 'a'), str(tmp_path / 'b')], FlagValues())
   assert 'against a:full' in capsys.readouterr().out
   for arguments, reason in (([], 'which study'), ([str(tmp_path)], 'holds no study')):
     with pytest.raises(UserError, match=reason):
-      report_command.main(arguments)
+      report_command.main(arguments, FlagValues())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.mel import Features
+from data_prep.features import Features
 from data_prep.store import Store
 from m3net_jax.study import splits
 

@@ -1,0 +1,89 @@
+"""A store of samples that are already in memory, for notebooks and programs."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import audio, files, mel, statistics, store
+from data_prep.corpora.base import enough
+from data_prep.errors import UserError
+from data_prep.features import Features
+from data_prep.store import ClipRow, RecordingRow, Store
+
+CORPUS = 'arrays'  # its name in manifests and results
+
+
+def prepare(
+  clips: Sequence[np.ndarray],
+  labels: Sequence[str],
+  sample_rate: int,
+  features: Features,
+  *,
+  groups: Sequence[str] | None = None,
+  store_dir: str | os.PathLike[str] = 'stores',
+) -> Store:
+  """Computes the features of clips and writes their store; an equal one that is there is read.
+
+  Args:
+    clips: one array [samples] per clip, mono, in -1..1; of any length.
+    labels: the class of each clip.
+    sample_rate: of the clips, Hz; they are resampled to `features.sample_rate`.
+    groups: speaker or source recording of each clip ('' if unknown).
+    store_dir: the folder of stores.
+
+  Raises:
+    UserError: the lengths differ, a clip is not a finite array [samples], or a class has too few.
+  """
+  groups = list(groups) if groups is not None else [''] * len(clips)
+  labels = [str(label) for label in labels]
+  for name, values in (('labels', labels), ('groups', groups)):
+    if len(values) != len(clips):
+      raise UserError(f'{name}: {len(values)} for {len(clips)} clips: give one per clip')
+  samples = [_checked(number, clip) for number, clip in enumerate(clips)]
+  classes = tuple(sorted(set(labels)))
+  enough(classes, labels, 'labels')
+  hashes = [hashlib.sha256(clip.tobytes()).hexdigest() for clip in samples]
+  digest = files.json_sha256([hashes, labels, groups, sample_rate, features.to_json()])[:10]
+  path = Path(store_dir) / f'{CORPUS}-{digest}'
+  if path.exists():
+    return store.load(path, features)
+  tables = mel.tables(features)
+  mels, rows, recordings = [], [], []
+  for number, (clip, label, group, sha256) in enumerate(
+    zip(samples, labels, groups, hashes, strict=True)
+  ):
+    resampled = audio.resample(clip, sample_rate, features.sample_rate)[: features.num_samples]
+    mels.append(mel.log_mel(mel.fit_length(resampled, features), features, tables))
+    seconds = len(clip) / sample_rate
+    entropy = statistics.entropy(resampled)
+    crossings = statistics.crossings(resampled, features.sample_rate)
+    name = f'clip {number}'
+    rows.append(
+      ClipRow(name, label, str(group), 0, '', sha256, 0.0, 1.0, seconds, entropy, crossings)
+    )
+    recordings.append(RecordingRow(name, clip.nbytes, 0, sha256, ''))
+  manifest = {
+    'corpus': CORPUS,
+    'raw_dir': '',
+    'features': features.to_json(),
+    'classes': list(classes),
+    'ignored': [],
+    'longer': sum(row.seconds > features.clip_seconds for row in rows),
+    'shorter': sum(row.seconds < features.clip_seconds for row in rows),
+    'versions': {each: version(each) for each in ('librosa', 'numpy', 'soundfile', 'soxr')},
+  }
+  store.write(path, manifest, (len(rows), *features.shape), [np.stack(mels)], rows, recordings)
+  return store.load(path, features)
+
+
+def _checked(number: int, clip: np.ndarray) -> np.ndarray:
+  samples = np.asarray(clip, np.float32)
+  if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
+    raise UserError(
+      f'clips[{number}]: shape {samples.shape}: give a finite mono array [samples], not empty'
+    )
+  return samples

@@ -1,0 +1,372 @@
+"""The functions for notebooks and programs; the commands are thin layers over them.
+
+    import m3net_jax as m3
+
+    store = m3.prepare('folder', 'my/recordings')
+    study = m3.train(store, workdir='studies/mine', input_shape=(64, 64, 1), num_epochs=50)
+    study.table()
+    m3.classify(study.classifier(), 'clip.wav').top(3)
+
+docs/api.md lists them with shapes and units.
+"""
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep import arrays, audio, corpora, files
+from data_prep import prepare as preparation
+from data_prep import store as stores
+from data_prep.features import Features
+from data_prep.store import Store
+from m3net_jax.inference import best_lane, classifier, predictions
+from m3net_jax.inference.best_lane import TrainedLane
+from m3net_jax.inference.classifier import Classifier
+from m3net_jax.inference.predictions import Prediction
+from m3net_jax.reporting import plan_text, summary, tables
+from m3net_jax.reporting.compare import Comparison
+from m3net_jax.reporting.compare import compare as compare_workdirs
+from m3net_jax.reporting.tables import Table
+from m3net_jax.study import devices, results, splits, trainer, workdir
+from m3net_jax.study.config import Config
+from m3net_jax.study.plan import measure
+from m3net_jax.study.tensorboard import Board
+from m3net_jax.study.trainer import ignore_rows
+
+PathLike = str | os.PathLike[str]
+
+
+def prepare(
+  corpus: str,
+  raw_dir: PathLike = 'corpora',
+  *,
+  store_dir: PathLike = 'stores',
+  download: bool = False,
+  skip_unreadable: bool = False,
+  num_processes: int | None = None,
+  **features: Any,
+) -> Store:
+  """Computes the features of a corpus, unless a store that fits its recordings is there.
+
+  Args:
+    corpus: one of `data_prep.corpora.NAMES`, such as 'folder' (your own, one folder per class).
+    raw_dir: folder of the recordings.
+    store_dir: folder of the stores.
+    download: download the corpus if it is absent.
+    skip_unreadable: leave out recordings that cannot be decoded, and list them in the manifest.
+    num_processes: processes that compute (default: one per core).
+    **features: fields of `Features`, such as sample_rate (Hz), clip_seconds, n_fft, n_mels.
+
+  Returns:
+    The store: `mels` [clips, n_mels, frames] float16 in dB, `labels` [clips], `classes`, ...
+
+  Raises:
+    UserError: see `data_prep.prepare.prepare`.
+  """
+  path = preparation.prepare(
+    corpus,
+    raw_dir,
+    store_dir,
+    corpora.features_of(corpus, **features),
+    skip_unreadable=skip_unreadable,
+    download=download,
+    num_processes=num_processes,
+  )
+  return stores.load(path)
+
+
+def prepare_arrays(
+  clips: Sequence[np.ndarray],
+  labels: Sequence[str],
+  sample_rate: int,
+  *,
+  groups: Sequence[str] | None = None,
+  store_dir: PathLike = 'stores',
+  **features: Any,
+) -> Store:
+  """Computes the features of clips that are already in memory.
+
+  Args:
+    clips: one mono array [samples] per clip, in -1..1, of any length.
+    labels: the class of each clip.
+    sample_rate: of the clips, Hz.
+    groups: speaker or source recording of each clip, for splits that keep them apart.
+    store_dir: folder of the stores.
+    **features: fields of `Features`, such as sample_rate (Hz), clip_seconds, n_fft, n_mels.
+
+  Raises:
+    UserError: see `data_prep.arrays.prepare`.
+  """
+  return arrays.prepare(
+    clips, labels, sample_rate, Features(**features), groups=groups, store_dir=store_dir
+  )
+
+
+def load_store(path: PathLike) -> Store:
+  """Reads a store that was prepared before; UserError if it is absent or was altered."""
+  return stores.load(path)
+
+
+def train(
+  store: Store,
+  *,
+  workdir: PathLike,
+  config: Config | None = None,
+  tensorboard: bool = False,
+  **settings: Any,
+) -> 'Study':
+  """Trains a study, continues one that was stopped, or reads one that is finished.
+
+  Args:
+    store: of `prepare`, `prepare_arrays` or `load_store`.
+    workdir: folder of the study; it holds one study.
+    config: all settings; else give them one by one.
+    tensorboard: also write event files for TensorBoard (extra `tensorboard`).
+    **settings: fields of `Config`, such as num_seeds, num_epochs, batch_size, input_shape (height,
+      width, channels), split. `variants` may name variants and hold Flax classes, which take the
+      place of Mirror Attention: maps [clips, height, width, channels] in and out.
+
+  Raises:
+    UserError: a setting is out of range, or `workdir` holds something else.
+  """
+  study = create(store, Path(workdir), config or Config(**settings))
+  if not study.finished:
+    study.train(store, tensorboard=tensorboard)
+  return study
+
+
+def create(store: Store, path: Path, config: Config) -> 'Study':
+  """Makes the workdir of a study, or opens the one of the same settings; trains nothing.
+
+  A finished study that lacks its report, because it was stopped before, gets it.
+  """
+  splits.make(store, config.split)  # what cannot be split is refused before a folder is made
+  opened = workdir.open_for(path, config, store.features, store.path, store.sha256)
+  study = Study(opened.path)
+  if study.finished and not (study.path / 'report.html').exists():
+    study.report()
+  return study
+
+
+def plan(store: Store, path: Path, config: Config) -> str:
+  """What a study would take, from a few timed steps, and what its seeds can show; trains nothing.
+
+  If `path` holds a finished study of the same settings, only the seeds that it lacks are planned.
+  """
+  # Read before anything is timed: a workdir that cannot be read is reported at once.
+  finished = workdir.read(path).results() if (path / 'results.json').exists() else None
+  made = splits.make(store, config.split)
+  seed_ranges = workdir.lacking(path, config, store.features, store.sha256)
+  devices.use_all_cores(path.absolute().parent / '.compiled')
+  measured = measure(config, seed_ranges, store, made)
+  text = plan_text.text(config, len(store.classes), len(made), measured, finished)
+  if seed_ranges == [config.seeds]:
+    return text
+  new = seed_ranges[0]
+  return f'{path}: seeds {new.start} to {new.stop - 1} are not trained yet\n{text}'
+
+
+def open_study(path: PathLike) -> 'Study':
+  """Reads a study; UserError if the folder holds none."""
+  return Study(workdir.read(path).path)
+
+
+def compare(*studies: 'Study | PathLike') -> Comparison:
+  """Compares finished studies that tested the same clips, paired by seed and split.
+
+  The first one's `full`, or its first variant, is the baseline. Print the result, or take its
+  `rows` and `tests`.
+
+  Raises:
+    UserError: see `reporting.compare.compare`.
+  """
+  paths = [study.path if isinstance(study, Study) else study for study in studies]
+  return compare_workdirs([workdir.read(path) for path in paths])
+
+
+def load_model(
+  path: PathLike, variant: str | None = None, seed: int | None = None
+) -> Classifier:
+  """A trained model: the best lane of a study's folder, a bundle's folder or its .tflite file.
+
+  Args:
+    variant, seed: choose a lane of a study.
+
+  Raises:
+    UserError: `path` is none of these, or the study has no such lane.
+  """
+  return classifier.load(os.fspath(path), variant, seed)
+
+
+def classify(
+  model: Classifier,
+  recording: PathLike | np.ndarray,
+  sample_rate: int | None = None,
+  hop_seconds: float | None = None,
+) -> Prediction:
+  """Classifies a file or an array.
+
+  Args:
+    recording: a file, or mono samples [samples] in -1..1. More than 1.1 clips are classified
+      window by window; less is cut or padded as in training.
+    sample_rate: of the array, Hz (default: the model's).
+    hop_seconds: from one window to the next (default: half a clip).
+
+  Raises:
+    data_prep.audio.Unreadable: the file cannot be decoded, with the reason.
+    UserError: hop_seconds is not within a clip.
+  """
+  features = model.spec.features
+  hop = predictions.hop_of(hop_seconds, features)
+  if isinstance(recording, np.ndarray):
+    rate = sample_rate or features.sample_rate
+    samples = audio.resample(recording.astype(np.float32), rate, features.sample_rate)
+    return predictions.classify(model, 'array', samples, hop)
+  samples = audio.read(recording, features.sample_rate)
+  return predictions.classify(model, os.fspath(recording), samples, hop)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """A study on disk; `path` is its workdir."""
+
+  path: Path
+
+  @property
+  def finished(self) -> bool:
+    """Whether all of its lanes are trained and tested."""
+    return self._workdir.finished
+
+  @property
+  def config(self) -> Config:
+    """Its settings."""
+    return self._workdir.config
+
+  @property
+  def _workdir(self) -> workdir.Workdir:
+    return workdir.read(self.path)
+
+  def train(self, store: Store, *, tensorboard: bool = False) -> list[Path]:
+    """Trains what is not trained yet, tests it and writes results, figures and report.
+
+    Returns:
+      The files written.
+    """
+    opened = self._workdir
+    config, made = opened.config, splits.make(store, opened.config.split)
+    devices.use_all_cores(self.path.absolute().parent / '.compiled')
+    begun = time.monotonic()
+    num_lanes = sum(map(len, opened.seeds)) * len(made)
+    with contextlib.ExitStack() as stack:
+      on_epoch = ignore_rows
+      if tensorboard:
+        on_epoch = stack.enter_context(Board(self.path / 'tensorboard', num_lanes)).add
+      finished = trainer.train(config, opened.seeds, store, made, self.path, on_epoch)
+    seconds = time.monotonic() - begun
+    opened.write_predictions(trainer.predictions_by_key(finished, made))
+    metrics = opened.metrics()
+    content = results.build(
+      config,
+      store,
+      made,
+      [row for cohort in finished for row in cohort.rows],
+      compilations=sum(cohort.compilations for cohort in finished),
+      seconds=max(seconds, *(row['seconds'] for row in metrics)),
+    )
+    from m3net_jax.reporting import figures  # imports matplotlib: not before training
+
+    pictures = figures.write(self.path / 'figures', content, metrics)
+    files.write_json(self.path / 'results.json', content)
+    return [self.path / 'results.json', *self.report(), *pictures]
+
+  def results(self) -> dict[str, Any]:
+    """The content of results.json; accuracies are fractions. UserError if it is not finished."""
+    return self._workdir.results()
+
+  def metrics(self) -> list[dict[str, Any]]:
+    """One row per lane and epoch: losses, validation accuracy, learning rate, status, seconds."""
+    return self._workdir.metrics()
+
+  def lanes(self) -> list[dict[str, Any]]:
+    """One row per lane: variant, seed, split, status, test and validation accuracy, best epoch.
+
+    `pandas.DataFrame(study.lanes())` makes a data frame of them.
+    """
+    return [
+      {'variant': name, **lane}
+      for name, variant in self.results()['variants'].items()
+      for lane in variant['lanes']
+    ]
+
+  def table(self) -> Table:
+    """Every variant with its accuracy over lanes, parameters and multiply-adds; Markdown in a notebook."""
+    return tables.variants_table(self.results())
+
+  def tests(self) -> Table | None:
+    """Every variant against the baseline, with p-values; None for a study of one variant."""
+    tests = self.results()['tests']
+    return tables.tests_table(tests) if tests else None
+
+  def summary(self) -> str:
+    """Protocol, leakage, one row per variant and the tests, for a terminal."""
+    return summary.text(self.results())
+
+  def report(self) -> list[Path]:
+    """Writes report.html, report.md and tables/; returns their paths."""
+    from m3net_jax.reporting import report
+
+    return report.write(self._workdir)
+
+  def best_lane(self, variant: str | None = None, seed: int | None = None) -> TrainedLane:
+    """The lane with the best validation accuracy, among those of `variant` and `seed` if given."""
+    return best_lane.load(self._workdir, variant, seed)
+
+  def classifier(self, variant: str | None = None, seed: int | None = None) -> Classifier:
+    """The best lane as a model for `classify`."""
+    return load_model(self.path, variant, seed)
+
+  def export(
+    self,
+    out_dir: PathLike,
+    lane: TrainedLane | None = None,
+    *,
+    calibration_clips: int = 300,
+    max_drop: float = 0.005,
+    int16x8: bool = True,
+  ) -> dict[str, Any]:
+    """Writes the bundle of a lane for microcontrollers (extra `export`).
+
+    Args:
+      out_dir: the folder to write.
+      lane: of `best_lane` (default: the one with the best validation accuracy).
+      calibration_clips: training clips that set the ranges of the integer models.
+      max_drop: largest allowed loss of accuracy of an integer model, as a fraction.
+      int16x8: also make an int16x8 model.
+
+    Returns:
+      The content of export.json.
+
+    Raises:
+      UserError: a converted file is worse than the trained network; nothing is written then.
+    """
+    from m3net_jax.deploy import convert, export
+    from m3net_jax.reporting import model_card
+
+    content = self.results()
+    exported = export.write(
+      Path(out_dir).absolute(),
+      self._workdir,
+      lane or self.best_lane(),
+      calibration_clips=calibration_clips,
+      max_drop=max_drop,
+      kinds=convert.KINDS if int16x8 else convert.KINDS[:2],
+      card=lambda exported: model_card.text(exported, content),
+    )
+    self.report()
+    return exported

@@ -1,0 +1,127 @@
+"""The export of a lane: converted, checked against the trained network, written as a bundle."""
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep import files, store
+from data_prep.errors import UserError
+from data_prep.files import json_sha256
+from data_prep.store import Store
+from m3net_jax.deploy import bundle, calibration, convert, firmware, npu, operators, parity
+from m3net_jax.inference import classifier, runtimes
+from m3net_jax.inference.best_lane import TrainedLane
+from m3net_jax.network import cost
+from m3net_jax.network.variants import architecture_of
+from m3net_jax.study import splits, workdir
+from m3net_jax.study.workdir import Workdir
+
+_PACKAGES = ('m3net_jax', 'jax', 'tensorflow-cpu', 'ai-edge-litert', 'tflite-micro')
+
+
+def write(out_dir: Path, study: Workdir, lane: TrainedLane, *, calibration_clips: int = 300, max_drop: float = 0.005,
+          kinds: tuple[str, ...] = convert.KINDS, card: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
+  """Converts a lane, checks the files on the whole test split and writes the bundle.
+
+  Args:
+    calibration_clips: training clips that set the ranges of the integer models.
+    max_drop: largest allowed loss of accuracy of an integer model, as a fraction of the test clips.
+    kinds: of models; float32 and int8 must be among them.
+    card: makes the text of MODEL_CARD.md from the content of export.json.
+
+  Returns:
+    The content of export.json, which also lies in the study's folder.
+
+  Raises:
+    UserError: a check failed; nothing is written then.
+  """
+  bundle.check_place(out_dir)
+  for name in ('ai_edge_litert.interpreter', 'tflite_micro'):
+    runtimes.package(name)  # before any work is done
+  prepared = load_store(study)
+  split = splits.make(prepared, study.config.split)[lane.name.split]
+  reference = classifier.of_lane(study, lane, 'conv')
+  spec = reference.spec
+  firmware.check(spec)
+  chosen = calibration.choose(prepared, split, calibration_clips)
+  calibration.check(prepared.mels[chosen], lane.scaling)
+  network = convert.Network(lane.name.variant, architecture_of(lane.name.variant), len(spec.classes), spec.input_shape, lane.variables)
+  images = spec.images(prepared.mels[chosen])
+  converted, names = {}, {}
+  for some in (kinds[:1], kinds[1:]):  # float32 first: the integer converters' reasons say less
+    converted |= convert.convert(network, images, some)
+    names |= {kind: operators.check(converted[kind], lane.name.variant, kind) for kind in some}
+  with bundle.replacing(out_dir) as folder:
+    bundle.write_models(folder, spec, converted)
+    mels, labels = prepared.mels[split.test], prepared.labels[split.test]
+    logits = reference.logits(mels)
+    key = workdir.prediction_key(lane.name.variant, split.name, lane.name.seed)
+    parity.same_as_study(logits.argmax(1), study.predictions().get(key), str(study.path))
+    rows, micro = measure_runtimes(folder, logits, mels, labels)
+    parity.check(rows, max_drop)
+    model = runtimes.Model(converted['int8'], 'TFLite Micro')
+    vectors = bundle.golden(reference, model, mels, labels, micro)
+    arenas = {kind: _arena(content, kind) for kind, content in converted.items()}
+    bundle.write_sources(folder, firmware.files(
+        spec, converted['int8'], arena=arenas['int8'].total, tensors=(model.input, model.output),
+        operator_names=names['int8'], golden=vectors))
+    clips = store.read_clips(prepared.path)
+    architecture, results = architecture_of(lane.name.variant), study.results()
+    found = results['variants'][lane.name.variant]
+    exported = {
+        'name': spec.name, 'corpus': prepared.manifest['corpus'],
+        'lane': {'variant': lane.name.variant, **lane.row, 'best_of': lane.candidates},
+        'study': {'lanes': len(found['lanes']), **{name: found[name] for name in ('mean', 'std', 'ci95')},
+                  'test': next((test for test in results['tests'] if test['variant'] == lane.name.variant), None)},
+        'input_shape': list(spec.input_shape), 'features': spec.features.to_json(), 'runtimes': rows,
+        'macs': sum(cost.block_macs(architecture, len(spec.classes), spec.input_shape).values()),
+        'files': {kind: {'name': f'model_{kind}.tflite', 'bytes': len(content), 'arena': arenas[kind]._asdict(),
+                         'operators': names[kind]} for kind, content in converted.items()},
+        'firmware_ram': firmware.ram(spec, arenas['int8'].total),
+        'calibration': [str(path) for path in prepared.paths[chosen]],
+        'test_sha256': json_sha256([clips[i].identity for i in split.test]),
+        'npu': [npu.estimate(converted['int8'], each) for each in npu.ACCELERATORS] if npu.installed() else [],
+        'versions': {name: metadata.version(name) for name in _PACKAGES},
+    }
+    files.write_json(folder / 'export.json', exported)
+    files.write_bytes(folder / 'MODEL_CARD.md', card(exported).encode())
+  files.write_json(study.path / 'export.json', exported)
+  return exported
+
+
+def load_store(study: Workdir) -> Store:
+  """The store of a study; UserError if it is not the one that the study was trained on."""
+  prepared = store.load(study.store, study.features)
+  if prepared.sha256 != study.store_sha256:
+    raise UserError(f'{study.store}: is not the store that {study.path} was trained on: prepare it again as it was')
+  return prepared
+
+
+def measure_runtimes(folder: Path, reference: np.ndarray, mels: np.ndarray,
+          labels: np.ndarray) -> tuple[list[dict[str, Any]], np.ndarray]:
+  """Runs the files of a bundle on test clips, with the features and normalisation of its model.json.
+
+  Args:
+    reference: logits of the trained network [clips, classes].
+    mels, labels: the test clips.
+
+  Returns:
+    a row a runtime, JAX's first, and the classes that the int8 file predicts in TFLite Micro.
+  """
+  classes = classifier.read_spec(folder / 'model.json').classes
+  rows = [parity.measure('JAX', 'float32', reference, reference, labels, classes)]
+  computer, micro = runtimes.RUNTIMES
+  kinds = [kind for kind in convert.KINDS if (folder / f'model_{kind}.tflite').exists()]
+  for kind, runtime in (*((kind, computer) for kind in kinds), ('int8', micro)):
+    logits = classifier.of_tflite(folder / f'model_{kind}.tflite', runtime).logits(mels)
+    rows.append(parity.measure(runtime, kind, logits, reference, labels, classes))
+  return rows, logits.argmax(1)
+
+
+def _arena(content: bytes, kind: str) -> runtimes.Arena:
+  try:
+    return runtimes.arena(content)
+  except UserError as error:
+    raise UserError(f'{kind}: {error}{convert.MENDS.get(kind, "")}') from error

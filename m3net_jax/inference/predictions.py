@@ -1,0 +1,165 @@
+"""What a model predicts for recordings, and how that is printed."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from data_prep.errors import UserError
+from data_prep.features import Features
+from m3net_jax.inference import windows
+from m3net_jax.inference.classifier import Classifier
+from m3net_jax.inference.windows import Segment
+
+
+class Prediction(NamedTuple):
+  """What a model predicts for one recording.
+
+  Attributes:
+    name: of the file.
+    classes: names of the classes.
+    samples: [samples] float32 at `sample_rate`.
+    sample_rate: of the model, Hz.
+    clip_samples: length of a window.
+    starts: first sample of each window.
+    probabilities: [windows, classes].
+    segments: consecutive windows of one class; one for a short recording.
+  """
+
+  name: str
+  classes: tuple[str, ...]
+  samples: np.ndarray
+  sample_rate: int
+  clip_samples: int
+  starts: list[int]
+  probabilities: np.ndarray
+  segments: list[Segment]
+
+  @property
+  def seconds(self) -> float:
+    """Length of the recording."""
+    return len(self.samples) / self.sample_rate
+
+  @property
+  def label(self) -> str:
+    """The class with the highest mean probability over all windows."""
+    return self.top(1)[0][0]
+
+  def top(self, count: int = 3) -> list[tuple[str, float]]:
+    """The most probable classes, by the mean over all windows, with their probability."""
+    return _top(self.probabilities.mean(0), self.classes, count)
+
+
+def classify(model: Classifier, name: str, samples: np.ndarray, hop: int | None = None) -> Prediction:
+  """Classifies a recording at the model's rate.
+
+  Args:
+    samples: [samples] float32.
+    hop: samples from one window to the next (default: half a clip).
+  """
+  features = model.spec.features
+  starts = windows.starts(len(samples), features, hop or default_hop(features))
+  probabilities = model.probabilities(windows.log_mels(samples, features, starts))
+  return Prediction(
+    name,
+    model.spec.classes,
+    samples,
+    features.sample_rate,
+    features.num_samples,
+    starts,
+    probabilities,
+    windows.segments(probabilities, starts, len(samples), features),
+  )
+
+
+def default_hop(features: Features) -> int:
+  """Half a clip, in samples."""
+  return max(1, features.num_samples // 2)
+
+
+def hop_of(seconds: float | None, features: Features) -> int:
+  """Samples from one window to the next; UserError if `seconds` does not lie within a clip."""
+  if seconds is None:
+    return default_hop(features)
+  if not 1 / features.sample_rate <= seconds <= features.clip_seconds:
+    raise UserError(
+      f'--hop_seconds={seconds:g}: give more than 0 and at most the clip, {features.clip_seconds:g}'
+    )
+  return round(seconds * features.sample_rate)
+
+
+def as_table(predictions: Sequence[Prediction], top_k: int) -> str:
+  """For people: one line per recording, or per segment of a long one, with its top classes."""
+  name_width = max(len(each.name) for each in predictions)
+  lines = []
+  for each in predictions:
+    label_width = max(map(len, each.classes))
+
+    def columns(probabilities: np.ndarray, each: Prediction = each, width: int = label_width) -> str:
+      top = _top(probabilities, each.classes, top_k)
+      return ''.join(f'  {name:<{width}} {100 * p:5.1f} %' for name, p in top)
+
+    if len(each.starts) == 1:
+      lines.append(f'{each.name:<{name_width}}{columns(each.probabilities[0])}')
+      continue
+    lines.append(f'{each.name}  {each.seconds:.1f} s, {len(each.starts)} windows')
+    for segment in each.segments:
+      span = f'  {segment.start:8.2f} to {segment.end:8.2f} s'
+      lines.append(f'{span}{columns(segment.probabilities)}')
+  return '\n'.join(lines)
+
+
+def as_json(predictions: Sequence[Prediction], model: str, top_k: int) -> str:
+  """Everything: windows and segments with their top classes; `model` is the model's name."""
+  rows = []
+  for each in predictions:
+    windows_of = [
+      {'start': start, 'end': end, 'top': _named(probabilities, each.classes, top_k)}
+      for start, end, probabilities in _windows(each)
+    ]
+    segments = [
+      {'start': s.start, 'end': s.end, 'top': _named(s.probabilities, each.classes, top_k)}
+      for s in each.segments
+    ]
+    rows.append(
+      {'file': each.name, 'seconds': each.seconds, 'windows': windows_of, 'segments': segments}
+    )
+  return json.dumps({'model': model, 'recordings': rows}, indent=1)
+
+
+def as_csv(predictions: Sequence[Prediction], top_k: int) -> str:
+  """One row per window and class."""
+  text = io.StringIO()
+  rows = csv.writer(text, lineterminator='\n')
+  rows.writerow(('file', 'start', 'end', 'rank', 'class', 'probability'))
+  for each in predictions:
+    for start, end, probabilities in _windows(each):
+      for rank, (name, p) in enumerate(_top(probabilities, each.classes, top_k), 1):
+        rows.writerow((each.name, start, end, rank, name, f'{p:.6f}'))
+  return text.getvalue().rstrip('\n')
+
+
+def _windows(prediction: Prediction) -> list[tuple[float, float, np.ndarray]]:
+  """Start and end in seconds, and probabilities, of every window."""
+  rate, clip = prediction.sample_rate, prediction.clip_samples
+  return [
+    (start / rate, (start + clip) / rate, probabilities)
+    for start, probabilities in zip(prediction.starts, prediction.probabilities, strict=True)
+  ]
+
+
+def _top(
+  probabilities: np.ndarray, classes: tuple[str, ...], top_k: int
+) -> list[tuple[str, float]]:
+  """The most probable classes of [classes], with their probability."""
+  order = np.argsort(-probabilities, kind='stable')[:top_k]
+  return [(classes[index], float(probabilities[index])) for index in order]
+
+
+def _named(
+  probabilities: np.ndarray, classes: tuple[str, ...], top_k: int
+) -> list[dict[str, str | float]]:
+  return [{'class': name, 'probability': p} for name, p in _top(probabilities, classes, top_k)]

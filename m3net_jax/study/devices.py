@@ -1,0 +1,30 @@
+"""The devices that share the lanes of a study."""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+
+from data_prep import workers
+
+
+def use_all_cores(cache_dir: str | os.PathLike[str]) -> None:
+  """Makes every core a device of JAX, and keeps compiled programs in `cache_dir` for later studies.
+
+  JAX fixes its devices when it first computes something. If that has happened, as may be in a
+  notebook, the devices stay as they are and a line on standard error says so.
+  """
+  num_cores = workers.num_cores()
+  try:
+    jax.config.update('jax_num_cpu_devices', num_cores)
+  except RuntimeError:
+    num_devices = jax.device_count()
+    if jax.default_backend() == 'cpu' and num_devices < num_cores:
+      print(
+        f'JAX already computes with {num_devices} of {num_cores} cores; restart Python and train '
+        'first to use all of them',
+        file=sys.stderr,
+      )
+  jax.config.update('jax_compilation_cache_dir', str(Path(cache_dir).absolute()))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
