@@ -4,6 +4,7 @@
 made for files that nobody has looked at: it never hangs, never trusts a header with an
 allocation, and turns every fault into `Unreadable`.
 """
+
 import contextlib
 import hashlib
 import io
@@ -20,7 +21,19 @@ import soxr
 from data_prep import stderr
 from data_prep.features import MAX_SAMPLES
 
-SUFFIXES = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.au', '.w64', '.caf')
+SUFFIXES = (
+  '.wav',
+  '.flac',
+  '.ogg',
+  '.oga',
+  '.opus',
+  '.mp3',
+  '.aif',
+  '.aiff',
+  '.au',
+  '.w64',
+  '.caf',
+)
 MAX_BYTES = 2**30
 RATES = (1000, 768000)  # Hz; outside lies no microphone but a broken header
 _BLOCK = 2**18
@@ -73,7 +86,8 @@ def decode(data: bytes) -> tuple[np.ndarray, int]:
     # meaning "to the end".
     if len(data) - first < size < 2**32 - 2**16:
       raise Unreadable(
-          f'truncated: the header promises {size} bytes of samples, {len(data) - first} are there')
+        f'truncated: the header promises {size} bytes of samples, {len(data) - first} are there'
+      )
   samples, rate, promised = (wave and _plain(data, *wave)) or _libsndfile(data)
   if not len(samples):
     raise Unreadable('no samples')
@@ -101,7 +115,9 @@ def _libsndfile(data: bytes) -> tuple[np.ndarray, int, int]:
       _check(file.samplerate, 0)
       # The header's number of samples is a claim: blocks are read until there are no more.
       mono, length = [np.zeros(0, np.float32)], 0
-      while len(block := file.read(max(1, _BLOCK // file.channels), dtype='float32', always_2d=True)):
+      while len(
+        block := file.read(max(1, _BLOCK // file.channels), dtype='float32', always_2d=True)
+      ):
         length += len(block)
         _check(file.samplerate, length)
         mono.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
@@ -122,7 +138,9 @@ def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     return samples
   length = math.ceil(len(samples) * sample_rate / rate)
   if length > MAX_SAMPLES:
-    raise Unreadable(f'more than {MAX_SAMPLES} samples at {sample_rate} Hz: cut it into shorter recordings')
+    raise Unreadable(
+      f'more than {MAX_SAMPLES} samples at {sample_rate} Hz: cut it into shorter recordings'
+    )
   out = soxr.resample(samples, rate, sample_rate, quality='HQ')[:length]
   return out if len(out) == length else np.pad(out, (0, length - len(out)))
 
@@ -154,7 +172,7 @@ def _wave_chunks(data: bytes) -> tuple[bytes, int, int] | None:
     if kind == b'data':
       return layout, at + 8, size
     if kind == b'fmt ':
-      layout = data[at + 8:at + 8 + size]
+      layout = data[at + 8 : at + 8 + size]
     at += 8 + size + size % 2
   return None
 
@@ -173,7 +191,11 @@ def _plain(data: bytes, layout: bytes, first: int, size: int) -> tuple[np.ndarra
     return None
   _check(rate, size // align)
   samples = np.frombuffer(data, '<i2', size // 2, first) * np.float32(1 / 32768)
-  return samples if channels == 1 else samples.reshape(-1, channels).mean(axis=1), rate, size // align
+  return (
+    samples if channels == 1 else samples.reshape(-1, channels).mean(axis=1),
+    rate,
+    size // align,
+  )
 
 
 def _one_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 An archive stays as .NAME.part beside the corpus until all of it is there and its
 checksum is right; the corpus appears whole or not at all.
 """
+
 import os
 import sys
 import tarfile
@@ -30,6 +31,7 @@ class Archive(NamedTuple):
     checksum: as pooch writes them, 'sha256:...' or 'md5:...'.
     folder: the folder in the archive that is the corpus; '' for all of it.
   """
+
   url: str
   checksum: str
   folder: str = ''
@@ -47,25 +49,32 @@ def fetch(archive: Archive, root: Path) -> None:
   print(f'{root}: downloading {archive.url}', file=sys.stderr, flush=True)
   try:
     pooch.get_logger().setLevel('ERROR')
-    pooch.retrieve(archive.url, archive.checksum, fname=name, path=root.parent, downloader=_resume(root))
+    pooch.retrieve(
+      archive.url, archive.checksum, fname=name, path=root.parent, downloader=_resume(root)
+    )
   except requests.HTTPError as error:
     raise UserError(
-        f'{archive.url}: the server says {error.response.status_code} {error.response.reason}: fetch the '
-        f'corpus by hand and put it into {root}') from error
+      f'{archive.url}: the server says {error.response.status_code} {error.response.reason}: fetch the '
+      f'corpus by hand and put it into {root}'
+    ) from error
   except (requests.RequestException, OSError) as error:
     raise UserError(
-        f'{archive.url}: cannot be fetched ({_short(error)}): run again to continue the download, or put '
-        f'the corpus into {root} by hand') from error
+      f'{archive.url}: cannot be fetched ({_short(error)}): run again to continue the download, or put '
+      f'the corpus into {root} by hand'
+    ) from error
   except ValueError as error:  # pooch, of the checksum
     raise UserError(
-        f'{archive.url}: what came has another checksum than {archive.checksum}, and was thrown away: run '
-        f'again, or put the corpus into {root} by hand') from error
+      f'{archive.url}: what came has another checksum than {archive.checksum}, and was thrown away: run '
+      f'again, or put the corpus into {root} by hand'
+    ) from error
   with tempfile.TemporaryDirectory(prefix=f'.{root.name}.', dir=root.parent) as name:
     folder = Path(name) / 'unpacked'
     folder.mkdir()
     unpack(kept, folder)
     if not (folder / archive.folder).is_dir():
-      raise UserError(f'{archive.url}: has no folder {archive.folder}: put the corpus into {root} by hand')
+      raise UserError(
+        f'{archive.url}: has no folder {archive.folder}: put the corpus into {root} by hand'
+      )
     os.rename(folder / archive.folder, root)
   kept.unlink()
 
@@ -89,18 +98,26 @@ def unpack(archive: Path, folder: Path) -> None:
         for member in file:
           _inside(archive, folder, member.name)
           if not (member.isfile() or member.isdir()):
-            raise UserError(f'{archive}: {member.name} is a link or a device: the archive is not unpacked')
+            raise UserError(
+              f'{archive}: {member.name} is a link or a device: the archive is not unpacked'
+            )
         # Python's own check besides; before 3.11.4 there is none, and those above stand alone.
         file.extraction_filter = getattr(tarfile, 'data_filter', None)
         file.extractall(folder)
   except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-    raise UserError(f'{archive}: cannot be unpacked ({_short(error)}): delete it and run again') from error
+    raise UserError(
+      f'{archive}: cannot be unpacked ({_short(error)}): delete it and run again'
+    ) from error
 
 
 def _inside(archive: Path, folder: Path, name: str) -> None:
   base = os.path.realpath(folder)
-  if os.path.commonpath([base, os.path.realpath(os.path.join(base, name))]) != base or os.path.isabs(name):
-    raise UserError(f'{archive}: {name} would be written outside of its folder: the archive is not unpacked')
+  if os.path.commonpath(
+    [base, os.path.realpath(os.path.join(base, name))]
+  ) != base or os.path.isabs(name):
+    raise UserError(
+      f'{archive}: {name} would be written outside of its folder: the archive is not unpacked'
+    )
 
 
 def _resume(root: Path) -> Any:
@@ -130,8 +147,15 @@ def _continue(url: str, part: Path) -> None:
     if answer.status_code != 206:
       have = 0  # the server sends all of it whatever was asked for
     total = have + int(answer.headers.get('Content-Length', 0))
-    bar = tqdm(desc=part.name.strip('.').removesuffix('.part'), total=total or None, initial=have, unit='B',
-               unit_scale=True, dynamic_ncols=True, disable=None)
+    bar = tqdm(
+      desc=part.name.strip('.').removesuffix('.part'),
+      total=total or None,
+      initial=have,
+      unit='B',
+      unit_scale=True,
+      dynamic_ncols=True,
+      disable=None,
+    )
     with open(part, 'ab' if have else 'wb') as file, bar:
       for chunk in answer.iter_content(_CHUNK):
         file.write(chunk)

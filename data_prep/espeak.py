@@ -1,4 +1,5 @@
 """Speech from eSpeak NG, whose library the wheel `espeakng-loader` brings; the same samples every time."""
+
 import _ctypes
 import ctypes
 import os
@@ -7,10 +8,14 @@ from types import TracebackType
 import espeakng_loader
 import numpy as np
 
-_RETRIEVAL = 2  # AUDIO_OUTPUT_SYNCHRONOUS: no sound device; the callback has all samples when a call returns
+_RETRIEVAL = (
+  2  # AUDIO_OUTPUT_SYNCHRONOUS: no sound device; the callback has all samples when a call returns
+)
 _UTF8 = 1
 _RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_CALLBACK = ctypes.CFUNCTYPE(
+  ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
 
 
 class Speaker:
@@ -37,7 +42,9 @@ class Speaker:
     self._callback = _CALLBACK(self._collect)  # kept: the library holds only its address
     ctypes.CDLL(None).srand(seed)
     self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
-    self.rate = self._library.espeak_Initialize(_RETRIEVAL, 0, espeakng_loader.get_data_path().encode(), 0)
+    self.rate = self._library.espeak_Initialize(
+      _RETRIEVAL, 0, espeakng_loader.get_data_path().encode(), 0
+    )
     self._library.espeak_SetSynthCallback(self._callback)
     if self.rate <= 0 or self._library.espeak_SetVoiceByName(f'{accent}+{variant}'.encode()):
       self.close()
@@ -64,7 +71,9 @@ class Speaker:
   def __enter__(self) -> 'Speaker':
     return self
 
-  def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+  def __exit__(
+    self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+  ) -> None:
     self.close()
 
 

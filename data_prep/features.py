@@ -1,4 +1,5 @@
 """The settings of the features: what decides how samples become a log-Mel array. Imports nothing slow."""
+
 import dataclasses
 from typing import Any
 
@@ -28,6 +29,7 @@ class Features:
   Raises:
     UserError: naming the flag whose value cannot be used.
   """
+
   sample_rate: int = 16000
   clip_seconds: float = 1.0
   n_fft: int = 512
@@ -48,7 +50,11 @@ class Features:
   top_db: float = 80.0
 
   def __post_init__(self) -> None:
-    for name, low, high in (('sample_rate', 1000, 384000), ('n_fft', 16, 2**16), ('n_mels', 1, 1024)):
+    for name, low, high in (
+      ('sample_rate', 1000, 384000),
+      ('n_fft', 16, 2**16),
+      ('n_mels', 1, 1024),
+    ):
       value = getattr(self, name)
       if not isinstance(value, int) or not low <= value <= high:
         raise UserError(f'--{name}={value}: give a whole number from {low} to {high}')
@@ -56,13 +62,19 @@ class Features:
     object.__setattr__(self, 'fmax', float(self.fmax or self.sample_rate / 2))
     object.__setattr__(self, 'clip_seconds', float(self.clip_seconds))
     if not isinstance(self.hop_length, int) or not 1 <= self.hop_length <= self.n_fft:
-      raise UserError(f'--hop_length={self.hop_length}: give a whole number from 1 to --n_fft={self.n_fft}')
+      raise UserError(
+        f'--hop_length={self.hop_length}: give a whole number from 1 to --n_fft={self.n_fft}'
+      )
     longest = MAX_SAMPLES / self.sample_rate
     if not self.n_fft / self.sample_rate <= self.clip_seconds <= longest:
-      raise UserError(f'--clip_seconds={self.clip_seconds}: give at least one frame, '
-                      f'{self.n_fft / self.sample_rate:.4g}, and at most {longest:.0f}')
+      raise UserError(
+        f'--clip_seconds={self.clip_seconds}: give at least one frame, '
+        f'{self.n_fft / self.sample_rate:.4g}, and at most {longest:.0f}'
+      )
     if self.n_mels > self.n_fft // 2 + 1:
-      raise UserError(f'--n_mels={self.n_mels}: at most {self.n_fft // 2 + 1} with --n_fft={self.n_fft}')
+      raise UserError(
+        f'--n_mels={self.n_mels}: at most {self.n_fft // 2 + 1} with --n_fft={self.n_fft}'
+      )
     if self.fit not in FITS:
       raise UserError(f'fit={self.fit!r}: known are {", ".join(FITS)}')
 
@@ -94,6 +106,6 @@ class Features:
 # The paper's two settings: Section 2.1 (16 kHz, 128 filters, 512-sample FFT) and Section 3.1, which says "44.1 kHz"
 # and no more.
 PRESETS = {
-    'section_2.1': {'sample_rate': 16000, 'n_fft': 512, 'hop_length': 512, 'n_mels': 128},
-    'section_3.1': {'sample_rate': 44100, 'n_fft': 512, 'hop_length': 512, 'n_mels': 128},
+  'section_2.1': {'sample_rate': 16000, 'n_fft': 512, 'hop_length': 512, 'n_mels': 128},
+  'section_3.1': {'sample_rate': 44100, 'n_fft': 512, 'hop_length': 512, 'n_mels': 128},
 }

@@ -1,4 +1,5 @@
 """Files and folders written completely or not at all, and the hash of what goes into one."""
+
 import contextlib
 import hashlib
 import io

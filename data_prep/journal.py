@@ -1,4 +1,5 @@
 """Finished rows of a store that is not whole yet, kept so that an interrupted preparation continues."""
+
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from data_prep.features import Features
 
 class Done(NamedTuple):
   """A clip's array (row `row` of a file of rows) and the recording it came from, as it was then."""
+
   rows: Path
   offset: int
   row: int
@@ -31,7 +33,10 @@ class Journal:
     self.done: dict[Key, Done] = {}
     folder.mkdir(parents=True, exist_ok=True)
     self._rows_path = folder / 'rows.bin'
-    self._rows, self._lines = open(self._rows_path, 'ab'), open(folder / 'rows.jsonl', 'a+', encoding='utf-8')
+    self._rows, self._lines = (
+      open(self._rows_path, 'ab'),
+      open(folder / 'rows.jsonl', 'a+', encoding='utf-8'),
+    )
     whole = self._rows.tell() // self._row_bytes
     self._lines.seek(0)
     good = 0
@@ -53,14 +58,18 @@ class Journal:
   def __enter__(self) -> 'Journal':
     return self
 
-  def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+  def __exit__(
+    self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+  ) -> None:
     self._rows.close()
     self._lines.close()
 
   def add(self, result: Result) -> Done:
     self._rows.write(result.array)
     self._rows.flush()
-    done = Done(self._rows_path, 0, self._count, result.size, result.mtime_ns, result.sha256, result.measured)
+    done = Done(
+      self._rows_path, 0, self._count, result.size, result.mtime_ns, result.sha256, result.measured
+    )
     self._count += 1
     self._lines.write(json.dumps([result.key, *done[2:]]) + '\n')
     self._lines.flush()
@@ -74,7 +83,8 @@ def blocks(sources: Sequence[Done], features: Features, rows: int = 1024) -> Ite
   """
   size = features.n_mels * features.frames
   for first in range(0, len(sources), rows):
-    block = sources[first:first + rows]
+    block = sources[first : first + rows]
     maps = {each.rows: np.memmap(each.rows, store.DTYPE, 'r', each.offset) for each in block}
-    yield np.stack([maps[each.rows][each.row * size:(each.row + 1) * size] for each in block]).reshape(
-        -1, *features.shape)
+    yield np.stack(
+      [maps[each.rows][each.row * size : (each.row + 1) * size] for each in block]
+    ).reshape(-1, *features.shape)

@@ -5,6 +5,7 @@ followed by `librosa.power_to_db` with every parameter written out in `Features`
 makes the filters, and the few array operations between are done here, without
 librosa's per-call cost (equal to librosa by test). Knows nothing of files.
 """
+
 import functools
 import warnings
 from typing import NamedTuple
@@ -25,26 +26,31 @@ class Tables(NamedTuple):
 def tables(features: Features) -> Tables:
   """librosa's window and Mel filters; about a second the first time, for importing librosa."""
   from librosa import filters, util
+
   window = filters.get_window(features.window, features.win_length, fftbins=True)
   with warnings.catch_warnings():
     # 128 filters over 257 bins leave some of the lowest filters empty, as in the paper.
     warnings.filterwarnings('ignore', message='Empty filters')
-    bank = filters.mel(sr=features.sample_rate,
-                       n_fft=features.n_fft,
-                       n_mels=features.n_mels,
-                       fmin=features.fmin,
-                       fmax=features.fmax,
-                       htk=features.htk,
-                       norm=features.norm,
-                       dtype=np.float32)
-  return Tables(util.pad_center(window, size=features.n_fft).astype(np.float32), scipy.sparse.csr_array(bank))
+    bank = filters.mel(
+      sr=features.sample_rate,
+      n_fft=features.n_fft,
+      n_mels=features.n_mels,
+      fmin=features.fmin,
+      fmax=features.fmax,
+      htk=features.htk,
+      norm=features.norm,
+      dtype=np.float32,
+    )
+  return Tables(
+    util.pad_center(window, size=features.n_fft).astype(np.float32), scipy.sparse.csr_array(bank)
+  )
 
 
 def fit_length(samples: np.ndarray, features: Features) -> np.ndarray:
   """Samples [any length] as [num_samples]: padded with zeros or repeated, or cut at the end."""
   missing = features.num_samples - len(samples)
   if missing <= 0:
-    return samples[:features.num_samples]
+    return samples[: features.num_samples]
   return np.pad(samples, (0, missing), mode='wrap' if features.fit == 'repeat' else 'constant')
 
 
@@ -65,7 +71,7 @@ def log_mel(samples: np.ndarray, features: Features, made: Tables | None = None)
   samples = samples.astype(np.float32, copy=False)
   if features.center:
     samples = np.pad(samples, features.n_fft // 2, mode=features.pad_mode)
-  frames = np.lib.stride_tricks.sliding_window_view(samples, features.n_fft)[::features.hop_length]
+  frames = np.lib.stride_tricks.sliding_window_view(samples, features.n_fft)[:: features.hop_length]
   magnitude = np.abs(scipy.fft.rfft(frames * made.window))
   mel = made.filters @ (magnitude**features.power).T
   decibels = 10.0 * np.log10(np.maximum(np.float32(features.amin), mel))

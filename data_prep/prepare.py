@@ -4,6 +4,7 @@ Finished clips go to a journal beside the store as they come, so an interrupted
 preparation continues, and a store whose corpus has changed is made anew from its own
 unchanged clips. Knows of no flags.
 """
+
 import contextlib
 import os
 import shutil
@@ -33,14 +34,16 @@ CHUNK = 64  # clips a worker takes at once
 _ALONE = 2 * CHUNK  # fewer clips than this are done before another process has started
 
 
-def prepare(corpus_name: str,
-            raw_dir: str | os.PathLike[str],
-            store_dir: str | os.PathLike[str],
-            features: Features,
-            *,
-            skip_unreadable: bool = False,
-            download: bool = False,
-            num_processes: int | None = None) -> Path:
+def prepare(
+  corpus_name: str,
+  raw_dir: str | os.PathLike[str],
+  store_dir: str | os.PathLike[str],
+  features: Features,
+  *,
+  skip_unreadable: bool = False,
+  download: bool = False,
+  num_processes: int | None = None,
+) -> Path:
   """Makes the store of a corpus where there is none that still fits its recordings.
 
   Args:
@@ -70,8 +73,9 @@ def prepare(corpus_name: str,
     if not root.exists():
       if (path / 'manifest.json').exists():
         _say(f'{root} is not there; using {path} without comparing it with its recordings')
-        store.same_features(path, Features.from_json(store.read_manifest(path, whole=False)['features']),
-                            features)
+        store.same_features(
+          path, Features.from_json(store.read_manifest(path, whole=False)['features']), features
+        )
         return path
       with _locked(root):
         if not root.exists():
@@ -81,8 +85,15 @@ def prepare(corpus_name: str,
     if old is not None and old.fits(corpus):
       _refuse_unreadable(path, old.skipped, len(old.files), skip_unreadable)
       return path
-    _make(path, corpus_name, corpus, features, {} if old is None else old.reusable(), skip_unreadable,
-          num_processes)
+    _make(
+      path,
+      corpus_name,
+      corpus,
+      features,
+      {} if old is None else old.reusable(),
+      skip_unreadable,
+      num_processes,
+    )
   return path
 
 
@@ -93,7 +104,9 @@ def _obtain(module: ModuleType, root: Path, download: bool, num_processes: int |
   elif download and hasattr(module, 'DOWNLOAD'):
     downloads.fetch(module.DOWNLOAD, root)
   elif download:
-    raise UserError(f'--download: {getattr(module, "MEND", f"put the recordings into {root} by hand")}')
+    raise UserError(
+      f'--download: {getattr(module, "MEND", f"put the recordings into {root} by hand")}'
+    )
 
 
 class _Old:
@@ -114,13 +127,16 @@ class _Old:
     manifest = store.read_manifest(path, whole=False)
     store.same_features(path, Features.from_json(manifest['features']), features)
     if manifest['corpus'] != corpus_name:
-      raise UserError(f'{path}: holds {manifest["corpus"]}, not {corpus_name}: give another --store_dir')
+      raise UserError(
+        f'{path}: holds {manifest["corpus"]}, not {corpus_name}: give another --store_dir'
+      )
     old = cls(path, root)
     known = os.path.abspath(root)
     if manifest['raw_dir'] != known and not all(old.unchanged(each) for each in old.files):
       raise UserError(
-          f'{path}: was made from {manifest["raw_dir"]}, and {known} holds other recordings: give another '
-          '--store_dir, or delete the store')
+        f'{path}: was made from {manifest["raw_dir"]}, and {known} holds other recordings: give another '
+        '--store_dir, or delete the store'
+      )
     return old
 
   def unchanged(self, recording: str) -> bool:
@@ -128,46 +144,70 @@ class _Old:
     if recording not in self._same:
       row, (size, mtime_ns) = self.files[recording], compute.state(self.root / recording)
       self._same[recording] = (size, mtime_ns) == (row.size, row.mtime_ns) or (
-          size == row.size and bool(row.sha256) and _digest(self.root / recording) == row.sha256)
+        size == row.size and bool(row.sha256) and _digest(self.root / recording) == row.sha256
+      )
     return self._same[recording]
 
   def fits(self, corpus: Corpus) -> bool:
     wanted = [clip for clip in corpus.clips if clip.path not in self.skipped]
     have = [
-        Clip(row.path, row.label, row.group, row.fold, row.part, row.start, row.gain) for row in self.clips
+      Clip(row.path, row.label, row.group, row.fold, row.part, row.start, row.gain)
+      for row in self.clips
     ]
     now = {clip.path for clip in corpus.clips}
     changed = [each for each in self.files if each in now and not self.unchanged(each)]
     new, gone = len(now - self.files.keys()), len(self.files.keys() - now)
     if wanted == have and not (changed or new or gone):
       return True
-    _say(f'{self.path}: {len(changed)} recordings changed, {new} are new, {gone} are gone'
-         f'{"" if changed or new or gone else ", but labels or parts differ"}; the store is made anew')
+    _say(
+      f'{self.path}: {len(changed)} recordings changed, {new} are new, {gone} are gone'
+      f'{"" if changed or new or gone else ", but labels or parts differ"}; the store is made anew'
+    )
     return False
 
   def reusable(self) -> dict[Key, Done]:
     mels = self.path / 'mels.npy'
     store.read_manifest(self.path)  # rows are taken over only from a store that is whole
     offset = np.load(mels, mmap_mode='r').offset
-    return {(clip.path, clip.start, clip.gain): Done(
-                mels, offset, row, self.files[clip.path].size,
-                compute.state(self.root / clip.path)[1], clip.sha256,
-                Measured(clip.seconds, clip.entropy,
-                         clip.crossings)) for row, clip in enumerate(self.clips) if self.unchanged(clip.path)}
+    return {
+      (clip.path, clip.start, clip.gain): Done(
+        mels,
+        offset,
+        row,
+        self.files[clip.path].size,
+        compute.state(self.root / clip.path)[1],
+        clip.sha256,
+        Measured(clip.seconds, clip.entropy, clip.crossings),
+      )
+      for row, clip in enumerate(self.clips)
+      if self.unchanged(clip.path)
+    }
 
 
-def _make(path: Path, corpus_name: str, corpus: Corpus, features: Features, done: dict[Key, Done],
-          skip_unreadable: bool, num_processes: int | None) -> None:
+def _make(
+  path: Path,
+  corpus_name: str,
+  corpus: Corpus,
+  features: Features,
+  done: dict[Key, Done],
+  skip_unreadable: bool,
+  num_processes: int | None,
+) -> None:
   partial = path.with_name(f'.{path.name}.partial')
   with Journal(partial, features) as journal:
     done = done | journal.done
     files = {clip.path: None for clip in corpus.clips}
     states = {each: compute.state(corpus.root / each) for each in files}
     keys = dict.fromkeys((clip.path, clip.start, clip.gain) for clip in corpus.clips)
-    todo = [key for key in keys if key not in done or (done[key].size, done[key].mtime_ns) != states[key[0]]]
+    todo = [
+      key
+      for key in keys
+      if key not in done or (done[key].size, done[key].mtime_ns) != states[key[0]]
+    ]
     reasons, hashes = {}, {}
-    for result in _progress(_compute_all(corpus.root, todo, features, num_processes), len(todo), len(keys),
-                            corpus_name):
+    for result in _progress(
+      _compute_all(corpus.root, todo, features, num_processes), len(todo), len(keys), corpus_name
+    ):
       if result.reason:
         reasons[result.key[0]], hashes[result.key[0]] = result.reason, result.sha256
         done.pop(result.key, None)
@@ -182,44 +222,66 @@ def _make(path: Path, corpus_name: str, corpus: Corpus, features: Features, done
       clips.append(store.ClipRow(*clip[:5], source.sha256, clip.start, clip.gain, *source.measured))
       hashes[clip.path] = source.sha256
       states[clip.path] = source.size, source.mtime_ns
-  enough(corpus.classes, [clip.label for clip in clips], f'--raw_dir: {corpus.root}, without its '
-         f'{len(reasons)} unreadable recordings' if reasons else f'--raw_dir: {corpus.root}')
-  parts = Counter(clip.path for clip in clips)  # one of several cut from a long recording loses nothing
+  enough(
+    corpus.classes,
+    [clip.label for clip in clips],
+    f'--raw_dir: {corpus.root}, without its {len(reasons)} unreadable recordings'
+    if reasons
+    else f'--raw_dir: {corpus.root}',
+  )
+  parts = Counter(
+    clip.path for clip in clips
+  )  # one of several cut from a long recording loses nothing
   recordings = [
-      store.RecordingRow(each, *states[each], hashes[each], reasons.get(each, '')) for each in files
+    store.RecordingRow(each, *states[each], hashes[each], reasons.get(each, '')) for each in files
   ]
-  manifest = {'corpus': corpus_name, 'raw_dir': os.path.abspath(corpus.root), 'features': features.to_json(),
-              'classes': list(corpus.classes), 'ignored': list(corpus.ignored),
-              'longer': sum(clip.seconds > features.clip_seconds and parts[clip.path] == 1 for clip in clips),
-              'shorter': sum(clip.seconds < features.clip_seconds for clip in clips),
-              'versions': {each: version(each) for each in ('librosa', 'numpy', 'soundfile', 'soxr')}}
-  store.write(path, manifest, (len(clips), *features.shape), blocks(sources, features), clips, recordings)
+  manifest = {
+    'corpus': corpus_name,
+    'raw_dir': os.path.abspath(corpus.root),
+    'features': features.to_json(),
+    'classes': list(corpus.classes),
+    'ignored': list(corpus.ignored),
+    'longer': sum(clip.seconds > features.clip_seconds and parts[clip.path] == 1 for clip in clips),
+    'shorter': sum(clip.seconds < features.clip_seconds for clip in clips),
+    'versions': {each: version(each) for each in ('librosa', 'numpy', 'soundfile', 'soxr')},
+  }
+  store.write(
+    path, manifest, (len(clips), *features.shape), blocks(sources, features), clips, recordings
+  )
   shutil.rmtree(partial)
   if manifest['longer']:
-    _say(f'{corpus_name}: {manifest["longer"]} of {len(clips)} clips are longer than '
-         f'--clip_seconds={features.clip_seconds:g} and lose their end')
+    _say(
+      f'{corpus_name}: {manifest["longer"]} of {len(clips)} clips are longer than '
+      f'--clip_seconds={features.clip_seconds:g} and lose their end'
+    )
   if reasons:
-    _say(f'{corpus_name}: {len(reasons)} unreadable recordings left out, listed in {path / "manifest.json"}')
+    _say(
+      f'{corpus_name}: {len(reasons)} unreadable recordings left out, listed in {path / "manifest.json"}'
+    )
 
 
-def _compute_all(root: Path, keys: Sequence[Key], features: Features,
-                 num_processes: int | None) -> Iterator[Result]:
+def _compute_all(
+  root: Path, keys: Sequence[Key], features: Features, num_processes: int | None
+) -> Iterator[Result]:
   """Results in the order in which they are finished."""
   if not keys:
     return
   made = mel.tables(features)
-  chunks = [keys[first:first + CHUNK] for first in range(0, len(keys), CHUNK)]
+  chunks = [keys[first : first + CHUNK] for first in range(0, len(keys), CHUNK)]
   processes = num_processes or workers.num_cores()
   if len(keys) <= _ALONE:
     processes = 1
   work = workers.parallel(processes)
   try:
-    for results in work(joblib.delayed(compute.chunk)(root, each, features, made) for each in chunks):
+    for results in work(
+      joblib.delayed(compute.chunk)(root, each, features, made) for each in chunks
+    ):
       yield from results
   except TerminatedWorkerError as error:
     raise UserError(
-        '--num_processes: one of the processes was killed, perhaps for lack of memory: run again with '
-        f'fewer than {processes}; what is finished is kept') from error
+      '--num_processes: one of the processes was killed, perhaps for lack of memory: run again with '
+      f'fewer than {processes}; what is finished is kept'
+    ) from error
 
 
 def _refuse_unreadable(path: Path, reasons: dict[str, str], total: int, skip: bool) -> None:
@@ -233,16 +295,27 @@ def _refuse_unreadable(path: Path, reasons: dict[str, str], total: int, skip: bo
   few = ', '.join(f'{name} ({reason})' for name, reason in sorted(reasons.items())[:3])
   more = f' and {len(reasons) - 3} more' if len(reasons) > 3 else ''
   raise UserError(
-      f'{len(reasons)} of {total} recordings cannot be decoded: {few}{more}; all are listed in {listing}: '
-      'mend or remove them, or give --skip_unreadable')
+    f'{len(reasons)} of {total} recordings cannot be decoded: {few}{more}; all are listed in {listing}: '
+    'mend or remove them, or give --skip_unreadable'
+  )
 
 
 def _progress(results: Iterator[Result], todo: int, total: int, name: str) -> Iterator[Result]:
   if todo:
-    _say(f'{name}: computing the features of {todo} clips'
-         f'{f", {total - todo} are done already" if todo < total else ""}')
-  return iter(tqdm(results, f'{name}: features', todo, unit='clip', disable=None if todo else True,
-                   dynamic_ncols=True))
+    _say(
+      f'{name}: computing the features of {todo} clips'
+      f'{f", {total - todo} are done already" if todo < total else ""}'
+    )
+  return iter(
+    tqdm(
+      results,
+      f'{name}: features',
+      todo,
+      unit='clip',
+      disable=None if todo else True,
+      dynamic_ncols=True,
+    )
+  )
 
 
 def _digest(path: Path) -> str:

@@ -4,6 +4,7 @@ The paper gives the information entropy in bits/symbol and the zero-crossing rat
 each with a deviation, and no definition; ours is in `DEFINITIONS` and is printed with
 the numbers, so they compare corpora with each other and not with the paper's.
 """
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 SYMBOLS = 256
 DEFINITIONS = {
-    'entropy': f'Shannon entropy, bits/symbol, of a clip\'s samples in {SYMBOLS} equal levels from -1 to 1',
-    'crossings': 'sign changes of a clip\'s samples per second, Hz, zero counting as positive',
-    'over': 'clips at the store\'s sample rate, before padding; the mean over clips, with its deviations',
+  'entropy': f"Shannon entropy, bits/symbol, of a clip's samples in {SYMBOLS} equal levels from -1 to 1",
+  'crossings': "sign changes of a clip's samples per second, Hz, zero counting as positive",
+  'over': "clips at the store's sample rate, before padding; the mean over clips, with its deviations",
 }
 
 
@@ -38,9 +39,15 @@ def crossings(samples: np.ndarray, sample_rate: int) -> float:
 
 def summary(entropies: np.ndarray, rates: np.ndarray) -> dict[str, Any]:
   """Mean, standard deviation and standard error over clips [clips] of both, with their definitions."""
+
   def of(values: np.ndarray) -> dict[str, float]:
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return {'mean': float(np.mean(values)), 'deviation': spread, 'error': spread / len(values)**0.5}
+    return {
+      'mean': float(np.mean(values)),
+      'deviation': spread,
+      'error': spread / len(values) ** 0.5,
+    }
+
   return {'entropy': of(entropies), 'crossings': of(rates), 'definitions': DEFINITIONS}
 
 
@@ -53,25 +60,25 @@ def representative(mels: np.ndarray) -> int:
 def figure(held: 'Store', path: Path, most: int = 40) -> None:
   """Writes a PNG: the representative clip of each class (the first `most`), and all values' distribution."""
   from matplotlib.figure import Figure
+
   classes = list(enumerate(held.classes))[:most]
   rows = -(-len(classes) // 8)
   columns = -(-len(classes) // rows)
   drawing = Figure(figsize=(max(8, 1.5 * columns + 1), 1.5 * rows + 2.6), layout='constrained')
   above, below = drawing.subfigures(2, 1, height_ratios=(1.5 * rows + 0.4, 2.2))
   axes = above.subplots(rows, columns, squeeze=False).ravel()
-  low, high = np.quantile(held.mels[::max(1, len(held.mels) // 500)].astype(np.float32), (0.01, 0.999))
+  low, high = np.quantile(
+    held.mels[:: max(1, len(held.mels) // 500)].astype(np.float32), (0.01, 0.999)
+  )
   features = held.features
-  for axis in axes[len(classes):]:
+  for axis in axes[len(classes) :]:
     axis.axis('off')
   for axis, (label, name) in zip(axes, classes):
     members = np.flatnonzero(held.labels == label)[:500]
     clip = held.mels[members[representative(held.mels[members])]]
-    image = axis.imshow(clip.astype(np.float32),
-                        origin='lower',
-                        aspect='auto',
-                        cmap='magma',
-                        vmin=low,
-                        vmax=high)
+    image = axis.imshow(
+      clip.astype(np.float32), origin='lower', aspect='auto', cmap='magma', vmin=low, vmax=high
+    )
     name = name.encode(errors='replace').decode()  # a folder's name may be no UTF-8
     axis.set_title(name if len(name) < 16 else f'{name[:14]}…', fontsize=8)
     axis.set_xticks([])
@@ -80,13 +87,15 @@ def figure(held: 'Store', path: Path, most: int = 40) -> None:
   bar.set_label('dB', fontsize=8)
   bar.ax.tick_params(labelsize=7)
   above.suptitle(
-      f'{held.manifest["corpus"]}: the clip of each class nearest to its mean; {features.n_mels} Mel filters '
-      f'to {features.fmax / 1000:g} kHz upwards, {features.clip_seconds:g} s',
-      fontsize=9)
+    f'{held.manifest["corpus"]}: the clip of each class nearest to its mean; {features.n_mels} Mel filters '
+    f'to {features.fmax / 1000:g} kHz upwards, {features.clip_seconds:g} s',
+    fontsize=9,
+  )
   axis = below.subplots()
   edges = np.linspace(float(held.mels.min()), float(held.mels.max()) + 1e-3, 101)
   counts = sum(
-      np.histogram(block, edges)[0] for block in np.array_split(held.mels, -(-len(held.mels) // 1000)))
+    np.histogram(block, edges)[0] for block in np.array_split(held.mels, -(-len(held.mels) // 1000))
+  )
   axis.stairs(counts / counts.sum() / np.diff(edges), edges, fill=True, color='#7a3b8f')
   axis.set_xlabel('log-Mel value, dB', fontsize=8)
   axis.set_ylabel('density, 1/dB', fontsize=8)

@@ -1,4 +1,5 @@
 """What C and C++ libraries write to standard error, kept from the terminal."""
+
 import contextlib
 import os
 import tempfile

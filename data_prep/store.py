@@ -10,6 +10,7 @@
 A store is written whole or not at all, and is read only when it is what was written.
 Knows nothing of how recordings become arrays.
 """
+
 import csv
 import hashlib
 import json
@@ -31,6 +32,7 @@ _FILES = ('mels.npy', 'clips.csv', 'recordings.csv')
 
 class ClipRow(NamedTuple):
   """A row of clips.csv: `corpora.base.Clip`, the recording's hash and seconds, the samples' `statistics`."""
+
   path: str
   label: str
   group: str
@@ -51,6 +53,7 @@ class ClipRow(NamedTuple):
 
 class RecordingRow(NamedTuple):
   """A row of recordings.csv; `size` in bytes (-1: absent), `skipped` is the reason or ''."""
+
   path: str
   size: int
   mtime_ns: int
@@ -71,6 +74,7 @@ class Store(NamedTuple):
     hashes: [clips] str, SHA-256 of the recording; equal for byte-identical ones.
     entropies, crossings: [clips] float64, see `statistics`.
   """
+
   path: Path
   mels: np.ndarray
   labels: np.ndarray
@@ -96,8 +100,14 @@ def name(corpus: str, features: Features) -> str:
   return f'{corpus}-{features.digest()}'
 
 
-def write(path: Path, manifest: dict[str, Any], shape: tuple[int, int, int], blocks: Iterable[np.ndarray],
-          clips: Sequence[ClipRow], recordings: Sequence[RecordingRow]) -> None:
+def write(
+  path: Path,
+  manifest: dict[str, Any],
+  shape: tuple[int, int, int],
+  blocks: Iterable[np.ndarray],
+  clips: Sequence[ClipRow],
+  recordings: Sequence[RecordingRow],
+) -> None:
   """Writes a store, replacing the one at `path`: under another name first, so that `path` is whole or absent.
 
   Args:
@@ -109,10 +119,18 @@ def write(path: Path, manifest: dict[str, Any], shape: tuple[int, int, int], blo
     _write(folder, manifest, shape, blocks, clips, recordings)
 
 
-def _write(folder: Path, manifest: dict[str, Any], shape: tuple[int, int, int], blocks: Iterable[np.ndarray],
-           clips: Sequence[ClipRow], recordings: Sequence[RecordingRow]) -> None:
+def _write(
+  folder: Path,
+  manifest: dict[str, Any],
+  shape: tuple[int, int, int],
+  blocks: Iterable[np.ndarray],
+  clips: Sequence[ClipRow],
+  recordings: Sequence[RecordingRow],
+) -> None:
   with open(folder / 'mels.npy', 'wb') as file:
-    np.lib.format.write_array_header_1_0(file, {'descr': DTYPE.str, 'fortran_order': False, 'shape': shape})
+    np.lib.format.write_array_header_1_0(
+      file, {'descr': DTYPE.str, 'fortran_order': False, 'shape': shape}
+    )
     for block in blocks:
       file.write(np.ascontiguousarray(block, DTYPE).data)
     _to_disk(file)
@@ -122,8 +140,15 @@ def _write(folder: Path, manifest: dict[str, Any], shape: tuple[int, int, int], 
   for clip in clips:
     counts[clip.label] += 1
   skipped = {row.path: row.skipped for row in recordings if row.skipped}
-  whole = {'format': FORMAT, **manifest, 'num_clips': len(clips), 'num_recordings': len(recordings),
-           'counts': counts, 'skipped': skipped, 'files': {each: _signature(folder / each) for each in _FILES}}
+  whole = {
+    'format': FORMAT,
+    **manifest,
+    'num_clips': len(clips),
+    'num_recordings': len(recordings),
+    'counts': counts,
+    'skipped': skipped,
+    'files': {each: _signature(folder / each) for each in _FILES},
+  }
   whole['sha256'] = json_sha256(whole)
   with open(folder / 'manifest.json', 'w', encoding='utf-8', errors='surrogateescape') as file:
     json.dump(whole, file, indent=1, ensure_ascii=False)
@@ -141,11 +166,16 @@ def read_manifest(path: str | os.PathLike[str], *, whole: bool = True) -> dict[s
   """
   path = Path(path)
   try:
-    manifest = json.loads((path / 'manifest.json').read_text(encoding='utf-8', errors='surrogateescape'))
+    manifest = json.loads(
+      (path / 'manifest.json').read_text(encoding='utf-8', errors='surrogateescape')
+    )
     made, files, signed = manifest['format'], manifest['files'], manifest.pop('sha256', '')
   except FileNotFoundError as error:
-    raise (_refused(path, 'manifest.json is missing') if path.is_dir() else UserError(
-        f'{path}: no store: prepare it with python -m data_prep.main')) from error
+    raise (
+      _refused(path, 'manifest.json is missing')
+      if path.is_dir()
+      else UserError(f'{path}: no store: prepare it with python -m data_prep.main')
+    ) from error
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise _refused(path, f'manifest.json cannot be read ({error})') from error
   if made != FORMAT:
@@ -166,13 +196,15 @@ def read_manifest(path: str | os.PathLike[str], *, whole: bool = True) -> dict[s
 
 def read_clips(path: Path) -> list[ClipRow]:
   return [
-      ClipRow(*row[:3], int(row[3]), *row[4:6], *map(float, row[6:]))
-      for row in _read_rows(path / 'clips.csv')
+    ClipRow(*row[:3], int(row[3]), *row[4:6], *map(float, row[6:]))
+    for row in _read_rows(path / 'clips.csv')
   ]
 
 
 def read_recordings(path: Path) -> list[RecordingRow]:
-  return [RecordingRow(a, int(b), int(c), d, e) for a, b, c, d, e in _read_rows(path / 'recordings.csv')]
+  return [
+    RecordingRow(a, int(b), int(c), d, e) for a, b, c, d, e in _read_rows(path / 'recordings.csv')
+  ]
 
 
 def load(path: str | os.PathLike[str], features: Features | None = None) -> Store:
@@ -193,11 +225,21 @@ def load(path: str | os.PathLike[str], features: Features | None = None) -> Stor
   classes = tuple(manifest['classes'])
   position = {label: index for index, label in enumerate(classes)}
   columns = ClipRow(*zip(*clips))
-  return Store(path, np.load(path / 'mels.npy', mmap_mode='r'),
-               np.array([position[label] for label in columns.label], np.int32), np.array(columns.group),
-               np.array(columns.fold, np.int32), np.array(columns.part), np.array(columns.path),
-               np.array(columns.sha256), np.array(columns.entropy), np.array(columns.crossings), classes, own,
-               manifest)
+  return Store(
+    path,
+    np.load(path / 'mels.npy', mmap_mode='r'),
+    np.array([position[label] for label in columns.label], np.int32),
+    np.array(columns.group),
+    np.array(columns.fold, np.int32),
+    np.array(columns.part),
+    np.array(columns.path),
+    np.array(columns.sha256),
+    np.array(columns.entropy),
+    np.array(columns.crossings),
+    classes,
+    own,
+    manifest,
+  )
 
 
 def same_features(path: Path, made: Features, asked: Features) -> None:
@@ -206,18 +248,22 @@ def same_features(path: Path, made: Features, asked: Features) -> None:
   for field, value in new.items():
     if old[field] != value:
       raise UserError(
-          f'{path}: the store was made with {field}={old[field]}, --{field}={value} is asked for: give '
-          f'--{field}={old[field]}, or another --store_dir')
+        f'{path}: the store was made with {field}={old[field]}, --{field}={value} is asked for: give '
+        f'--{field}={old[field]}, or another --store_dir'
+      )
 
 
 def _refused(path: Path, reason: str) -> UserError:
-  return UserError(f'{path}: store refused: {reason}; delete the folder and run again to make it anew')
+  return UserError(
+    f'{path}: store refused: {reason}; delete the folder and run again to make it anew'
+  )
 
 
 def _signature(path: Path) -> dict[str, Any]:
   with open(path, 'rb') as file:
     return {
-        'bytes': os.fstat(file.fileno()).st_size, 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()
+      'bytes': os.fstat(file.fileno()).st_size,
+      'sha256': hashlib.file_digest(file, 'sha256').hexdigest(),
     }
 
 

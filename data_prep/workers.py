@@ -3,6 +3,7 @@
 loky starts them afresh, without the threads of this process and without its main module. They end when idle, and with
 this command, however it ends: none stays while it trains.
 """
+
 import os
 import threading
 import time
@@ -19,12 +20,14 @@ def num_cores() -> int:
 
 def parallel(num_processes: int) -> joblib.Parallel:
   """Runs `joblib.delayed` calls in so many processes; results come in the order in which they are finished."""
-  return joblib.Parallel(num_processes,
-                         backend='loky',
-                         return_as='generator_unordered',
-                         idle_worker_timeout=_IDLE,
-                         initializer=_end_with,
-                         initargs=(os.getpid(),))
+  return joblib.Parallel(
+    num_processes,
+    backend='loky',
+    return_as='generator_unordered',
+    idle_worker_timeout=_IDLE,
+    initializer=_end_with,
+    initargs=(os.getpid(),),
+  )
 
 
 def _end_with(parent: int) -> None:

@@ -37,5 +37,8 @@ __all__ = [
   'train',
 ]
 
-_SUBMODULES = {'api': [name for name in __all__ if name not in ('Config', 'UserError')], 'study.config': ['Config']}
+_SUBMODULES = {
+  'api': [name for name in __all__ if name not in ('Config', 'UserError')],
+  'study.config': ['Config'],
+}
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_SUBMODULES)

@@ -190,9 +190,7 @@ def compare(*studies: 'Study | PathLike') -> Comparison:
   return compare_workdirs([workdir.read(path) for path in paths])
 
 
-def load_model(
-  path: PathLike, variant: str | None = None, seed: int | None = None
-) -> Classifier:
+def load_model(path: PathLike, variant: str | None = None, seed: int | None = None) -> Classifier:
   """A trained model: the best lane of a study's folder, a bundle's folder or its .tflite file.
 
   Args:

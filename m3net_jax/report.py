@@ -1,7 +1,7 @@
 """Writes the report of a finished study, or compares several.
 
-    python -m m3net_jax.report WORKDIR             writes report.html, report.md and tables/ into it
-    python -m m3net_jax.report WORKDIR WORKDIR ... compares them, paired by seed and split
+python -m m3net_jax.report WORKDIR             writes report.html, report.md and tables/ into it
+python -m m3net_jax.report WORKDIR WORKDIR ... compares them, paired by seed and split
 """
 
 from absl import flags

@@ -1,4 +1,5 @@
 """What a user might put in the place of Mirror Attention, and firmware cannot run."""
+
 import jax.numpy as jnp
 from flax import linen as nn
 

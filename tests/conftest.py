@@ -1,6 +1,7 @@
 """What all tests share: two host devices, as the program makes one per core, and a small store of tones, one class
 per pitch.
 """
+
 import signal
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from data_prep.prepare import prepare
 signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update('jax_num_cpu_devices', 2)
 # Compiling is what takes the tests' time, and many compile the same; a second run finds it all there.
-jax.config.update('jax_compilation_cache_dir', str(Path(__file__).parents[1] / '.pytest_cache' / 'compiled'))
+jax.config.update(
+  'jax_compilation_cache_dir', str(Path(__file__).parents[1] / '.pytest_cache' / 'compiled')
+)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
 
 FEATURES = Features(sample_rate=8000, clip_seconds=0.25, n_fft=256, hop_length=128, n_mels=16)
@@ -34,18 +37,23 @@ def tones_dir(tmp_path_factory):
     for take in range(CLIPS):
       seconds = np.arange(2000) / 8000
       tone = np.sin(2 * np.pi * pitch * rng.uniform(0.9, 1.1) * seconds + rng.uniform(0, 6))
-      soundfile.write(root / name / f'{take}.wav', 0.3 * tone + 0.05 * rng.standard_normal(2000), 8000)
+      soundfile.write(
+        root / name / f'{take}.wav', 0.3 * tone + 0.05 * rng.standard_normal(2000), 8000
+      )
   return root
 
 
 @pytest.fixture(scope='session')
 def tones(tones_dir, tmp_path_factory):
   """The store of those recordings."""
-  return store.load(prepare('folder', tones_dir, tmp_path_factory.mktemp('stores'), FEATURES, num_processes=1))
+  return store.load(
+    prepare('folder', tones_dir, tmp_path_factory.mktemp('stores'), FEATURES, num_processes=1)
+  )
 
 
 @pytest.fixture(scope='session')
 def trained(tones, tmp_path_factory):
   """A finished study of them: its workdir."""
   from tests import studied
+
   return studied.train(tones, tmp_path_factory.mktemp('trained') / 'study')

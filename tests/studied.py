@@ -1,12 +1,19 @@
 """A small study trained for the tests of what comes after training, as the main command writes it."""
+
 import json
 
 from data_prep import files
 from m3net_jax.study import results, splits, trainer, workdir
 from m3net_jax.study.config import Config
 
-CONFIG = Config(variants=('full',), num_seeds=2, num_epochs=8, batch_size=12, learning_rate=0.01,
-                input_shape=(16, 16, 1))
+CONFIG = Config(
+  variants=('full',),
+  num_seeds=2,
+  num_epochs=8,
+  batch_size=12,
+  learning_rate=0.01,
+  input_shape=(16, 16, 1),
+)
 
 
 def train(tones, path, config=CONFIG):

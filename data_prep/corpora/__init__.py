@@ -1,4 +1,5 @@
 """The corpora by name; one module each, with CLIP_SECONDS, FIT and `read(folder) -> Corpus`."""
+
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -8,8 +9,17 @@ from data_prep.corpora import base
 from data_prep.errors import UserError
 from data_prep.features import Features
 
-NAMES = ('synthetic_commands', 'speech_commands', 'speech_commands_12', 'urbansound8k', 'esc10', 'esc50',
-         'fsdd', 'folder', 'csv')
+NAMES = (
+  'synthetic_commands',
+  'speech_commands',
+  'speech_commands_12',
+  'urbansound8k',
+  'esc10',
+  'esc50',
+  'fsdd',
+  'folder',
+  'csv',
+)
 _OWN = ('folder', 'csv')  # a user's own, always --raw_dir itself
 
 
@@ -43,7 +53,9 @@ def locate(name: str, raw_dir: str | Path) -> Path:
   # Archives write the name as they like, UrbanSound8K for example.
   there = [entry for entry in (raw.iterdir() if raw.is_dir() else ()) if entry.name.lower() == name]
   inside = there[0] if there else raw / name
-  made_here = hasattr(get(name), 'make') and raw.name.lower() != name  # beside whatever else lies there
+  made_here = (
+    hasattr(get(name), 'make') and raw.name.lower() != name
+  )  # beside whatever else lies there
   if inside.exists() or not raw.exists() or made_here or holds_corpora(raw):
     return inside
   return raw
@@ -51,7 +63,9 @@ def locate(name: str, raw_dir: str | Path) -> Path:
 
 def holds_corpora(raw: Path) -> bool:
   """Whether a folder is empty but for folders named as corpora, so that a new one belongs inside it."""
-  return raw.is_dir() and all(entry.name.lower() in NAMES or entry.name.startswith('.') for entry in raw.iterdir())
+  return raw.is_dir() and all(
+    entry.name.lower() in NAMES or entry.name.startswith('.') for entry in raw.iterdir()
+  )
 
 
 def read(name: str, raw_dir: str | Path) -> base.Corpus:

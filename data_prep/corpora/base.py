@@ -1,4 +1,5 @@
 """What a corpus is to the rest of the program: a list of clips, each with what splits need to know of it."""
+
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ class Clip(NamedTuple):
     start: where the clip begins in the recording, in seconds.
     gain: what its samples are multiplied with.
   """
+
   path: str
   label: str
   group: str = ''
@@ -34,6 +36,7 @@ class Clip(NamedTuple):
 
 class Corpus(NamedTuple):
   """Attributes: its folder; class names in the order of their labels; clips; files that are no recordings."""
+
   root: Path
   classes: tuple[str, ...]
   clips: tuple[Clip, ...]
@@ -44,7 +47,9 @@ def files(folder: Path) -> Iterator[str]:
   """Paths of all files below, relative to `folder`, with '/', sorted; nothing hidden, no link to a folder above."""
   for where, folders, names in os.walk(folder, followlinks=True):
     here = os.path.realpath(where)
-    ends = lambda name: os.path.commonpath([here, target := os.path.realpath(os.path.join(where, name))]) != target
+    ends = lambda name: (
+      os.path.commonpath([here, target := os.path.realpath(os.path.join(where, name))]) != target
+    )
     folders[:] = sorted(name for name in folders if not name.startswith('.') and ends(name))
     relative = Path(where).relative_to(folder).as_posix()
     for name in sorted(names):
@@ -70,8 +75,10 @@ def enough(classes: tuple[str, ...], labels: list[str], where: str) -> None:
   few = [f'{name} ({counts[name]})' for name in classes if counts[name] < FEWEST_CLIPS]
   if few:
     more = f' and {len(few) - 5} more classes' if len(few) > 5 else ''
-    raise UserError(f'{where}: fewer than {FEWEST_CLIPS} clips in {", ".join(few[:5])}{more}: '
-                    'add recordings or remove the class')
+    raise UserError(
+      f'{where}: fewer than {FEWEST_CLIPS} clips in {", ".join(few[:5])}{more}: '
+      'add recordings or remove the class'
+    )
 
 
 def missing(root: Path, expected: str, mend: str) -> UserError:

@@ -4,6 +4,7 @@ Further columns are optional: group (speaker or recording), fold (from 1), part 
 validation or test), start (seconds) and gain. Paths are relative to the csv's folder;
 --raw_dir is the csv file, or the folder that holds it as clips.csv.
 """
+
 import math
 from pathlib import Path
 
@@ -18,17 +19,27 @@ PARTS = ('', 'train', 'validation', 'test')
 def read(root: Path) -> base.Corpus:
   path = root if root.is_file() else root / 'clips.csv'
   if not path.is_file():
-    raise base.missing(root, 'clips.csv', 'give a csv file with the columns path and label, or its folder')
+    raise base.missing(
+      root, 'clips.csv', 'give a csv file with the columns path and label, or its folder'
+    )
   clips, lines = [], {}
   for line, row in table.rows(path, ('path', 'label')):
     fold = table.whole_number(path, line, 'fold', row.get('fold') or '0', 0, 2**31 - 1)
     part = table.one_of(path, line, 'part', row.get('part', ''), PARTS)
-    clip = base.Clip(Path(row['path']).as_posix(), row['label'], row.get('group', ''), fold, part,
-                     _number(path, line, 'start', row.get('start') or '0'),
-                     _number(path, line, 'gain', row.get('gain') or '1'))
+    clip = base.Clip(
+      Path(row['path']).as_posix(),
+      row['label'],
+      row.get('group', ''),
+      fold,
+      part,
+      _number(path, line, 'start', row.get('start') or '0'),
+      _number(path, line, 'gain', row.get('gain') or '1'),
+    )
     clips.append(clip)
     if (first := lines.setdefault((clip.path, clip.label, clip.start, clip.gain), line)) != line:
-      raise UserError(f'{path}: line {line}: path={row["path"]!r} is the clip of line {first}: remove one of them')
+      raise UserError(
+        f'{path}: line {line}: path={row["path"]!r} is the clip of line {first}: remove one of them'
+      )
   if not clips:
     raise UserError(f'{path}: no clips in it: give a line a clip, with path and label')
   return base.Corpus(path.parent, tuple(sorted({clip.label for clip in clips})), tuple(clips))

@@ -4,6 +4,7 @@ Two forms are read: the release of 2015, folders as "001 - Dog bark" with
 {fold}-{freesound id}-{take}.ogg in them, and the ten classes that the csv of ESC-50
 marks. The Freesound recording is the group; all clips of one lie in one fold.
 """
+
 import re
 from pathlib import Path
 
@@ -28,9 +29,16 @@ def read(root: Path) -> base.Corpus:
     else:
       ignored.append(path)
   if not clips:
-    raise base.missing(root, '"001 - Dog bark"/{fold}-{id}-{take}.ogg or meta/esc50.csv',
-                       'give the folder of ESC-10 or ESC-50, or --download to fetch them')
+    raise base.missing(
+      root,
+      '"001 - Dog bark"/{fold}-{id}-{take}.ogg or meta/esc50.csv',
+      'give the folder of ESC-10 or ESC-50, or --download to fetch them',
+    )
   if len(classes) != 10:
-    raise UserError(f'--raw_dir: {root} has {len(classes)} of the 10 classes: complete it, or read it as it is with '
-                    '--corpus=folder')
-  return base.Corpus(root, tuple(classes[folder] for folder in sorted(classes)), tuple(clips), tuple(ignored))
+    raise UserError(
+      f'--raw_dir: {root} has {len(classes)} of the 10 classes: complete it, or read it as it is with '
+      '--corpus=folder'
+    )
+  return base.Corpus(
+    root, tuple(classes[folder] for folder in sorted(classes)), tuple(clips), tuple(ignored)
+  )

@@ -4,6 +4,7 @@ https://github.com/karolpiczak/ESC-50 (CC BY-NC 3.0). meta/esc50.csv names each 
 audio/; the group is the Freesound recording it was cut from (src_file), and all clips
 of one lie in one fold.
 """
+
 from pathlib import Path
 
 from data_prep import download
@@ -11,8 +12,11 @@ from data_prep.corpora import base, table
 
 CLIP_SECONDS = 5.0
 FIT = 'pad'
-DOWNLOAD = download.Archive('https://github.com/karoldvl/ESC-50/archive/master.zip',
-                            'md5:7771e4b9d86d0945acce719c7a59305a', 'ESC-50-master')
+DOWNLOAD = download.Archive(
+  'https://github.com/karoldvl/ESC-50/archive/master.zip',
+  'md5:7771e4b9d86d0945acce719c7a59305a',
+  'ESC-50-master',
+)
 CSV = 'meta/esc50.csv'
 _NUM_CLASSES = 50
 
@@ -26,15 +30,22 @@ def from_csv(root: Path, only_esc10: bool) -> base.Corpus:
   if not (root / CSV).is_file():
     raise base.missing(root, CSV, 'give the unpacked folder of ESC-50, or --download to fetch it')
   clips, positions, others = [], {}, []
-  for line, row in table.rows(root / CSV, ('filename', 'fold', 'target', 'category', 'esc10', 'src_file')):
+  for line, row in table.rows(
+    root / CSV, ('filename', 'fold', 'target', 'category', 'esc10', 'src_file')
+  ):
     path = f'audio/{row["filename"]}'
     if only_esc10 and row['esc10'] != 'True':
       others.append(path)
       continue
     fold = table.whole_number(root / CSV, line, 'fold', row['fold'], 1, 5)
-    positions[row['category']] = table.whole_number(root / CSV, line, 'target', row['target'], 0,
-                                                    _NUM_CLASSES - 1)
+    positions[row['category']] = table.whole_number(
+      root / CSV, line, 'target', row['target'], 0, _NUM_CLASSES - 1
+    )
     clips.append(base.Clip(path, row['category'], row['src_file'], fold))
   known = {clip.path for clip in clips} | {CSV, *others}
-  return base.Corpus(root, tuple(sorted(positions, key=positions.get)), tuple(clips),
-                     tuple(path for path in base.files(root) if path not in known))
+  return base.Corpus(
+    root,
+    tuple(sorted(positions, key=positions.get)),
+    tuple(clips),
+    tuple(path for path in base.files(root) if path not in known),
+  )

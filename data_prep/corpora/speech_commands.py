@@ -4,6 +4,7 @@ A folder a word, {speaker}_nohash_{take}.wav in it. Which part a clip belongs to
 validation_list.txt and testing_list.txt; without them the speaker's hash decides, by
 the rule of the data set's README, which gives the same lists.
 """
+
 import hashlib
 import re
 from pathlib import Path
@@ -14,11 +15,14 @@ from data_prep.errors import UserError
 
 CLIP_SECONDS = 1.0
 FIT = 'pad'
-DOWNLOAD = download.Archive('http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz',
-                            'sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58')
+DOWNLOAD = download.Archive(
+  'http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz',
+  'sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58',
+)
 WORDS = tuple(
-    'backward bed bird cat dog down eight five follow forward four go happy house learn left marvin nine no '
-    'off on one right seven sheila six stop three tree two up visual wow yes zero'.split())
+  'backward bed bird cat dog down eight five follow forward four go happy house learn left marvin nine no '
+  'off on one right seven sheila six stop three tree two up visual wow yes zero'.split()
+)
 LISTS = {'validation': 'validation_list.txt', 'test': 'testing_list.txt'}
 NOISE = '_background_noise_'
 _LARGEST = 2**27 - 1  # the rule's "maximum number of WAVs per class"
@@ -46,7 +50,8 @@ def parts(root: Path, paths: list[str]) -> list[str]:
       listed |= dict.fromkeys((root / name).read_text(encoding='utf-8').split(), part)
     except (OSError, UnicodeDecodeError) as error:
       raise UserError(
-          f'{root / name}: cannot be read as a list of clips ({error}): put the original back') from error
+        f'{root / name}: cannot be read as a list of clips ({error}): put the original back'
+      ) from error
   return [listed.get(path, 'train') for path in paths]
 
 
@@ -58,17 +63,23 @@ def words(root: Path) -> tuple[list[str], list[str]]:
     (found if word in WORDS and path.endswith('.wav') else ignored).append(path)
   have = {path.split('/')[0] for path in found}
   if not have:
-    raise base.missing(root, 'folders of the 35 words',
-                       'give the folder of Speech Commands v0.02, or --download it')
+    raise base.missing(
+      root, 'folders of the 35 words', 'give the folder of Speech Commands v0.02, or --download it'
+    )
   if absent := [word for word in WORDS if word not in have]:
     raise UserError(
-        f'--raw_dir: {root} has no recordings of {", ".join(absent)}: complete it, or read it as it is '
-        'with --corpus=folder')
+      f'--raw_dir: {root} has no recordings of {", ".join(absent)}: complete it, or read it as it is '
+      'with --corpus=folder'
+    )
   return found, ignored
 
 
 def read(root: Path) -> base.Corpus:
   found, ignored = words(root)
-  clips = tuple(base.Clip(path, path.split('/')[0], speaker(path), part=part)
-                for path, part in zip(found, parts(root, found)))
-  return base.Corpus(root, WORDS, clips, tuple(path for path in ignored if not path.startswith(NOISE)))
+  clips = tuple(
+    base.Clip(path, path.split('/')[0], speaker(path), part=part)
+    for path, part in zip(found, parts(root, found))
+  )
+  return base.Corpus(
+    root, WORDS, clips, tuple(path for path in ignored if not path.startswith(NOISE))
+  )

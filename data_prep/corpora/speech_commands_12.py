@@ -7,6 +7,7 @@ of silence, cut from the background noise. The separately published test set has
 twelve folders ready; in its `_unknown_` the word stands before the speaker and the
 ending is doubled (backward_0c540988_nohash_0.wav.wav), and `_silence_` has no speaker.
 """
+
 import math
 import random
 from pathlib import Path
@@ -47,10 +48,13 @@ def _published(root: Path) -> base.Corpus:
 
 def _recipe(root: Path) -> base.Corpus:
   found, ignored = speech_commands.words(root)
-  noises = [path for path in ignored if path.startswith(speech_commands.NOISE) and path.endswith('.wav')]
+  noises = [
+    path for path in ignored if path.startswith(speech_commands.NOISE) and path.endswith('.wav')
+  ]
   if not noises:
     raise UserError(
-        f'--raw_dir: {root} has no {speech_commands.NOISE}/*.wav, of which {SILENCE} is made: put it back')
+      f'--raw_dir: {root} has no {speech_commands.NOISE}/*.wav, of which {SILENCE} is made: put it back'
+    )
   chance = random.Random(_SEED)
   every = list(zip(found, speech_commands.parts(root, found)))
   seconds = {noise: _seconds(root / noise) for noise in noises}
@@ -62,7 +66,8 @@ def _recipe(root: Path) -> base.Corpus:
       if own == part:
         label = word if word in TEN else UNKNOWN
         (ten if word in TEN else unknown).append(
-            base.Clip(path, label, speech_commands.speaker(path), part=part))
+          base.Clip(path, label, speech_commands.speaker(path), part=part)
+        )
     extra = math.ceil(len(ten) * _SHARE)
     chance.shuffle(unknown)
     clips += ten + sorted(unknown[:extra])
@@ -71,11 +76,14 @@ def _recipe(root: Path) -> base.Corpus:
       start = round(chance.uniform(0, max(0.0, seconds[noise] - CLIP_SECONDS)), 4)
       gain = round(chance.uniform(0, _LOUDEST), 6) if chance.random() < _HEARD else 0.0
       clips.append(base.Clip(noise, SILENCE, noise, part=part, start=start, gain=gain))
-  return base.Corpus(root, CLASSES, tuple(clips), tuple(path for path in ignored if path not in noises))
+  return base.Corpus(
+    root, CLASSES, tuple(clips), tuple(path for path in ignored if path not in noises)
+  )
 
 
 def _seconds(path: Path) -> float:
   import soundfile
+
   try:
     return soundfile.info(path).duration
   except soundfile.SoundFileError as error:

@@ -1,4 +1,5 @@
 """Synthetic speech in the layout of Speech Commands, made where it is absent (see `data_prep.synthetic`)."""
+
 from pathlib import Path
 
 from data_prep import synthetic

@@ -4,6 +4,7 @@ https://urbansounddataset.weebly.com/urbansound8k.html asks for a form before th
 download. metadata/UrbanSound8K.csv names each slice of audio/fold1 ... fold10 with its
 class and the Freesound recording it was cut from (fsID), which is the group.
 """
+
 from pathlib import Path
 
 from data_prep.corpora import base, table
@@ -11,13 +12,24 @@ from data_prep.corpora import base, table
 CLIP_SECONDS = 4.0
 FIT = 'repeat'
 # In the order of its classID.
-CLASSES = ('air_conditioner', 'car_horn', 'children_playing', 'dog_bark', 'drilling', 'engine_idling',
-           'gun_shot', 'jackhammer', 'siren', 'street_music')
+CLASSES = (
+  'air_conditioner',
+  'car_horn',
+  'children_playing',
+  'dog_bark',
+  'drilling',
+  'engine_idling',
+  'gun_shot',
+  'jackhammer',
+  'siren',
+  'street_music',
+)
 CSV = 'metadata/UrbanSound8K.csv'
 MEND = (
-    'UrbanSound8K is given out after a form at '
-    'https://urbansounddataset.weebly.com/download-urbansound8k.html; '
-    f'unpack it so that {CSV} and audio/fold1 to audio/fold10 lie in --raw_dir')
+  'UrbanSound8K is given out after a form at '
+  'https://urbansounddataset.weebly.com/download-urbansound8k.html; '
+  f'unpack it so that {CSV} and audio/fold1 to audio/fold10 lie in --raw_dir'
+)
 
 
 def read(root: Path) -> base.Corpus:
@@ -29,5 +41,6 @@ def read(root: Path) -> base.Corpus:
     label = table.one_of(root / CSV, line, 'class', row['class'], CLASSES)
     clips.append(base.Clip(f'audio/fold{fold}/{row["slice_file_name"]}', label, row['fsID'], fold))
   named = {clip.path for clip in clips} | {CSV}
-  return base.Corpus(root, CLASSES, tuple(clips),
-                     tuple(path for path in base.files(root) if path not in named))
+  return base.Corpus(
+    root, CLASSES, tuple(clips), tuple(path for path in base.files(root) if path not in named)
+  )

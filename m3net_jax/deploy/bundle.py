@@ -11,6 +11,7 @@
 
 It is written whole or not at all.
 """
+
 import contextlib
 import hashlib
 from collections.abc import Iterator
@@ -38,15 +39,23 @@ def replacing(path: Path) -> Iterator[Path]:
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
   except OSError as error:
-    raise UserError(f'--out_dir={path}: {error.strerror}: give a folder that can be made') from error
+    raise UserError(
+      f'--out_dir={path}: {error.strerror}: give a folder that can be made'
+    ) from error
   with files.replacing_folder(path) as folder:
     yield folder
 
 
 def check_place(path: Path) -> None:
   """Raises UserError where a bundle cannot be put at `path`."""
-  if path.exists() and not (path / 'model.json').is_file() and (not path.is_dir() or any(path.iterdir())):
-    raise UserError(f'--out_dir={path}: is not empty and holds no bundle (no model.json): give a new folder')
+  if (
+    path.exists()
+    and not (path / 'model.json').is_file()
+    and (not path.is_dir() or any(path.iterdir()))
+  ):
+    raise UserError(
+      f'--out_dir={path}: is not empty and holds no bundle (no model.json): give a new folder'
+    )
 
 
 def write_models(folder: Path, spec: ModelSpec, models: dict[str, bytes]) -> None:
@@ -54,9 +63,15 @@ def write_models(folder: Path, spec: ModelSpec, models: dict[str, bytes]) -> Non
   named = {f'model_{kind}.tflite': content for kind, content in models.items()}
   for name, content in named.items():
     files.write_bytes(folder / name, content)
-  files.write_json(folder / 'model.json', {
-      'format': FORMAT, **spec.to_json(), 'sha256': spec.digest(),
-      'files': {name: hashlib.sha256(content).hexdigest() for name, content in named.items()}})
+  files.write_json(
+    folder / 'model.json',
+    {
+      'format': FORMAT,
+      **spec.to_json(),
+      'sha256': spec.digest(),
+      'files': {name: hashlib.sha256(content).hexdigest() for name, content in named.items()},
+    },
+  )
 
 
 def write_sources(folder: Path, sources: dict[str, str]) -> None:
@@ -67,8 +82,9 @@ def write_sources(folder: Path, sources: dict[str, str]) -> None:
     files.write_bytes(folder / file.name, file.read_bytes())
 
 
-def golden(reference: Classifier, model: Model, mels: np.ndarray, labels: np.ndarray,
-           predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def golden(
+  reference: Classifier, model: Model, mels: np.ndarray, labels: np.ndarray, predicted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """Stored inputs and outputs of the first test clips of different classes that the model gets right.
 
   Args:
@@ -79,6 +95,8 @@ def golden(reference: Classifier, model: Model, mels: np.ndarray, labels: np.nda
   _, first = np.unique(labels[right], return_index=True)
   chosen = np.sort(right[first])[:GOLDEN_CLIPS]
   if not len(chosen):
-    raise UserError('the int8 model gets no test clip right, so there is none to test firmware with: train longer')
+    raise UserError(
+      'the int8 model gets no test clip right, so there is none to test firmware with: train longer'
+    )
   inputs = model.input.stored(reference.spec.images(np.stack([mels[i] for i in chosen])))
   return inputs, np.stack([model.invoke(each) for each in inputs])

@@ -1,4 +1,5 @@
 """The training clips that set the ranges of an integer model. Pure functions on a store and a split."""
+
 import numpy as np
 
 from data_prep.errors import UserError
@@ -31,6 +32,8 @@ def check(mels: np.ndarray, scaling: Scaling) -> None:
   values = np.asarray(mels, np.float64)
   mean, std = values.mean(), values.std()
   if std < 0.5 * scaling.std or abs(mean - scaling.mean) > scaling.std:
-    raise UserError(f'calibration: the {len(values)} clips have mean {mean:.1f} dB and deviation {std:.1f} dB, all '
-                    f'training clips {scaling.mean:.1f} and {scaling.std:.1f}: they are silence or other sounds, and a '
-                    'model with ranges from them cannot be trusted; give more --calibration_clips')
+    raise UserError(
+      f'calibration: the {len(values)} clips have mean {mean:.1f} dB and deviation {std:.1f} dB, all '
+      f'training clips {scaling.mean:.1f} and {scaling.std:.1f}: they are silence or other sounds, and a '
+      'model with ranges from them cannot be trusted; give more --calibration_clips'
+    )

@@ -1,4 +1,5 @@
 """The export of a lane: converted, checked against the trained network, written as a bundle."""
+
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -21,8 +22,16 @@ from m3net_jax.study.workdir import Workdir
 _PACKAGES = ('m3net_jax', 'jax', 'tensorflow-cpu', 'ai-edge-litert', 'tflite-micro')
 
 
-def write(out_dir: Path, study: Workdir, lane: TrainedLane, *, calibration_clips: int = 300, max_drop: float = 0.005,
-          kinds: tuple[str, ...] = convert.KINDS, card: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
+def write(
+  out_dir: Path,
+  study: Workdir,
+  lane: TrainedLane,
+  *,
+  calibration_clips: int = 300,
+  max_drop: float = 0.005,
+  kinds: tuple[str, ...] = convert.KINDS,
+  card: Callable[[dict[str, Any]], str],
+) -> dict[str, Any]:
   """Converts a lane, checks the files on the whole test split and writes the bundle.
 
   Args:
@@ -47,7 +56,13 @@ def write(out_dir: Path, study: Workdir, lane: TrainedLane, *, calibration_clips
   firmware.check(spec)
   chosen = calibration.choose(prepared, split, calibration_clips)
   calibration.check(prepared.mels[chosen], lane.scaling)
-  network = convert.Network(lane.name.variant, architecture_of(lane.name.variant), len(spec.classes), spec.input_shape, lane.variables)
+  network = convert.Network(
+    lane.name.variant,
+    architecture_of(lane.name.variant),
+    len(spec.classes),
+    spec.input_shape,
+    lane.variables,
+  )
   images = spec.images(prepared.mels[chosen])
   converted, names = {}, {}
   for some in (kinds[:1], kinds[1:]):  # float32 first: the integer converters' reasons say less
@@ -64,26 +79,51 @@ def write(out_dir: Path, study: Workdir, lane: TrainedLane, *, calibration_clips
     model = runtimes.Model(converted['int8'], 'TFLite Micro')
     vectors = bundle.golden(reference, model, mels, labels, micro)
     arenas = {kind: _arena(content, kind) for kind, content in converted.items()}
-    bundle.write_sources(folder, firmware.files(
-        spec, converted['int8'], arena=arenas['int8'].total, tensors=(model.input, model.output),
-        operator_names=names['int8'], golden=vectors))
+    bundle.write_sources(
+      folder,
+      firmware.files(
+        spec,
+        converted['int8'],
+        arena=arenas['int8'].total,
+        tensors=(model.input, model.output),
+        operator_names=names['int8'],
+        golden=vectors,
+      ),
+    )
     clips = store.read_clips(prepared.path)
     architecture, results = architecture_of(lane.name.variant), study.results()
     found = results['variants'][lane.name.variant]
     exported = {
-        'name': spec.name, 'corpus': prepared.manifest['corpus'],
-        'lane': {'variant': lane.name.variant, **lane.row, 'best_of': lane.candidates},
-        'study': {'lanes': len(found['lanes']), **{name: found[name] for name in ('mean', 'std', 'ci95')},
-                  'test': next((test for test in results['tests'] if test['variant'] == lane.name.variant), None)},
-        'input_shape': list(spec.input_shape), 'features': spec.features.to_json(), 'runtimes': rows,
-        'macs': sum(cost.block_macs(architecture, len(spec.classes), spec.input_shape).values()),
-        'files': {kind: {'name': f'model_{kind}.tflite', 'bytes': len(content), 'arena': arenas[kind]._asdict(),
-                         'operators': names[kind]} for kind, content in converted.items()},
-        'firmware_ram': firmware.ram(spec, arenas['int8'].total),
-        'calibration': [str(path) for path in prepared.paths[chosen]],
-        'test_sha256': json_sha256([clips[i].identity for i in split.test]),
-        'npu': [npu.estimate(converted['int8'], each) for each in npu.ACCELERATORS] if npu.installed() else [],
-        'versions': {name: metadata.version(name) for name in _PACKAGES},
+      'name': spec.name,
+      'corpus': prepared.manifest['corpus'],
+      'lane': {'variant': lane.name.variant, **lane.row, 'best_of': lane.candidates},
+      'study': {
+        'lanes': len(found['lanes']),
+        **{name: found[name] for name in ('mean', 'std', 'ci95')},
+        'test': next(
+          (test for test in results['tests'] if test['variant'] == lane.name.variant), None
+        ),
+      },
+      'input_shape': list(spec.input_shape),
+      'features': spec.features.to_json(),
+      'runtimes': rows,
+      'macs': sum(cost.block_macs(architecture, len(spec.classes), spec.input_shape).values()),
+      'files': {
+        kind: {
+          'name': f'model_{kind}.tflite',
+          'bytes': len(content),
+          'arena': arenas[kind]._asdict(),
+          'operators': names[kind],
+        }
+        for kind, content in converted.items()
+      },
+      'firmware_ram': firmware.ram(spec, arenas['int8'].total),
+      'calibration': [str(path) for path in prepared.paths[chosen]],
+      'test_sha256': json_sha256([clips[i].identity for i in split.test]),
+      'npu': [npu.estimate(converted['int8'], each) for each in npu.ACCELERATORS]
+      if npu.installed()
+      else [],
+      'versions': {name: metadata.version(name) for name in _PACKAGES},
     }
     files.write_json(folder / 'export.json', exported)
     files.write_bytes(folder / 'MODEL_CARD.md', card(exported).encode())
@@ -95,12 +135,15 @@ def load_store(study: Workdir) -> Store:
   """The store of a study; UserError if it is not the one that the study was trained on."""
   prepared = store.load(study.store, study.features)
   if prepared.sha256 != study.store_sha256:
-    raise UserError(f'{study.store}: is not the store that {study.path} was trained on: prepare it again as it was')
+    raise UserError(
+      f'{study.store}: is not the store that {study.path} was trained on: prepare it again as it was'
+    )
   return prepared
 
 
-def measure_runtimes(folder: Path, reference: np.ndarray, mels: np.ndarray,
-          labels: np.ndarray) -> tuple[list[dict[str, Any]], np.ndarray]:
+def measure_runtimes(
+  folder: Path, reference: np.ndarray, mels: np.ndarray, labels: np.ndarray
+) -> tuple[list[dict[str, Any]], np.ndarray]:
   """Runs the files of a bundle on test clips, with the features and normalisation of its model.json.
 
   Args:

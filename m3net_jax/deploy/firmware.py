@@ -2,6 +2,7 @@
 
 frontend.h, frontend.cc and example.cc in the folder `cc` are the same for every model, and are copied.
 """
+
 import json
 
 import jax
@@ -17,7 +18,7 @@ from m3net_jax.network import image
 
 _HEADROOM = 1.05  # of the arena over what was measured
 _KIB = 1024
-_OF_LIBC = '''// glibc has a features.h too, and its headers find this one where this folder is given by -I: so that
+_OF_LIBC = """// glibc has a features.h too, and its headers find this one where this folder is given by -I: so that
 // one is passed on, and nothing else is included here.
 #ifdef __has_include_next
 #if __has_include_next(<features.h>)
@@ -25,15 +26,17 @@ _OF_LIBC = '''// glibc has a features.h too, and its headers find this one where
 #endif
 #endif
 
-'''
+"""
 
 
 def check(spec: ModelSpec) -> None:
   """Raises UserError where frontend.cc cannot make these features."""
   features = spec.features
   if features.n_fft & (features.n_fft - 1):
-    raise UserError(f'n_fft={features.n_fft}: the Fourier transform of the firmware needs a power of two: train with '
-                    f'--n_fft={1 << features.n_fft.bit_length() - 1}')
+    raise UserError(
+      f'n_fft={features.n_fft}: the Fourier transform of the firmware needs a power of two: train with '
+      f'--n_fft={1 << features.n_fft.bit_length() - 1}'
+    )
   for name, value in (('power', 2.0), ('pad_mode', 'constant')):
     if getattr(features, name) != value:
       raise UserError(f'{name}={getattr(features, name)}: the firmware knows {value} only')
@@ -53,13 +56,28 @@ def ram(spec: ModelSpec, measured: int) -> dict[str, int]:
     measured: bytes of the tensor arena.
   """
   features, of_float, of_sample = spec.features, 4, 2
-  parts = 2 * features.n_fft, features.n_fft // 2 + 1, 2 * (features.n_fft // 2)  # complex frame, powers, two tables
-  return {'tensor arena': arena_bytes(measured), 'samples': of_sample * features.num_samples,
-          'spectrogram': of_float * features.n_mels * features.frames, 'Fourier transform': of_float * sum(parts)}
+  parts = (
+    2 * features.n_fft,
+    features.n_fft // 2 + 1,
+    2 * (features.n_fft // 2),
+  )  # complex frame, powers, two tables
+  return {
+    'tensor arena': arena_bytes(measured),
+    'samples': of_sample * features.num_samples,
+    'spectrogram': of_float * features.n_mels * features.frames,
+    'Fourier transform': of_float * sum(parts),
+  }
 
 
-def files(spec: ModelSpec, model: bytes, *, arena: int, tensors: tuple[Tensor, Tensor], operator_names: list[str],
-          golden: tuple[np.ndarray, np.ndarray]) -> dict[str, str]:
+def files(
+  spec: ModelSpec,
+  model: bytes,
+  *,
+  arena: int,
+  tensors: tuple[Tensor, Tensor],
+  operator_names: list[str],
+  golden: tuple[np.ndarray, np.ndarray],
+) -> dict[str, str]:
   """Name to text of every file made for one int8 model.
 
   Args:
@@ -68,14 +86,14 @@ def files(spec: ModelSpec, model: bytes, *, arena: int, tensors: tuple[Tensor, T
     golden: stored inputs [n, height, width, channels] and outputs [n, classes] int8.
   """
   return {
-      'model_data.h': _model_header(model, arena, *tensors),
-      'model_data.cc': '#include "model_data.h"\n\nnamespace m3net {\n\nalignas(16) const unsigned char kModel[] = {\n'
-                       f'{_lines(f"0x{byte:02x}" for byte in model)}\n}};\n\n}}  // namespace m3net\n',
-      'op_resolver.h': _resolver(operator_names),
-      'labels.h': _labels(spec.classes),
-      'features.h': _features(spec),
-      'golden.h': _golden_header(spec, len(golden[0])),
-      'golden.cc': _golden(spec, tensors[0], *golden),
+    'model_data.h': _model_header(model, arena, *tensors),
+    'model_data.cc': '#include "model_data.h"\n\nnamespace m3net {\n\nalignas(16) const unsigned char kModel[] = {\n'
+    f'{_lines(f"0x{byte:02x}" for byte in model)}\n}};\n\n}}  // namespace m3net\n',
+    'op_resolver.h': _resolver(operator_names),
+    'labels.h': _labels(spec.classes),
+    'features.h': _features(spec),
+    'golden.h': _golden_header(spec, len(golden[0])),
+    'golden.cc': _golden(spec, tensors[0], *golden),
   }
 
 
@@ -91,7 +109,9 @@ def golden_samples(count: int) -> np.ndarray:
 
 
 def _model_header(model: bytes, arena: int, given: Tensor, made: Tensor) -> str:
-  return _header('model_data', f"""#include <cstddef>
+  return _header(
+    'model_data',
+    f"""#include <cstddef>
 
 // The int8 network as a .tflite file, and what an interpreter of it needs.
 extern const unsigned char kModel[];
@@ -106,29 +126,40 @@ inline constexpr float kInputScale = {_float(given.scale)};
 inline constexpr int kInputZeroPoint = {given.zero_point};
 inline constexpr float kOutputScale = {_float(made.scale)};
 inline constexpr int kOutputZeroPoint = {made.zero_point};
-""")
+""",
+  )
 
 
 def _resolver(names: list[str]) -> str:
-  calls = '\n'.join(f'  if (resolver.{operators.RESOLVER[name]}() != kTfLiteOk) return kTfLiteError;' for name in names)
-  return _header('op_resolver', f"""// Exactly the operators of the network.
+  calls = '\n'.join(
+    f'  if (resolver.{operators.RESOLVER[name]}() != kTfLiteOk) return kTfLiteError;'
+    for name in names
+  )
+  return _header(
+    'op_resolver',
+    f"""// Exactly the operators of the network.
 using OpResolver = tflite::MicroMutableOpResolver<{len(names)}>;
 
 inline TfLiteStatus AddOperators(OpResolver& resolver) {{
 {calls}
   return kTfLiteOk;
 }}
-""", includes='#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"\n')
+""",
+    includes='#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"\n',
+  )
 
 
 def _labels(classes: tuple[str, ...]) -> str:
   # JSON's escapes are C++'s for all that a folder's name may hold.
   names = '\n'.join(f'    {json.dumps(name, ensure_ascii=False)},' for name in classes)
-  return _header('labels', f"""inline constexpr int kNumLabels = {len(classes)};
+  return _header(
+    'labels',
+    f"""inline constexpr int kNumLabels = {len(classes)};
 inline constexpr const char* kLabels[kNumLabels] = {{
 {names}
 }};
-""")
+""",
+  )
 
 
 def _features(spec: ModelSpec) -> str:
@@ -136,12 +167,24 @@ def _features(spec: ModelSpec) -> str:
   height, width, channels = spec.input_shape
   rows, columns = _resizing(features.n_mels, height), _resizing(features.frames, width)
   picture = channels == 3 and spec.channels == 'magma'
-  normalisation = 'kPicture' if picture else {'train': 'kOfTrainingClips', 'clip': 'kOfEachClip'}[spec.normalisation]
+  normalisation = (
+    'kPicture'
+    if picture
+    else {'train': 'kOfTrainingClips', 'clip': 'kOfEachClip'}[spec.normalisation]
+  )
   colours = np.asarray(image.colours()) if picture else np.zeros((1, 3))
   deltas = np.stack([image.delta_taps(order) for order in (1, 2)])
   bank = tables.filters
-  first = [int(bank.indices[start]) if end > start else 0 for start, end in zip(bank.indptr, bank.indptr[1:])]
-  return _OF_LIBC + '#ifdef __cplusplus\n' + _header('features', f"""// The clip.
+  first = [
+    int(bank.indices[start]) if end > start else 0
+    for start, end in zip(bank.indptr, bank.indptr[1:])
+  ]
+  return (
+    _OF_LIBC
+    + '#ifdef __cplusplus\n'
+    + _header(
+      'features',
+      f"""// The clip.
 inline constexpr int kSampleRate = {features.sample_rate};  // Hz
 inline constexpr int kNumSamples = {features.num_samples};  // {features.clip_seconds:g} s
 
@@ -175,7 +218,10 @@ inline constexpr int kDeltaWidth = {deltas.shape[1]};
 // The colours of a picture from its lowest to its highest value; one black where there is none.
 inline constexpr int kNumColours = {len(colours)};
 {_array('float', 'kColours', colours, 'kNumColours][3')}
-""") + '#endif  // __cplusplus\n'
+""",
+    )
+    + '#endif  // __cplusplus\n'
+  )
 
 
 def _resizing(size: int, to: int) -> tuple[np.ndarray, np.ndarray]:
@@ -186,16 +232,20 @@ def _resizing(size: int, to: int) -> tuple[np.ndarray, np.ndarray]:
   held = matrix != 0
   taps = int((size - held[:, ::-1].argmax(1) - held.argmax(1)).max())
   first = np.minimum(held.argmax(1), size - taps)
-  return first, np.stack([row[start:start + taps] for row, start in zip(matrix, first)])
+  return first, np.stack([row[start : start + taps] for row, start in zip(matrix, first)])
 
 
 def _band(name: str, size: str, first: np.ndarray, weights: np.ndarray) -> str:
-  return (f'inline constexpr int k{name}Taps = {weights.shape[1]};\n{_array("short", f"k{name}First", first, size)}\n'
-          + _array('float', f'k{name}Weights', weights.ravel(), f'{size} * k{name}Taps'))
+  return (
+    f'inline constexpr int k{name}Taps = {weights.shape[1]};\n{_array("short", f"k{name}First", first, size)}\n'
+    + _array('float', f'k{name}Weights', weights.ravel(), f'{size} * k{name}Taps')
+  )
 
 
 def _golden_header(spec: ModelSpec, count: int) -> str:
-  return _header('golden', f"""#include <cstdint>
+  return _header(
+    'golden',
+    f"""#include <cstdint>
 
 // Inputs and outputs of the network, as stored: test clips, the first of each class that it gets right, as TFLite
 // Micro computes them on a computer.
@@ -211,7 +261,8 @@ inline int16_t GoldenSample(uint32_t& state, int i) {{
   return static_cast<int16_t>(noise / (2 << static_cast<int64_t>(i) * 4 / {spec.features.num_samples} * 2));
 }}
 extern const int8_t kGoldenFrontEnd[{int(np.prod(spec.input_shape))}];
-""")
+""",
+  )
 
 
 def _golden(spec: ModelSpec, given: Tensor, inputs: np.ndarray, outputs: np.ndarray) -> str:
@@ -244,8 +295,11 @@ def _header(name: str, body: str, includes: str = '') -> str:
   system = '\n'.join(line for line in lines if line.startswith('#include'))
   rest = '\n'.join(line for line in lines if not line.startswith('#include')).strip('\n')
   includes = '\n'.join(filter(None, (system, includes.strip())))
-  return (f'#ifndef {guard}\n#define {guard}\n\n' + (f'{includes}\n\n' if includes else '')
-          + f'namespace m3net {{\n\n{rest}\n\n}}  // namespace m3net\n\n#endif  // {guard}\n')
+  return (
+    f'#ifndef {guard}\n#define {guard}\n\n'
+    + (f'{includes}\n\n' if includes else '')
+    + f'namespace m3net {{\n\n{rest}\n\n}}  // namespace m3net\n\n#endif  // {guard}\n'
+  )
 
 
 def _array(kind: str, name: str, values, size: str = '') -> str:

@@ -1,4 +1,5 @@
 """The lane of a finished study that is exported and that classifies: the best by validation, or the one asked for."""
+
 from typing import Any, NamedTuple
 
 from data_prep.errors import UserError
@@ -18,6 +19,7 @@ class TrainedLane(NamedTuple):
     scaling: of its training clips, dB.
     candidates: lanes that it is the best of by validation; 1 where it was asked for by name.
   """
+
   name: LaneName
   row: dict[str, Any]
   variables: dict[str, Any]
@@ -33,17 +35,30 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
   """
   results = workdir.results()
   lanes = [(name, row) for name, found in results['variants'].items() for row in found['lanes']]
-  for flag, asked, held in (('variant', variant, [name for name, _ in lanes]),
-                            ('seed', seed, [row['seed'] for _, row in lanes])):
+  for flag, asked, held in (
+    ('variant', variant, [name for name, _ in lanes]),
+    ('seed', seed, [row['seed'] for _, row in lanes]),
+  ):
     if asked is not None and asked not in held:
-      raise UserError(f'--{flag}={asked}: the study in {workdir.path} has {", ".join(map(str, dict.fromkeys(held)))}')
-  candidates = [(name, row) for name, row in lanes if row['status'] == 'finished'
-                and variant in (None, name) and seed in (None, row['seed'])]
+      raise UserError(
+        f'--{flag}={asked}: the study in {workdir.path} has {", ".join(map(str, dict.fromkeys(held)))}'
+      )
+  candidates = [
+    (name, row)
+    for name, row in lanes
+    if row['status'] == 'finished' and variant in (None, name) and seed in (None, row['seed'])
+  ]
   if not candidates:
-    raise UserError(f'{workdir.path}: every such lane diverged: give another --seed or --variant, or train again with '
-                    'a lower --learning_rate')
+    raise UserError(
+      f'{workdir.path}: every such lane diverged: give another --seed or --variant, or train again with '
+      'a lower --learning_rate'
+    )
   variant, row = max(candidates, key=lambda each: each[1]['validation_accuracy'])
   names = [split['name'] for split in results['corpus']['splits']]
   name = LaneName(variant, row['seed'], names.index(row['split']))
-  lane = checkpoint.restore_lane(workdir.config, workdir.seeds, results['corpus']['num_classes'], len(names), workdir.path, name)
-  return TrainedLane(name, row, lane.best.variables, Scaling(*map(float, lane.scaling)), len(candidates))
+  lane = checkpoint.restore_lane(
+    workdir.config, workdir.seeds, results['corpus']['num_classes'], len(names), workdir.path, name
+  )
+  return TrainedLane(
+    name, row, lane.best.variables, Scaling(*map(float, lane.scaling)), len(candidates)
+  )

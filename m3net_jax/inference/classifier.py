@@ -2,6 +2,7 @@
 
 Training and every way to classify share `data_prep.mel` and `image.to_image`.
 """
+
 import dataclasses
 import functools
 import hashlib
@@ -38,6 +39,7 @@ class ModelSpec:
     input_shape, channels, normalisation: as in `image.to_image`.
     mean, std: of the training clips, dB.
   """
+
   name: str
   classes: tuple[str, ...]
   features: Features
@@ -50,8 +52,15 @@ class ModelSpec:
   def images(self, mels: np.ndarray) -> np.ndarray:
     """Log-Mel arrays [n, n_mels, frames] dB to the model's input [n, height, width, channels] float32."""
     scaling = Scaling(np.float32(self.mean), np.float32(self.std))
-    return np.asarray(_to_image(np.asarray(mels), self.input_shape, scaling, channels=self.channels,
-                                normalisation=self.normalisation))
+    return np.asarray(
+      _to_image(
+        np.asarray(mels),
+        self.input_shape,
+        scaling,
+        channels=self.channels,
+        normalisation=self.normalisation,
+      )
+    )
 
   def to_json(self) -> dict[str, Any]:
     return {**vars(self), 'features': self.features.to_json()}
@@ -63,12 +72,19 @@ class ModelSpec:
   @classmethod
   def from_json(cls, values: dict[str, Any]) -> 'ModelSpec':
     made = {field.name: values[field.name] for field in dataclasses.fields(cls)}
-    return cls(**{**made, 'classes': tuple(made['classes']), 'input_shape': tuple(made['input_shape']),
-                  'features': Features.from_json(made['features'])})
+    return cls(
+      **{
+        **made,
+        'classes': tuple(made['classes']),
+        'input_shape': tuple(made['input_shape']),
+        'features': Features.from_json(made['features']),
+      }
+    )
 
 
 class Classifier(NamedTuple):
   """A model with what it needs around it; `of_images` is [n, height, width, channels] to logits [n, classes]."""
+
   spec: ModelSpec
   of_images: Callable[[np.ndarray], np.ndarray]
 
@@ -97,26 +113,43 @@ def load(model: str | Path, variant: str | None = None, seed: int | None = None)
     path /= 'model_int8.tflite'
   if not path.is_dir():
     if not path.exists():
-      raise UserError(f'--model={model}: does not exist: give a study\'s folder, or a .tflite file of a bundle')
+      raise UserError(
+        f"--model={model}: does not exist: give a study's folder, or a .tflite file of a bundle"
+      )
     if path.suffix != '.tflite':
-      raise UserError(f'--model={model}: give a study\'s folder, or a .tflite file of a bundle')
+      raise UserError(f"--model={model}: give a study's folder, or a .tflite file of a bundle")
     if (variant, seed) != (None, None):
-      raise UserError(f'--model={model}: holds one lane, and --variant or --seed asks for one: give the study\'s '
-                      'folder')
+      raise UserError(
+        f"--model={model}: holds one lane, and --variant or --seed asks for one: give the study's "
+        'folder'
+      )
     return of_tflite(path)
   study = workdir.read(path)
-  return of_lane(study, best_lane.load(study, variant, seed), ops.lowering_for(jax.default_backend()))
+  return of_lane(
+    study, best_lane.load(study, variant, seed), ops.lowering_for(jax.default_backend())
+  )
 
 
 def of_lane(study: Workdir, lane: TrainedLane, lowering: str) -> Classifier:
   """A lane of a study in JAX, its convolutions in one of `options.LOWERINGS`."""
   corpus, config = study.results()['corpus'], study.config
   name = f'{lane.name.variant}, seed {lane.name.seed}, {lane.row["split"]} split, {corpus["name"]}'
-  spec = ModelSpec(name, tuple(corpus['classes']), study.features, config.input_shape, config.channels,
-                   config.normalisation, *lane.scaling)
+  spec = ModelSpec(
+    name,
+    tuple(corpus['classes']),
+    study.features,
+    config.input_shape,
+    config.channels,
+    config.normalisation,
+    *lane.scaling,
+  )
   architecture = architecture_of(lane.name.variant)
   model = models.M3Net(architecture, len(spec.classes), lowering)
-  apply = jax.jit(lambda images: model.apply(lane.variables, images, train=False, switches=architecture.switches)[0])
+  apply = jax.jit(
+    lambda images: model.apply(lane.variables, images, train=False, switches=architecture.switches)[
+      0
+    ]
+  )
   return Classifier(spec, lambda images: np.asarray(apply(images)))
 
 
@@ -142,21 +175,29 @@ def read_spec(path: Path) -> ModelSpec:
   try:
     there = json.loads(path.read_text())
     if there['format'] != FORMAT:
-      raise UserError(f'{path}: its format is {there["format"]}, this program reads {FORMAT}: export the bundle again')
+      raise UserError(
+        f'{path}: its format is {there["format"]}, this program reads {FORMAT}: export the bundle again'
+      )
     spec = ModelSpec.from_json(there)
     if there['sha256'] != spec.digest():
-      raise UserError(f'{path}: was altered (its SHA-256 is not the one in it): export the bundle again')
+      raise UserError(
+        f'{path}: was altered (its SHA-256 is not the one in it): export the bundle again'
+      )
     return spec
   except FileNotFoundError as error:
-    raise UserError(f'{path}: is missing, and it says the features and classes of the model beside it: take the whole '
-                    'bundle that python -m m3net_jax.export wrote') from error
+    raise UserError(
+      f'{path}: is missing, and it says the features and classes of the model beside it: take the whole '
+      'bundle that python -m m3net_jax.export wrote'
+    ) from error
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise UserError(f'{path}: cannot be read ({error}): export the bundle again') from error
 
 
 def blocks(mels: np.ndarray) -> Iterator[np.ndarray]:
   """[n, ...] in parts of at most 64."""
-  return (mels[start:start + _BLOCK] for start in range(0, len(mels), _BLOCK))
+  return (mels[start : start + _BLOCK] for start in range(0, len(mels), _BLOCK))
 
 
-_to_image = functools.partial(jax.jit, static_argnames=('input_shape', 'channels', 'normalisation'))(image.to_image)
+_to_image = functools.partial(
+  jax.jit, static_argnames=('input_shape', 'channels', 'normalisation')
+)(image.to_image)

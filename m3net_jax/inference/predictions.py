@@ -53,7 +53,9 @@ class Prediction(NamedTuple):
     return _top(self.probabilities.mean(0), self.classes, count)
 
 
-def classify(model: Classifier, name: str, samples: np.ndarray, hop: int | None = None) -> Prediction:
+def classify(
+  model: Classifier, name: str, samples: np.ndarray, hop: int | None = None
+) -> Prediction:
   """Classifies a recording at the model's rate.
 
   Args:
@@ -98,7 +100,9 @@ def as_table(predictions: Sequence[Prediction], top_k: int) -> str:
   for each in predictions:
     label_width = max(map(len, each.classes))
 
-    def columns(probabilities: np.ndarray, each: Prediction = each, width: int = label_width) -> str:
+    def columns(
+      probabilities: np.ndarray, each: Prediction = each, width: int = label_width
+    ) -> str:
       top = _top(probabilities, each.classes, top_k)
       return ''.join(f'  {name:<{width}} {100 * p:5.1f} %' for name, p in top)
 

@@ -2,6 +2,7 @@
 
 Knows bytes and arrays only. The packages are those of the extra `export`.
 """
+
 import importlib
 import re
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ _LARGEST_ARENA = 2**27  # bytes given to TFLite Micro, which reports how much of
 
 class Tensor(NamedTuple):
   """An input or output; a real value is `scale` * (stored - `zero_point`), and `scale` is 0 where stored as it is."""
+
   shape: tuple[int, ...]
   dtype: np.dtype
   scale: float
@@ -56,7 +58,9 @@ class Model:
 
   def _open(self, content: bytes, runtime: str) -> None:
     if runtime == 'TFLite Micro':
-      self._program = package('tflite_micro').runtime.Interpreter.from_bytes(content, arena_size=_LARGEST_ARENA)
+      self._program = package('tflite_micro').runtime.Interpreter.from_bytes(
+        content, arena_size=_LARGEST_ARENA
+      )
       self.input = _micro_tensor(self._program.get_input_details(0))
       self.output = _micro_tensor(self._program.get_output_details(0))
       self._put = lambda stored: self._program.set_input(stored, 0)
@@ -82,6 +86,7 @@ class Model:
 
 class Arena(NamedTuple):
   """Bytes of the tensor arena: all of it, the tensors' part that inferences reuse, and what lasts."""
+
   total: int
   head: int
   tail: int
@@ -105,16 +110,25 @@ def package(name: str) -> Any:
   try:
     return importlib.import_module(name)
   except ImportError as error:
-    raise UserError(f'{name.partition(".")[0]} is not installed, and .tflite files need it: '
-                    "in the folder of m3net_jax, pip install -e '.[export]'") from error
+    raise UserError(
+      f'{name.partition(".")[0]} is not installed, and .tflite files need it: '
+      "in the folder of m3net_jax, pip install -e '.[export]'"
+    ) from error
 
 
 def _tensor(details: dict[str, Any]) -> Tensor:
   scale, zero_point = details['quantization']
-  return Tensor(tuple(details['shape'].tolist()), np.dtype(details['dtype']), float(scale), int(zero_point))
+  return Tensor(
+    tuple(details['shape'].tolist()), np.dtype(details['dtype']), float(scale), int(zero_point)
+  )
 
 
 def _micro_tensor(details: dict[str, Any]) -> Tensor:
   quantisation = details['quantization_parameters']
   scale, zero_point = (list(quantisation[each]) or [0] for each in ('scales', 'zero_points'))
-  return Tensor(tuple(details['shape'].tolist()), np.dtype(details['dtype']), float(scale[0]), int(zero_point[0]))
+  return Tensor(
+    tuple(details['shape'].tolist()),
+    np.dtype(details['dtype']),
+    float(scale[0]),
+    int(zero_point[0]),
+  )

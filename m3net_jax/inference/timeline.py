@@ -1,4 +1,5 @@
 """A picture of a recording: its log-Mel spectrogram, and below it the probability of each class over time."""
+
 from pathlib import Path
 
 import numpy as np
@@ -30,20 +31,35 @@ def write(path: Path, prediction: Prediction, features: Features) -> None:
   figure = Figure(figsize=(10, 2.8 + 0.28 * len(order)), layout='constrained')
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.28 * len(order)))
   spectrogram = _spectrogram(samples, features)
-  above.imshow(spectrogram, origin='lower', aspect='auto', extent=(0, seconds, 0, features.n_mels), cmap='magma',
-               vmin=spectrogram.max() - features.top_db)
+  above.imshow(
+    spectrogram,
+    origin='lower',
+    aspect='auto',
+    extent=(0, seconds, 0, features.n_mels),
+    cmap='magma',
+    vmin=spectrogram.max() - features.top_db,
+  )
   above.set(ylabel='Mel filter', title=prediction.name)
   middles = (np.array(first) + features.num_samples / 2) / features.sample_rate
   edges = np.array([0.0, *((middles[1:] + middles[:-1]) / 2), seconds])
-  picture = below.pcolormesh(edges, np.arange(len(order) + 1), probabilities[:, order].T, cmap='Blues', vmin=0, vmax=1)
+  picture = below.pcolormesh(
+    edges, np.arange(len(order) + 1), probabilities[:, order].T, cmap='Blues', vmin=0, vmax=1
+  )
   below.set_yticks(np.arange(len(order)) + 0.5, [classes[index] for index in order])
   below.set(xlabel='time (s)', xlim=(0, seconds))
   below.invert_yaxis()
   for segment in segments:
     above.axvline(segment.start, color='white', linewidth=0.6, alpha=0.6)
-    above.annotate(classes[segment.label], ((segment.start + segment.end) / 2, 0.93 * features.n_mels), color='white',
-                   ha='center', va='center', fontsize=8 if len(segments) <= 40 else 5, clip_on=True,
-                   bbox={'facecolor': 'black', 'alpha': 0.6, 'pad': 1.0, 'linewidth': 0})
+    above.annotate(
+      classes[segment.label],
+      ((segment.start + segment.end) / 2, 0.93 * features.n_mels),
+      color='white',
+      ha='center',
+      va='center',
+      fontsize=8 if len(segments) <= 40 else 5,
+      clip_on=True,
+      bbox={'facecolor': 'black', 'alpha': 0.6, 'pad': 1.0, 'linewidth': 0},
+    )
   figure.colorbar(picture, ax=below, label='probability', fraction=0.03, pad=0.01)
   files.write_figure(path, figure)
 
@@ -51,6 +67,13 @@ def write(path: Path, prediction: Prediction, features: Features) -> None:
 def _spectrogram(samples: np.ndarray, features: Features) -> np.ndarray:
   """Clip after clip, [n_mels, frames of all] dB, without the frames that stand for the padding of the last."""
   clips = range(0, len(samples), features.num_samples)
-  whole = np.concatenate([mel.log_mel(mel.fit_length(samples[start:start + features.num_samples], features), features)
-                          for start in clips], 1)
-  return whole[:, :max(1, round(whole.shape[1] * len(samples) / (len(clips) * features.num_samples)))]
+  whole = np.concatenate(
+    [
+      mel.log_mel(mel.fit_length(samples[start : start + features.num_samples], features), features)
+      for start in clips
+    ],
+    1,
+  )
+  return whole[
+    :, : max(1, round(whole.shape[1] * len(samples) / (len(clips) * features.num_samples)))
+  ]

@@ -1,4 +1,5 @@
 """A long recording as overlapping clips, and what was heard when. Pure functions on samples and probabilities."""
+
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ class Segment(NamedTuple):
   Attributes:
     probabilities: [classes], the mean of its windows'; that class is the most probable by them too.
   """
+
   start: float
   end: float
   probabilities: np.ndarray
@@ -37,11 +39,15 @@ def starts(num_samples: int, features: Features, hop: int) -> list[int]:
 
 def log_mels(samples: np.ndarray, features: Features, first: list[int]) -> np.ndarray:
   """The log-Mel array of each window, [windows, n_mels, frames] float32 dB."""
-  clips = (mel.fit_length(samples[start:start + features.num_samples], features) for start in first)
+  clips = (
+    mel.fit_length(samples[start : start + features.num_samples], features) for start in first
+  )
   return np.stack([mel.log_mel(clip, features) for clip in clips])
 
 
-def segments(probabilities: np.ndarray, first: list[int], num_samples: int, features: Features) -> list[Segment]:
+def segments(
+  probabilities: np.ndarray, first: list[int], num_samples: int, features: Features
+) -> list[Segment]:
   """Windows of one class in a row as one stretch; each window stands for the time nearer to its middle than to others'.
 
   Args:
@@ -56,6 +62,8 @@ def segments(probabilities: np.ndarray, first: list[int], num_samples: int, feat
   begin = 0
   for end in range(1, len(labels) + 1):
     if end == len(labels) or labels[end] != labels[begin]:
-      found.append(Segment(float(edges[begin]), float(edges[end]), probabilities[begin:end].mean(0)))
+      found.append(
+        Segment(float(edges[begin]), float(edges[end]), probabilities[begin:end].mean(0))
+      )
       begin = end
   return found

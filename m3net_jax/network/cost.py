@@ -1,4 +1,5 @@
 """What a variant costs: parameters, multiply-adds, operations of a training step. Counted, not measured."""
+
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ PASSES = 3  # of a training step: forward, gradient by the map, gradient by the 
 
 class Size(NamedTuple):
   """Parameters in Keras's count (`total`: batch norm's moving statistics included), and those trained."""
+
   total: int
   trainable: int
 
@@ -23,7 +25,9 @@ def size(variant: Architecture, num_classes: int, input_shape: tuple[int, int, i
   return Size(count(shapes), count(shapes['params']))
 
 
-def block_sizes(variant: Architecture, num_classes: int, input_shape: tuple[int, int, int]) -> dict[str, int]:
+def block_sizes(
+  variant: Architecture, num_classes: int, input_shape: tuple[int, int, int]
+) -> dict[str, int]:
   """Keras's count of every block ('stem', 'sfp1', 'sfp2', 'mfp', 'dfp', 'attention', 'head')."""
   model = M3Net(variant, num_classes, 'conv')
   shapes = jax.eval_shape(lambda key: init(model, key, input_shape), jax.random.key(0))
@@ -33,7 +37,9 @@ def block_sizes(variant: Architecture, num_classes: int, input_shape: tuple[int,
   return blocks
 
 
-def block_macs(variant: Architecture, num_classes: int, input_shape: tuple[int, int, int]) -> dict[str, int]:
+def block_macs(
+  variant: Architecture, num_classes: int, input_shape: tuple[int, int, int]
+) -> dict[str, int]:
   """Multiply-adds of every block for one clip: those of its convolutions, ECA and the dense layer.
 
   Batch norm folds into the convolution before it; the Hadamard product and the channel weights are elementwise
@@ -56,6 +62,8 @@ def block_macs(variant: Architecture, num_classes: int, input_shape: tuple[int, 
   return blocks
 
 
-def step_flops(variant: Architecture, num_classes: int, input_shape: tuple[int, int, int], batch_size: int) -> int:
+def step_flops(
+  variant: Architecture, num_classes: int, input_shape: tuple[int, int, int], batch_size: int
+) -> int:
   """Floating-point operations of a training step of one lane: those of its convolutions and dense layer."""
   return 2 * PASSES * sum(block_macs(variant, num_classes, input_shape).values()) * batch_size

@@ -3,6 +3,7 @@
 A store keeps small arrays; resizing and colouring happen inside the jitted step. Row 0 of an
 image is the lowest frequency, column 0 the first frame.
 """
+
 from typing import NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ _DELTA_WIDTH = 9  # frames; librosa.feature.delta's default
 
 class Scaling(NamedTuple):
   """Mean and standard deviation of the training clips' values, in dB; scalars, or one a lane."""
+
   mean: jax.Array
   std: jax.Array
 
@@ -23,15 +25,21 @@ def scaling_of(mels: np.ndarray, indices: np.ndarray) -> Scaling:
   """The scaling of the clips `indices` of [clips, n_mels, frames], read in blocks and summed in float64."""
   count = total = squares = 0.0
   for start in range(0, len(indices), 1024):
-    block = mels[np.sort(indices[start:start + 1024])].astype(np.float64)
+    block = mels[np.sort(indices[start : start + 1024])].astype(np.float64)
     count, total, squares = count + block.size, total + block.sum(), squares + (block * block).sum()
   mean = total / count
   std = max(np.sqrt(max(squares / count - mean * mean, 0.0)), FLOOR)
   return Scaling(np.float32(mean), np.float32(std))
 
 
-def to_image(mels: jax.Array, input_shape: tuple[int, int, int], scaling: Scaling, *, channels: str,
-             normalisation: str) -> jax.Array:
+def to_image(
+  mels: jax.Array,
+  input_shape: tuple[int, int, int],
+  scaling: Scaling,
+  *,
+  channels: str,
+  normalisation: str,
+) -> jax.Array:
   """Log-Mel arrays [clips, n_mels, frames] in dB as images [clips, height, width, channels] float32.
 
   Args:
@@ -56,7 +64,9 @@ def to_image(mels: jax.Array, input_shape: tuple[int, int, int], scaling: Scalin
 
 
 def _resized(x: jax.Array, height: int, width: int) -> jax.Array:
-  return x if x.shape[1:] == (height, width) else jax.image.resize(x, (len(x), height, width), 'linear')
+  return (
+    x if x.shape[1:] == (height, width) else jax.image.resize(x, (len(x), height, width), 'linear')
+  )
 
 
 def _magma(x: jax.Array) -> jax.Array:
@@ -67,12 +77,14 @@ def _magma(x: jax.Array) -> jax.Array:
 def colours() -> np.ndarray:
   """The 256 colours of magma from dark to bright, [256, 3] in [0, 1]."""
   from matplotlib import colormaps  # imported where a colour map is asked for: it is slow to import
+
   return colormaps['magma'](np.arange(256))[:, :3].astype(np.float32)
 
 
 def delta_taps(order: int) -> np.ndarray:
   """What `_delta` weighs the frames around each one with, [9]."""
   from scipy.signal import savgol_coeffs
+
   return savgol_coeffs(_DELTA_WIDTH, polyorder=order, deriv=order, use='dot').astype(np.float32)
 
 
@@ -81,4 +93,4 @@ def _delta(x: jax.Array, order: int) -> jax.Array:
   taps = delta_taps(order)
   half = _DELTA_WIDTH // 2
   padded = jnp.pad(x, ((0, 0), (0, 0), (half, half)), mode='edge')
-  return sum(padded[..., tap:tap + x.shape[-1]] * taps[tap] for tap in range(_DELTA_WIDTH))
+  return sum(padded[..., tap : tap + x.shape[-1]] * taps[tap] for tap in range(_DELTA_WIDTH))

@@ -5,6 +5,7 @@ Initial values and constants are Keras's, in which the paper trained: Glorot uni
 kernels, zero biases, epsilon 1e-3. Momentum is 0.9, for Keras's 0.99 lags
 behind on a corpus of a few dozen steps an epoch.
 """
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -45,19 +46,25 @@ class BatchNorm(nn.Module):
 
 class Conv(nn.Module):
   """Dense 3x3 convolution with bias, batch norm, ReLU: [n, h, w, c] to [n, ceil(h/stride), ceil(w/stride), features]."""
+
   features: int
   stride: int
   lowering: str
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    kernel = self.param('kernel', nn.initializers.glorot_uniform(), (3, 3, x.shape[-1], self.features))
+    kernel = self.param(
+      'kernel', nn.initializers.glorot_uniform(), (3, 3, x.shape[-1], self.features)
+    )
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
-    return nn.relu(BatchNorm(name='bn')(ops.conv(x, kernel, self.stride, self.lowering), bias, train))
+    return nn.relu(
+      BatchNorm(name='bn')(ops.conv(x, kernel, self.stride, self.lowering), bias, train)
+    )
 
 
 class SeparableConv(nn.Module):
   """Depthwise 3x3 without bias, pointwise with bias, batch norm, ReLU; shapes as `Conv`."""
+
   features: int
   stride: int
   lowering: str
@@ -68,7 +75,9 @@ class SeparableConv(nn.Module):
     depthwise = self.param('depthwise', glorot, (3, 3, 1, x.shape[-1]))
     pointwise = self.param('pointwise', glorot, (1, 1, x.shape[-1], self.features))
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
-    y = ops.pointwise(ops.depthwise(x, depthwise, self.stride, self.lowering), pointwise, self.lowering)
+    y = ops.pointwise(
+      ops.depthwise(x, depthwise, self.stride, self.lowering), pointwise, self.lowering
+    )
     return nn.relu(BatchNorm(name='bn')(y, bias, train))
 
 
@@ -77,6 +86,7 @@ class EfficientChannelAttention(nn.Module):
 
   [n, h, w, c] to weights [n, 1, 1, c] in (0, 1).
   """
+
   lowering: str
 
   @nn.compact
@@ -84,11 +94,13 @@ class EfficientChannelAttention(nn.Module):
     kernel = self.param('kernel', nn.initializers.glorot_uniform(), (3, 1, 1))
     means = global_mean(x, self.lowering)
     if self.lowering != 'shift':
-      mixed = lax.conv_general_dilated(means[:, :, None], kernel, (1,), 'SAME', dimension_numbers=('NWC', 'WIO', 'NWC'))
+      mixed = lax.conv_general_dilated(
+        means[:, :, None], kernel, (1,), 'SAME', dimension_numbers=('NWC', 'WIO', 'NWC')
+      )
       mixed = mixed[:, :, 0]
     else:
       padded = jnp.pad(means, ((0, 0), (1, 1)))
-      mixed = sum(padded[:, tap:tap + x.shape[-1]] * kernel[tap, 0, 0] for tap in range(3))
+      mixed = sum(padded[:, tap : tap + x.shape[-1]] * kernel[tap, 0, 0] for tap in range(3))
     return nn.sigmoid(mixed)[:, None, None, :]
 
 
@@ -104,6 +116,12 @@ def global_mean(x: jax.Array, lowering: str) -> jax.Array:
   height, width, channels = x.shape[1:]
   for size in ((height, 1), (1, width)):
     kernel = jnp.full((*size, 1, channels), 1 / max(size))
-    x = lax.conv_general_dilated(x, kernel, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-                                 feature_group_count=channels)
+    x = lax.conv_general_dilated(
+      x,
+      kernel,
+      (1, 1),
+      'VALID',
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      feature_group_count=channels,
+    )
   return x[:, 0, 0, :]

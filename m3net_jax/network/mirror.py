@@ -4,6 +4,7 @@ Height is frequency and width is time. The paper's matrices (2), (3) and (5) sen
 w to W - w and h to H - h, which leaves the grid 0..W-1; the operation meant, and
 done here, is w to W - 1 - w. Each one is its own inverse.
 """
+
 import jax
 import jax.numpy as jnp
 from jax import lax

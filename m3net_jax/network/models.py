@@ -2,6 +2,7 @@
 
 An `Architecture` says which parts a variant has; `Switches` say which mirrors are on.
 """
+
 import inspect
 from typing import Any
 
@@ -18,11 +19,14 @@ CHANNELS = 64
 
 class MirrorFeatureProcessing(nn.Module):
   """MFP (equation 4): both mirrors side by side, aligned, added to the map, convolved again."""
+
   lowering: str
 
   @nn.compact
   def __call__(self, x: jax.Array, switches: Switches, train: bool) -> jax.Array:
-    views = jnp.concatenate([mirror.where(switches.hmf, mirror.hmf, x), mirror.where(switches.vmf, mirror.vmf, x)], -1)
+    views = jnp.concatenate(
+      [mirror.where(switches.hmf, mirror.hmf, x), mirror.where(switches.vmf, mirror.vmf, x)], -1
+    )
     aligned = layers.SeparableConv(x.shape[-1], 1, self.lowering, name='align')(views, train)
     return layers.SeparableConv(x.shape[-1], 1, self.lowering, name='mix')(aligned + x, train)
 
@@ -32,6 +36,7 @@ class DiagonalFeatureProcessing(nn.Module):
 
   Returns [n, h, w, c] and the weights [n, 1, 1, c], which are 1 where ECA is off.
   """
+
   lowering: str
 
   @nn.compact
@@ -57,19 +62,25 @@ class M3Net(nn.Module):
   The maps: `stem`, `sfp` (what enters Mirror Attention), `mfp`, `dfp`, `eca` (channel weights), `ma`, `pooled`; those
   that a variant does not have are absent.
   """
+
   architecture: Architecture
   num_classes: int
   lowering: str
 
   @nn.compact
-  def __call__(self, images: jax.Array, train: bool = False,
-               switches: Switches | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+  def __call__(
+    self, images: jax.Array, train: bool = False, switches: Switches | None = None
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
     parts, out = self.architecture, {}
     switches = parts.switches if switches is None else switches
-    x = out['stem'] = layers.Conv(parts.stem_channels, parts.stem_stride, self.lowering, name='stem')(images, train)
+    x = out['stem'] = layers.Conv(
+      parts.stem_channels, parts.stem_stride, self.lowering, name='stem'
+    )(images, train)
     x = layers.SeparableConv(CHANNELS, 2, self.lowering, name='sfp1')(x, train)
     if parts.sfp2:
-      x = layers.SeparableConv(CHANNELS, 4 // parts.stem_stride, self.lowering, name='sfp2')(x, train)
+      x = layers.SeparableConv(CHANNELS, 4 // parts.stem_stride, self.lowering, name='sfp2')(
+        x, train
+      )
     out['sfp'] = x
     if parts.attention is not None:
       x = _call_own(parts.attention(name='attention'), x, train)
@@ -81,7 +92,9 @@ class M3Net(nn.Module):
       elif parts.dfp:
         branches.append(x)  # Table 4, without MFP: X * X_DFP
       if parts.dfp:
-        out['dfp'], out['eca'] = DiagonalFeatureProcessing(self.lowering, name='dfp')(x, switches, train)
+        out['dfp'], out['eca'] = DiagonalFeatureProcessing(self.lowering, name='dfp')(
+          x, switches, train
+        )
         branches.append(out['dfp'])
       if len(branches) == 2:
         x = branches[0] * branches[1]  # equation 7
@@ -89,15 +102,19 @@ class M3Net(nn.Module):
         x = branches[0]
     out['ma'] = x
     out['pooled'] = layers.global_mean(x, self.lowering)
-    return nn.Dense(self.num_classes, kernel_init=nn.initializers.glorot_uniform(), name='head')(out['pooled']), out
+    return nn.Dense(self.num_classes, kernel_init=nn.initializers.glorot_uniform(), name='head')(
+      out['pooled']
+    ), out
 
 
 def _call_own(module: nn.Module, x: jax.Array, train: bool) -> jax.Array:
   takes_train = 'train' in inspect.signature(type(module).__call__).parameters
   y = module(x, train=train) if takes_train else module(x)
   if getattr(y, 'ndim', None) != 4:
-    raise UserError(f'--variants: {type(module).__name__} returned {getattr(y, "shape", type(y).__name__)} for a map '
-                    f'{x.shape}; return one map [clips, height, width, channels]')
+    raise UserError(
+      f'--variants: {type(module).__name__} returned {getattr(y, "shape", type(y).__name__)} for a map '
+      f'{x.shape}; return one map [clips, height, width, channels]'
+    )
   return y
 
 

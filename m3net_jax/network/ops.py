@@ -9,6 +9,7 @@ matrix product, with backward passes written so that XLA keeps the sums
 in the cache and transposes nothing. Maps are [clips, height, width, channels];
 padding is SAME as in TensorFlow; kernels are 3x3 unless said otherwise.
 """
+
 import functools
 
 import jax
@@ -27,10 +28,14 @@ def lowering_for(backend: str) -> str:
 def conv(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Array:
   """Dense 3x3 convolution: [n, h, w, c] and [3, 3, c, d] to [n, ceil(h/stride), ceil(w/stride), d]."""
   if lowering != 'shift':
-    return lax.conv_general_dilated(x, kernel, (stride, stride), 'SAME', dimension_numbers=_DIMENSIONS)
+    return lax.conv_general_dilated(
+      x, kernel, (stride, stride), 'SAME', dimension_numbers=_DIMENSIONS
+    )
   # Side by side first by column, then by row: a third of the copies of a channel or three at a time.
   padded = _pad_same(x, stride)
-  along = lambda axis: [lax.slice_in_dim(padded, tap, padded.shape[axis] - 2 + tap, stride, axis) for tap in range(3)]
+  along = lambda axis: [
+    lax.slice_in_dim(padded, tap, padded.shape[axis] - 2 + tap, stride, axis) for tap in range(3)
+  ]
   padded = jnp.concatenate(along(2), axis=-1)
   return matmul(jnp.concatenate(along(1), axis=-1), kernel.reshape(-1, kernel.shape[-1]))
 
@@ -38,8 +43,14 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Arr
 def depthwise(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Array:
   """Depthwise 3x3 convolution: [n, h, w, c] and [3, 3, 1, c] to [n, ceil(h/stride), ceil(w/stride), c]."""
   if lowering != 'shift':
-    return lax.conv_general_dilated(x, kernel, (stride, stride), 'SAME', dimension_numbers=_DIMENSIONS,
-                                    feature_group_count=x.shape[-1])
+    return lax.conv_general_dilated(
+      x,
+      kernel,
+      (stride, stride),
+      'SAME',
+      dimension_numbers=_DIMENSIONS,
+      feature_group_count=x.shape[-1],
+    )
   return _depthwise(x, kernel[:, :, 0], stride)
 
 
@@ -57,7 +68,9 @@ def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return x @ kernel
 
 
-def _matmul_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _matmul_backward(
+  saved: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   x, kernel = saved
   for_x = lax.dot_general(g, kernel, (((g.ndim - 1,), (1,)), ((), ())))
   rows, columns = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
@@ -74,14 +87,23 @@ def _same_padding(size: int, stride: int) -> tuple[int, int]:
 
 
 def _pad_same(x: jax.Array, stride: int) -> jax.Array:
-  return jnp.pad(x, ((0, 0), _same_padding(x.shape[1], stride), _same_padding(x.shape[2], stride), (0, 0)))
+  return jnp.pad(
+    x, ((0, 0), _same_padding(x.shape[1], stride), _same_padding(x.shape[2], stride), (0, 0))
+  )
 
 
 def _shifted(padded: jax.Array, stride: int) -> list[jax.Array]:
   """The nine views of a padded map that meet the nine taps of a kernel, in row order."""
   height, width = ((size - 3) // stride + 1 for size in padded.shape[-3:-1])
-  return [padded[..., row:row + stride * (height - 1) + 1:stride, column:column + stride * (width - 1) + 1:stride, :]
-          for row, column in _TAPS]
+  return [
+    padded[
+      ...,
+      row : row + stride * (height - 1) + 1 : stride,
+      column : column + stride * (width - 1) + 1 : stride,
+      :,
+    ]
+    for row, column in _TAPS
+  ]
 
 
 def _tap_sum(padded: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -95,11 +117,17 @@ def _depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 def _depthwise_backward(stride: int, saved: tuple[jax.Array, jax.Array], g: jax.Array):
   x, kernel = saved
-  for_x = _tap_sum(_pad_same(g, 1), kernel[::-1, ::-1], 1) if stride == 1 else _input_gradient(x, kernel, g, stride)
+  for_x = (
+    _tap_sum(_pad_same(g, 1), kernel[::-1, ::-1], 1)
+    if stride == 1
+    else _input_gradient(x, kernel, g, stride)
+  )
   return for_x, _kernel_gradient(_pad_same(x, stride), g, stride)
 
 
-_depthwise.defvjp(lambda x, kernel, stride: (_depthwise(x, kernel, stride), (x, kernel)), _depthwise_backward)
+_depthwise.defvjp(
+  lambda x, kernel, stride: (_depthwise(x, kernel, stride), (x, kernel)), _depthwise_backward
+)
 
 
 def _input_gradient(x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int) -> jax.Array:
@@ -115,7 +143,9 @@ def _input_gradient(x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int) 
       total = 0.0
       for row, column in _TAPS:
         shift_row, left_row = divmod(row_phase + _same_padding(height, stride)[0] - row, stride)
-        shift_column, left_column = divmod(column_phase + _same_padding(width, stride)[0] - column, stride)
+        shift_column, left_column = divmod(
+          column_phase + _same_padding(width, stride)[0] - column, stride
+        )
         if left_row == left_column == 0:
           moved = _window(g, shift_row, -(-height // stride), shift_column, -(-width // stride))
           total = total + moved * kernel[row, column]
@@ -128,9 +158,13 @@ def _input_gradient(x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int) 
 
 def _window(g: jax.Array, first_row: int, rows: int, first_column: int, columns: int) -> jax.Array:
   """Rows and columns of g from the first ones given, zero where there are none."""
-  edges = [(-first, first + count - size) for first, count, size in
-           ((first_row, rows, g.shape[1]), (first_column, columns, g.shape[2]))]
-  return lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *((low, high, 0) for low, high in edges), (0, 0, 0)))
+  edges = [
+    (-first, first + count - size)
+    for first, count, size in ((first_row, rows, g.shape[1]), (first_column, columns, g.shape[2]))
+  ]
+  return lax.pad(
+    g, jnp.zeros((), g.dtype), ((0, 0, 0), *((low, high, 0) for low, high in edges), (0, 0, 0))
+  )
 
 
 def _kernel_gradient(padded: jax.Array, g: jax.Array, stride: int) -> jax.Array:

@@ -3,6 +3,7 @@ channels.
 
 Reads checkpoints; a lane stands at its best validation epoch.
 """
+
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ class Weights(NamedTuple):
     mean, std: [lanes, channels], of a channel's weight over clips.
     taps: [lanes, 3], the learned kernel over neighbouring channels.
   """
+
   mean: np.ndarray
   std: np.ndarray
   taps: np.ndarray
@@ -52,8 +54,12 @@ def learned(workdir: Workdir, store: Store, made: Sequence[Split]) -> dict[str, 
       lane = jax.tree.map(lambda leaf: leaf[cohort.names.index(name)], lanes)
       clips = _spread(made[name.split].test)
       batches = np.split(clips, range(_BATCH, len(clips), _BATCH))
-      weights = np.concatenate([weigh(lane.best.variables, lane.switches, lane.scaling,
-                                      np.asarray(store.mels[batch])) for batch in batches])
+      weights = np.concatenate(
+        [
+          weigh(lane.best.variables, lane.switches, lane.scaling, np.asarray(store.mels[batch]))
+          for batch in batches
+        ]
+      )
       taps = lane.best.variables['params']['dfp']['eca']['kernel'][:, 0, 0]
       found.setdefault(name.variant, []).append((weights.mean(0), weights.std(0), taps))
   return {variant: Weights(*map(np.stack, zip(*each))) for variant, each in found.items()}
@@ -69,8 +75,13 @@ def _program(workdir: Workdir, architecture: Architecture, num_classes: int):
 
   @jax.jit
   def weigh(variables, switches, scaling, mels):
-    images = image.to_image(mels, config.input_shape, scaling, channels=config.channels,
-                            normalisation=config.normalisation)
+    images = image.to_image(
+      mels,
+      config.input_shape,
+      scaling,
+      channels=config.channels,
+      normalisation=config.normalisation,
+    )
     return model.apply(variables, images, train=False, switches=switches)[1]['eca'][:, 0, 0]
 
   return weigh

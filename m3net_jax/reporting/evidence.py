@@ -2,6 +2,7 @@
 
 Pure functions on labels and predictions; knows nothing of files. A clip is a position in the store.
 """
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from m3net_jax.study.splits import Split
 
 class Tested(NamedTuple):
   """A lane on its test clips: `clips` [n] positions in the store, `predicted` [n] classes."""
+
   variant: str
   seed: int
   clips: np.ndarray
@@ -21,6 +23,7 @@ class Tested(NamedTuple):
 
 class Hard(NamedTuple):
   """A clip that `wrong` of `lanes` lanes get wrong, and what they took it for, most often first."""
+
   clip: int
   label: int
   wrong: int
@@ -32,7 +35,10 @@ def tested(predictions: Mapping[str, np.ndarray], made: Sequence[Split]) -> list
   """The lanes of `Workdir.predictions`, whose keys are 'variant/split/seed'."""
   clips = {split.name: split.test for split in made}
   parts = [(key.rsplit('/', 2), predicted) for key, predicted in predictions.items()]
-  return [Tested(variant, int(seed), clips[split], predicted) for (variant, split, seed), predicted in parts]
+  return [
+    Tested(variant, int(seed), clips[split], predicted)
+    for (variant, split, seed), predicted in parts
+  ]
 
 
 def confusion(lanes: Sequence[Tested], labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -51,15 +57,19 @@ def class_accuracies(lanes: Sequence[Tested], labels: np.ndarray, num_classes: i
   return np.where(clips > 0, right / np.maximum(clips, 1), np.nan)
 
 
-def hardest(lanes: Sequence[Tested], labels: np.ndarray, most: int,
-            others: Sequence[Tested] = ()) -> list[Hard]:
+def hardest(
+  lanes: Sequence[Tested], labels: np.ndarray, most: int, others: Sequence[Tested] = ()
+) -> list[Hard]:
   """Up to `most` clips by the share of lanes that get them wrong; then by that of `others`, then in order."""
   share, of_others = _wrong(lanes, labels), _wrong(others, labels)
   missed = np.flatnonzero(share > 0)
   found = []
   for clip in missed[np.lexsort((missed, -of_others[missed], -share[missed]))][:most]:
-    answers = [int(lane.predicted[position]) for lane in lanes
-               for position in np.flatnonzero(lane.clips == clip)]
+    answers = [
+      int(lane.predicted[position])
+      for lane in lanes
+      for position in np.flatnonzero(lane.clips == clip)
+    ]
     mistakes = Counter(answer for answer in answers if answer != labels[clip])
     taken_for = tuple(sorted(mistakes.items(), key=lambda item: (-item[1], item[0])))
     found.append(Hard(int(clip), int(labels[clip]), mistakes.total(), len(answers), taken_for))

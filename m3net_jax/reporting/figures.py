@@ -1,4 +1,5 @@
 """Pictures of a study, from its rows: learning curves, and the test accuracy of every lane."""
+
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from data_prep import files
 
 def write(folder: Path, results: dict[str, Any], metrics: list[dict[str, Any]]) -> list[Path]:
   """Writes learning_curves.png and accuracy.png; returns their paths."""
-  figures = {'learning_curves.png': learning_curves(results, metrics), 'accuracy.png': accuracies(results)}
+  figures = {
+    'learning_curves.png': learning_curves(results, metrics),
+    'accuracy.png': accuracies(results),
+  }
   for name, figure in figures.items():
     files.write_figure(folder / name, figure)
   return [folder / name for name in figures]
@@ -30,16 +34,35 @@ def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]) -> F
   for variant in results['variants']:
     rows = [row for row in metrics if row['variant'] == variant]
     epochs = sorted({row['epoch'] for row in rows})
-    by_epoch = lambda field: [np.array([row[field] for row in rows if row['epoch'] == epoch and row[field] is not None])
-                              for epoch in epochs]
-    line = left.plot(epochs, [_mean(each) for each in by_epoch('validation_loss')], label=f'{variant}, validation')[0]
-    left.plot(epochs, [_mean(each) for each in by_epoch('train_loss')], color=line.get_color(), linestyle=':',
-              label=f'{variant}, training')
+    by_epoch = lambda field: [
+      np.array([row[field] for row in rows if row['epoch'] == epoch and row[field] is not None])
+      for epoch in epochs
+    ]
+    line = left.plot(
+      epochs, [_mean(each) for each in by_epoch('validation_loss')], label=f'{variant}, validation'
+    )[0]
+    left.plot(
+      epochs,
+      [_mean(each) for each in by_epoch('train_loss')],
+      color=line.get_color(),
+      linestyle=':',
+      label=f'{variant}, training',
+    )
     accuracy = by_epoch('validation_accuracy')
-    right.plot(epochs, [100 * _mean(each) for each in accuracy], color=line.get_color(),
-               label=f'{variant}, mean of {len(accuracy[0])} lanes')
-    right.fill_between(epochs, [100 * each.min() for each in accuracy], [100 * each.max() for each in accuracy],
-                       color=line.get_color(), alpha=0.2, linewidth=0)
+    right.plot(
+      epochs,
+      [100 * _mean(each) for each in accuracy],
+      color=line.get_color(),
+      label=f'{variant}, mean of {len(accuracy[0])} lanes',
+    )
+    right.fill_between(
+      epochs,
+      [100 * each.min() for each in accuracy],
+      [100 * each.max() for each in accuracy],
+      color=line.get_color(),
+      alpha=0.2,
+      linewidth=0,
+    )
   left.set(xlabel='epoch', ylabel='cross-entropy', yscale='log')
   right.set(xlabel='epoch', ylabel='validation accuracy (%)')
   for axes in (left, right):
@@ -59,17 +82,33 @@ def accuracies(results: dict[str, Any]) -> Figure:
   return figure
 
 
-def draw_accuracies(axes, results: dict[str, Any], ink: str = 'black', color: str | None = None) -> None:
+def draw_accuracies(
+  axes, results: dict[str, Any], ink: str = 'black', color: str | None = None
+) -> None:
   """`accuracies` on axes of one's own; boxes and medians in `ink`, points in `color` (default: one a variant)."""
   variants = results['variants']
-  values = [100 * np.array([lane['test_accuracy'] for lane in variant['lanes']]) for variant in variants.values()]
+  values = [
+    100 * np.array([lane['test_accuracy'] for lane in variant['lanes']])
+    for variant in variants.values()
+  ]
   places = np.arange(len(values), 0, -1)
   drawn = {'color': ink}
-  axes.boxplot(values, orientation='horizontal', positions=places, widths=0.5, showfliers=False, boxprops=drawn,
-               whiskerprops=drawn, capprops=drawn, medianprops=drawn)
+  axes.boxplot(
+    values,
+    orientation='horizontal',
+    positions=places,
+    widths=0.5,
+    showfliers=False,
+    boxprops=drawn,
+    whiskerprops=drawn,
+    capprops=drawn,
+    medianprops=drawn,
+  )
   for place, points in zip(places, values):
     # Spread by rank, not at random: the same picture every time.
-    offsets = 0.18 * np.linspace(-1, 1, len(points))[np.random.default_rng(0).permutation(len(points))]
+    offsets = (
+      0.18 * np.linspace(-1, 1, len(points))[np.random.default_rng(0).permutation(len(points))]
+    )
     axes.plot(points, place + offsets, 'o', markersize=5, alpha=0.6, color=color)
   labels = [f'{name}  {100 * variant["mean"]:.2f} %' for name, variant in variants.items()]
   axes.set_yticks(places, labels)

@@ -1,4 +1,5 @@
 """A `tables.Table` as CSV, LaTeX and Markdown. Pure functions; HTML is the report's template's business."""
+
 import csv
 import io
 import itertools
@@ -6,10 +7,24 @@ import re
 
 from m3net_jax.reporting.tables import NONE, Table
 
-_LATEX = str.maketrans({
-    '\\': r'\textbackslash{}', '{': r'\{', '}': r'\}', '%': r'\%', '_': r'\_', '&': r'\&', '#': r'\#',
-    '$': r'\$', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '<': r'$<$', '>': r'$>$',
-    '±': r'$\pm$', '✓': r'$\checkmark$'})
+_LATEX = str.maketrans(
+  {
+    '\\': r'\textbackslash{}',
+    '{': r'\{',
+    '}': r'\}',
+    '%': r'\%',
+    '_': r'\_',
+    '&': r'\&',
+    '#': r'\#',
+    '$': r'\$',
+    '~': r'\textasciitilde{}',
+    '^': r'\textasciicircum{}',
+    '<': r'$<$',
+    '>': r'$>$',
+    '±': r'$\pm$',
+    '✓': r'$\checkmark$',
+  }
+)
 _THOUSANDS = re.compile(r'\d{1,3}(,\d{3})+')
 _COLUMN = 60  # characters; a table of wider rows is too wide for one of two columns of a page
 
@@ -49,10 +64,16 @@ def _plain(cell: str) -> str:
 def to_markdown(table: Table) -> str:
   """A table of GitHub's Markdown, its caption above and its notes below."""
   escaped = lambda cell: cell.replace('|', '\\|').replace('<', '&lt;').replace('*', '\\*')
-  lines = [f'**{escaped(table.caption)}.**', '', _bar(map(escaped, heads(table))),
-           _bar(['---'] * len(table.columns))]
-  lines += [_bar(f'**{escaped(cell)}**' if i in table.ours and cell else escaped(cell) for cell in row)
-            for i, row in enumerate(table.rows)]
+  lines = [
+    f'**{escaped(table.caption)}.**',
+    '',
+    _bar(map(escaped, heads(table))),
+    _bar(['---'] * len(table.columns)),
+  ]
+  lines += [
+    _bar(f'**{escaped(cell)}**' if i in table.ours and cell else escaped(cell) for cell in row)
+    for i, row in enumerate(table.rows)
+  ]
   return '\n'.join([*lines, '', *(f'{escaped(note)}  ' for note in table.notes)]) + '\n'
 
 
@@ -67,31 +88,40 @@ def to_latex(table: Table) -> str:
     column = last + 1
   head = [' & '.join(first) + r' \\', ' '.join(rules)] if rules else []
   bold = lambda cell: f'\\textbf{{{cell}}}' if cell else ''
-  body = [' & '.join(bold(latex(cell)) if i in table.ours else latex(cell) for cell in row) + r' \\'
-          for i, row in enumerate(table.rows)]
+  body = [
+    ' & '.join(bold(latex(cell)) if i in table.ours else latex(cell) for cell in row) + r' \\'
+    for i, row in enumerate(table.rows)
+  ]
   notes = ' '.join(latex(note) for note in table.notes)
-  widths = [max(map(len, (name, *cells))) + 2 for (_, name), *cells in zip(table.columns, *table.rows)]
+  widths = [
+    max(map(len, (name, *cells))) + 2 for (_, name), *cells in zip(table.columns, *table.rows)
+  ]
   environment = 'table*' if sum(widths) > _COLUMN else 'table'
-  return '\n'.join([
-      r'% needs \usepackage{booktabs,amssymb,graphicx}',
-      f'\\begin{{{environment}}}[t]',
-      r'\centering',
-      r'\setlength{\belowcaptionskip}{4pt}',
-      f'\\caption{{{latex(table.caption)}.}}',
-      f'\\label{{tab:{table.name}}}',
-      # Shrunk to the column where it is wider, never stretched.
-      r'\resizebox{\ifdim\width>\linewidth \linewidth\else \width\fi}{!}{%',
-      f'\\begin{{tabular}}{{l{"r" * (len(table.columns) - 1)}}}',
-      r'\toprule',
-      *head,
-      ' & '.join(second) + r' \\',
-      r'\midrule',
-      *body,
-      r'\bottomrule',
-      r'\end{tabular}}',
-      *([f'\\par\\smallskip{{\\footnotesize\\raggedright {notes}\\par}}'] if notes else []),
-      f'\\end{{{environment}}}'
-  ]) + '\n'
+  return (
+    '\n'.join(
+      [
+        r'% needs \usepackage{booktabs,amssymb,graphicx}',
+        f'\\begin{{{environment}}}[t]',
+        r'\centering',
+        r'\setlength{\belowcaptionskip}{4pt}',
+        f'\\caption{{{latex(table.caption)}.}}',
+        f'\\label{{tab:{table.name}}}',
+        # Shrunk to the column where it is wider, never stretched.
+        r'\resizebox{\ifdim\width>\linewidth \linewidth\else \width\fi}{!}{%',
+        f'\\begin{{tabular}}{{l{"r" * (len(table.columns) - 1)}}}',
+        r'\toprule',
+        *head,
+        ' & '.join(second) + r' \\',
+        r'\midrule',
+        *body,
+        r'\bottomrule',
+        r'\end{tabular}}',
+        *([f'\\par\\smallskip{{\\footnotesize\\raggedright {notes}\\par}}'] if notes else []),
+        f'\\end{{{environment}}}',
+      ]
+    )
+    + '\n'
+  )
 
 
 def latex(text: str) -> str:

@@ -3,6 +3,7 @@
 The page asks for nothing from outside and needs no script: figures are SVG in the page, pictures are data
 URIs.
 """
+
 import re
 
 import jinja2
@@ -16,8 +17,11 @@ _FLAG = re.compile(r'(?<![^\s(])-{1,2}\w[^\s)]*')
 
 
 def render_html(content: Content) -> str:
-  return _environment(True).get_template('report.html.j2').render(
-      content=content, groups=formats.groups, cells=cells, svg=Markup)
+  return (
+    _environment(True)
+    .get_template('report.html.j2')
+    .render(content=content, groups=formats.groups, cells=cells, svg=Markup)
+  )
 
 
 def flags(text: str) -> Markup:
@@ -48,13 +52,22 @@ def cells(confusion: Confusion) -> list[list[tuple[int, str, int]]]:
   made = []
   for row in confusion.counts:
     shares = row / max(1, row.sum())
-    made.append([(int(count), f'{100 * share:.0f}' if share >= _SHOWN else '', round(100 * share))
-                 for count, share in zip(row, shares)])
+    made.append(
+      [
+        (int(count), f'{100 * share:.0f}' if share >= _SHOWN else '', round(100 * share))
+        for count, share in zip(row, shares)
+      ]
+    )
   return made
 
 
 def _environment(autoescape: bool) -> jinja2.Environment:
-  made = jinja2.Environment(loader=jinja2.PackageLoader('m3net_jax.reporting'), autoescape=autoescape, trim_blocks=True,
-                            lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+  made = jinja2.Environment(
+    loader=jinja2.PackageLoader('m3net_jax.reporting'),
+    autoescape=autoescape,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+  )
   made.filters |= {'flags': flags, 'path': path}
   return made

@@ -1,4 +1,5 @@
 """MODEL_CARD.md of a bundle: what the model is, how well it does and on what, for the people who ship it."""
+
 from typing import Any
 
 from m3net_jax.reporting import tables
@@ -7,13 +8,13 @@ from m3net_jax.reporting.summary import leaks
 from m3net_jax.stats import intervals
 
 _LICENCES = {
-    'speech_commands': 'Speech Commands v0.02 (Warden 2018), CC BY 4.0',
-    'speech_commands_12': 'Speech Commands v0.02 (Warden 2018), CC BY 4.0',
-    'fsdd': 'Free Spoken Digit Dataset (Jackson et al.), CC BY-SA 4.0',
-    'esc10': 'ESC-10 (Piczak 2015), CC BY 3.0; each clip has its own author',
-    'esc50': 'ESC-50 (Piczak 2015), CC BY-NC 3.0: not for commercial use',
-    'urbansound8k': 'UrbanSound8K (Salamon et al. 2014), CC BY-NC 3.0: not for commercial use',
-    'synthetic_commands': 'synthetic speech by eSpeak NG: a demonstration, not a product',
+  'speech_commands': 'Speech Commands v0.02 (Warden 2018), CC BY 4.0',
+  'speech_commands_12': 'Speech Commands v0.02 (Warden 2018), CC BY 4.0',
+  'fsdd': 'Free Spoken Digit Dataset (Jackson et al.), CC BY-SA 4.0',
+  'esc10': 'ESC-10 (Piczak 2015), CC BY 3.0; each clip has its own author',
+  'esc50': 'ESC-50 (Piczak 2015), CC BY-NC 3.0: not for commercial use',
+  'urbansound8k': 'UrbanSound8K (Salamon et al. 2014), CC BY-NC 3.0: not for commercial use',
+  'synthetic_commands': 'synthetic speech by eSpeak NG: a demonstration, not a product',
 }
 
 
@@ -73,16 +74,20 @@ def _chosen(lane: dict[str, Any]) -> str:
   validation = _percent(lane['validation_accuracy'])
   if lane['best_of'] == 1:
     return f'Its lane, of validation accuracy {validation}, was the only one to choose from, or asked for by its seed.'
-  return (f'Its lane has the best validation accuracy of {lane["best_of"]} lanes, {validation}; the test split chose '
-          'nothing.')
+  return (
+    f'Its lane has the best validation accuracy of {lane["best_of"]} lanes, {validation}; the test split chose '
+    'nothing.'
+  )
 
 
 def _tested(test: dict[str, Any] | None) -> str:
   """What the study says of the variant against its baseline, a sentence; none where it tested nothing."""
   if not test or test['p_value'] is None:
     return ''
-  return (f'  Against {test["against"]}: {100 * test["hodges_lehmann"]:+.2f} points, '
-          f'p = {tables.p_text(test["p_holm"])} (Wilcoxon over {test["n"]} pairs of lanes, Holm).\n')
+  return (
+    f'  Against {test["against"]}: {100 * test["hodges_lehmann"]:+.2f} points, '
+    f'p = {tables.p_text(test["p_holm"])} (Wilcoxon over {test["n"]} pairs of lanes, Holm).\n'
+  )
 
 
 def _own(variant: str) -> str:
@@ -91,7 +96,9 @@ def _own(variant: str) -> str:
 
 
 def _parts(ram: dict[str, int]) -> str:
-  return ', '.join(f'{name}{" with headroom" * (name == "tensor arena")} {size:,}' for name, size in ram.items())
+  return ', '.join(
+    f'{name}{" with headroom" * (name == "tensor arena")} {size:,}' for name, size in ram.items()
+  )
 
 
 def _table(rows: list[dict[str, str]]) -> str:
@@ -102,16 +109,20 @@ def _table(rows: list[dict[str, str]]) -> str:
 def _npu(estimates: list[dict[str, Any]]) -> str:
   if not estimates:
     return ''
-  lines = ['\nEstimated by Arm\'s Vela, not measured:\n',
-           '| accelerator | memory | ms an inference | SRAM (bytes) | operators on the CPU |',
-           '| --- | --- | --- | --- | --- |']
+  lines = [
+    "\nEstimated by Arm's Vela, not measured:\n",
+    '| accelerator | memory | ms an inference | SRAM (bytes) | operators on the CPU |',
+    '| --- | --- | --- | --- | --- |',
+  ]
   for row in estimates:
     if 'error' in row:
       lines.append(f'| {row["accelerator"]} | {row["error"]} | | | |')
       continue
     left = ', '.join(f'{count} {name}' for name, count in row['cpu_operators'].items()) or 'none'
-    lines.append(f'| {row["accelerator"]} | {row["memory_mode"]} | {1000 * row["seconds"]:.3f} | {row["sram_bytes"]:,} '
-                 f'| {left} |')
+    lines.append(
+      f'| {row["accelerator"]} | {row["memory_mode"]} | {1000 * row["seconds"]:.3f} | {row["sram_bytes"]:,} '
+      f'| {left} |'
+    )
   return '\n'.join(lines) + '\n'
 
 

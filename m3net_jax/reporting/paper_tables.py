@@ -3,20 +3,41 @@
 Published figures come from `published` alone, stand only beside a study of the same task and protocol, and
 are marked with their source; no number of ours is computed from them but the one-sample test that says so.
 """
+
 from collections.abc import Mapping
 from typing import Any
 
 from m3net_jax.network.variants import VARIANTS
-from m3net_jax.reporting.tables import NONE, Table, baseline, corpus_title, make, p_text, percent, points, tests_table
+from m3net_jax.reporting.tables import (
+  NONE,
+  Table,
+  baseline,
+  corpus_title,
+  make,
+  p_text,
+  percent,
+  points,
+  tests_table,
+)
 from m3net_jax.stats import holm, intervals, published, wilcoxon
 
 # Clips of the whole corpus; a study of a part of it is another task. Speech Commands: Warden 2018, arXiv
 # 1804.03209, and 12 classes of it as its recipe draws them, 36,923 + 4,445 + 4,890; UrbanSound8K: Salamon,
 # Jacoby, Bello, ACM MM 2014; ESC: Piczak, ACM MM 2015.
-_WHOLE = {'speech_commands': 105829, 'speech_commands_12': 46258, 'urbansound8k': 8732, 'esc10': 400, 'esc50': 2000}
+_WHOLE = {
+  'speech_commands': 105829,
+  'speech_commands_12': 46258,
+  'urbansound8k': 8732,
+  'esc10': 400,
+  'esc50': 2000,
+}
 _PROTOCOLS = {'random': 'random_622'}
-_TITLES = {'no_ma': 'M3Net w/o MA', 'no_sfp': 'M3Net w/o SFP',
-           'no_mfp': 'M3Net w/o MFP', 'no_dfp': 'M3Net w/o DFP'}
+_TITLES = {
+  'no_ma': 'M3Net w/o MA',
+  'no_sfp': 'M3Net w/o SFP',
+  'no_mfp': 'M3Net w/o MFP',
+  'no_dfp': 'M3Net w/o DFP',
+}
 _PAPER_NAMES = {'urbansound8k': 'US8K', 'speech_commands': 'SCV2'}
 
 
@@ -33,20 +54,28 @@ def comparable(results: Mapping[str, Any]) -> tuple[list[published.Result], str]
   corpus = results['corpus']
   whole = _WHOLE.get(corpus['name'], corpus['num_clips'])
   if corpus['num_clips'] != whole:
-    return [], (f'No published result is comparable: this study has {corpus["num_clips"]:,} clips of '
-                f'{corpus["name"]}, the whole corpus {whole:,}.')
+    return [], (
+      f'No published result is comparable: this study has {corpus["num_clips"]:,} clips of '
+      f'{corpus["name"]}, the whole corpus {whole:,}.'
+    )
   task = published.Task(corpus['name'], corpus['num_classes'])
-  return published.comparable(task, protocol(results)), published.comparison_note(task, protocol(results))
+  return published.comparable(task, protocol(results)), published.comparison_note(
+    task, protocol(results)
+  )
 
 
 def seed_accuracies(variant: Mapping[str, Any]) -> list[float]:
   """An accuracy a seed, over its folds where there are some, as a published single figure is one."""
   lanes = variant['lanes']
-  return [intervals.mean_interval([lane['test_accuracy'] for lane in lanes if lane['seed'] == seed]).mean
-          for seed in dict.fromkeys(lane['seed'] for lane in lanes)]
+  return [
+    intervals.mean_interval([lane['test_accuracy'] for lane in lanes if lane['seed'] == seed]).mean
+    for seed in dict.fromkeys(lane['seed'] for lane in lanes)
+  ]
 
 
-def published_table(results: Mapping[str, Any], feature: str, entropy: str, crossings: str) -> Table:
+def published_table(
+  results: Mapping[str, Any], feature: str, entropy: str, crossings: str
+) -> Table:
   """The paper's Tables 1 and 2: this study and what is published of the same task and protocol.
 
   Args:
@@ -58,21 +87,43 @@ def published_table(results: Mapping[str, Any], feature: str, entropy: str, cros
   ours = baseline(results)
   tick = lambda value: '✓' if value else ('?' if value is None else '')
   millions = lambda value: NONE if value is None else f'{value:.3f}'
-  rows = [[f'{result.method} ({_cite(result.source)})', result.feature or NONE, percent(result.value),
-           millions(result.parameters_millions), p_text(test['p_value']), p_text(test['p_holm']),
-           tick(result.augmentation), tick(result.pretraining)]
-          for result, test in zip(beside, tests)]
+  rows = [
+    [
+      f'{result.method} ({_cite(result.source)})',
+      result.feature or NONE,
+      percent(result.value),
+      millions(result.parameters_millions),
+      p_text(test['p_value']),
+      p_text(test['p_holm']),
+      tick(result.augmentation),
+      tick(result.pretraining),
+    ]
+    for result, test in zip(beside, tests)
+  ]
   ablations = {result.variant for result in published.published_results()}
-  for name in (ours, *(name for name in results['variants'] if name != ours and name not in ablations)):
+  for name in (
+    ours,
+    *(name for name in results['variants'] if name != ours and name not in ablations),
+  ):
     variant = results['variants'][name]
     spread = f' ± {percent(variant["std"])}' if variant['std'] is not None else ''
-    rows.append([f'{"M3Net" if name == "full" else name}, this study', feature,
-                 percent(variant['mean']) + spread, millions(variant['parameters']['total'] / 1e6),
-                 *['baseline' if name == ours else NONE] * 2, '', ''])
+    rows.append(
+      [
+        f'{"M3Net" if name == "full" else name}, this study',
+        feature,
+        percent(variant['mean']) + spread,
+        millions(variant['parameters']['total'] / 1e6),
+        *['baseline' if name == ours else NONE] * 2,
+        '',
+        '',
+      ]
+    )
   notes = [note]
   if tests:
-    notes.append(f'p: one-sample Wilcoxon signed-rank of the {tests[0]["n"]} seeds of {ours} against each '
-                 'published figure, with all that belongs to it in a table of its own.')
+    notes.append(
+      f'p: one-sample Wilcoxon signed-rank of the {tests[0]["n"]} seeds of {ours} against each '
+      'published figure, with all that belongs to it in a table of its own.'
+    )
     notes += [f'No p-value: {test["note"]}.' for test in tests[:1] if test['p_value'] is None]
     cited: dict[str, list[str]] = {}
     for result in beside:
@@ -81,13 +132,29 @@ def published_table(results: Mapping[str, Any], feature: str, entropy: str, cros
     notes += [f'{", ".join(methods)}: {read}' for read, methods in cited.items()]
   number = {'urbansound8k': '1', 'speech_commands': '2'}.get(results['corpus']['name'], '1_2')
   form = f'Table {number}' if len(number) == 1 else 'Tables 1 and 2'
-  heads = [f'{form} in the form of the paper. Dataset: {corpus_title(results)}',
-           f'information entropy: {entropy}' if entropy else '',
-           f'zero-crossing rate: {crossings}' if crossings else '']
-  columns = ('Method', 'Feature', 'Accuracy (%)', '# Param (million)', ('Wilcoxon', 'p'),
-             ('Wilcoxon', 'p, Holm'), 'Data augmentation', 'Pre-training')
-  return make(f'table{number}', '; '.join(filter(None, heads)), columns, rows, notes,
-              ours=range(len(beside), len(rows)))
+  heads = [
+    f'{form} in the form of the paper. Dataset: {corpus_title(results)}',
+    f'information entropy: {entropy}' if entropy else '',
+    f'zero-crossing rate: {crossings}' if crossings else '',
+  ]
+  columns = (
+    'Method',
+    'Feature',
+    'Accuracy (%)',
+    '# Param (million)',
+    ('Wilcoxon', 'p'),
+    ('Wilcoxon', 'p, Holm'),
+    'Data augmentation',
+    'Pre-training',
+  )
+  return make(
+    f'table{number}',
+    '; '.join(filter(None, heads)),
+    columns,
+    rows,
+    notes,
+    ours=range(len(beside), len(rows)),
+  )
 
 
 def published_tests_table(results: Mapping[str, Any]) -> Table | None:
@@ -96,8 +163,13 @@ def published_tests_table(results: Mapping[str, Any]) -> Table | None:
   if not tests:
     return None
   made = tests_table(tests, 'tests_published', 'This study against published figures')
-  return made._replace(notes=(*made.notes, 'A published figure is taken as exact although it is itself the result of '
-                              'some runs: the test says whether these seeds lie about it, not whether methods differ.'))
+  return made._replace(
+    notes=(
+      *made.notes,
+      'A published figure is taken as exact although it is itself the result of '
+      'some runs: the test says whether these seeds lie about it, not whether methods differ.',
+    )
+  )
 
 
 def _beside(results: Mapping[str, Any]) -> list[published.Result]:
@@ -109,9 +181,17 @@ def _published_tests(results: Mapping[str, Any]) -> list[dict[str, Any]]:
   ours = baseline(results)
   seeds = seed_accuracies(results['variants'][ours])
   name = 'One-sample Wilcoxon signed-rank against the published figure'  # which is in `against`
-  rows = [{**holm.as_row(wilcoxon.one_sample(seeds, result.value), ours,
-                               f'{result.method}, {percent(result.value)} %'), 'name': name}
-          for result in _beside(results)]
+  rows = [
+    {
+      **holm.as_row(
+        wilcoxon.one_sample(seeds, result.value),
+        ours,
+        f'{result.method}, {percent(result.value)} %',
+      ),
+      'name': name,
+    }
+    for result in _beside(results)
+  ]
   holm.correct(rows)
   return rows
 
@@ -127,9 +207,14 @@ def ablation_table(results: Mapping[str, Any], number: int) -> Table | None:
   ours = [cell for variant in wanted for cell in _cells(results, variant)]
   printed = _paper_rows(results, wanted, lambda result: (result.paper_p or NONE, NONE))
   what = {3: 'framework', 4: 'parallel branches'}[number]
-  return make(f'table{number}', f'Table {number} in the form of the paper: ablation on the {what} of M3Net',
-              columns, [*printed, [corpus_title(results), *ours]], _ablation_notes(results, wanted),
-              ours=[len(printed)])
+  return make(
+    f'table{number}',
+    f'Table {number} in the form of the paper: ablation on the {what} of M3Net',
+    columns,
+    [*printed, [corpus_title(results), *ours]],
+    _ablation_notes(results, wanted),
+    ours=[len(printed)],
+  )
 
 
 def parts_table(results: Mapping[str, Any]) -> Table | None:
@@ -137,18 +222,32 @@ def parts_table(results: Mapping[str, Any]) -> Table | None:
   wanted = ('plain', 'eca', 'eca_csf', 'eca_csf_vmf')
   if not any(variant in results['variants'] for variant in wanted):
     return None
-  columns = ('Ablation target', *(f'{i} ({variant})' for i, variant in enumerate(wanted, 1)), 'full')
+  columns = (
+    'Ablation target',
+    *(f'{i} ({variant})' for i, variant in enumerate(wanted, 1)),
+    'full',
+  )
   switches = [VARIANTS[variant].switches for variant in (*wanted, 'full')]
-  rows = [[part.upper(), *('✓' if getattr(each, part) else '' for each in switches)]
-          for part in ('eca', 'csf', 'vmf', 'hmf')]
+  rows = [
+    [part.upper(), *('✓' if getattr(each, part) else '' for each in switches)]
+    for part in ('eca', 'csf', 'vmf', 'hmf')
+  ]
   for row in _paper_rows(results, (*wanted, 'full'), lambda result: (result.paper_p or NONE,)):
     rows += [[f'{row[0]}, accuracy (%)', *row[1::2]], [f'{row[0]}, Wilcoxon', *row[2::2]]]
   ours = [_cells(results, variant) for variant in (*wanted, 'full')]
   name = corpus_title(results)
-  rows += [[f'{name}, {what}', *(cells[i] for cells in ours)]
-           for i, what in enumerate(('accuracy (%)', 'Wilcoxon p', 'p, Holm'))]
-  return make('table5', 'Table 5 in the form of the paper: ablation on the sub-attention and basic layers',
-              columns, rows, _ablation_notes(results, wanted), ours=range(len(rows) - 3, len(rows)))
+  rows += [
+    [f'{name}, {what}', *(cells[i] for cells in ours)]
+    for i, what in enumerate(('accuracy (%)', 'Wilcoxon p', 'p, Holm'))
+  ]
+  return make(
+    'table5',
+    'Table 5 in the form of the paper: ablation on the sub-attention and basic layers',
+    columns,
+    rows,
+    _ablation_notes(results, wanted),
+    ours=range(len(rows) - 3, len(rows)),
+  )
 
 
 def _cells(results: Mapping[str, Any], variant: str) -> list[str]:
@@ -178,19 +277,31 @@ def _paper_rows(results: Mapping[str, Any], wanted: tuple[str, ...], p_cells) ->
 
 def _ablation_notes(results: Mapping[str, Any], wanted: tuple[str, ...]) -> list[str]:
   base = baseline(results)
-  notes = [f'In brackets: change in points from {base} ({percent(results["variants"][base]["mean"])} %), '
-           'with which the Wilcoxon tests compare, lanes paired by seed and split.']
+  notes = [
+    f'In brackets: change in points from {base} ({percent(results["variants"][base]["mean"])} %), '
+    'with which the Wilcoxon tests compare, lanes paired by seed and split.'
+  ]
   absent = [variant for variant in wanted if variant not in results['variants']]
   if absent:
     notes.append(f'Not in this study: {", ".join(absent)}.')
-  unreachable = {test['note'].split(';')[0] for test in results['tests']
-                 if test['variant'] in wanted and test['p_value'] is None}
+  unreachable = {
+    test['note'].split(';')[0]
+    for test in results['tests']
+    if test['variant'] in wanted and test['p_value'] is None
+  }
   notes += [f'No p-value: {note}.' for note in sorted(unreachable)]
-  corrected = {part for test in results['tests'] if test['variant'] in wanted for part in test['note'].split('; ')
-               if part.startswith('with Holm')}
+  corrected = {
+    part
+    for test in results['tests']
+    if test['variant'] in wanted
+    for part in test['note'].split('; ')
+    if part.startswith('with Holm')
+  }
   notes += [f'{note[:1].upper()}{note[1:]}.' for note in sorted(corrected)]
   if not _paper_rows(results, (), lambda result: ()):
-    notes.append('The figures of the paper are of another task or protocol and do not stand beside these.')
+    notes.append(
+      'The figures of the paper are of another task or protocol and do not stand beside these.'
+    )
   return notes
 
 

@@ -1,4 +1,5 @@
 """Writes the report of a study into its folder: the page, its text, and every table as a file."""
+
 from pathlib import Path
 
 from data_prep import files
@@ -11,7 +12,10 @@ from m3net_jax.study.workdir import Workdir
 def write(here: Workdir) -> list[Path]:
   """Writes the report of a finished study into its folder; returns report.html, report.md and tables/."""
   content = gather(here)
-  pages = {'report.html': report_html.render_html(content), 'report.md': report_html.render_markdown(content)}
+  pages = {
+    'report.html': report_html.render_html(content),
+    'report.md': report_html.render_markdown(content),
+  }
   for table in content.tables:
     pages[f'tables/{table.name}.tex'] = formats.to_latex(table)
     pages[f'tables/{table.name}.csv'] = formats.to_csv(table, content.corpus)

@@ -1,6 +1,7 @@
 """A finished study for a terminal: protocol and leakage first, then one row per variant. Pure functions on
 `results.json`.
 """
+
 from typing import Any
 
 from m3net_jax.reporting import tables
@@ -12,7 +13,9 @@ def names_groups(corpus: dict[str, Any]) -> bool:
 
 def leaks(corpus: dict[str, Any]) -> str:
   """How many groups are on both sides; where the corpus names none, a recording cut in clips is one."""
-  known = 'speakers or recordings' if names_groups(corpus) else 'recordings (speakers are not named)'
+  known = (
+    'speakers or recordings' if names_groups(corpus) else 'recordings (speakers are not named)'
+  )
   return f'{corpus["shared_groups"]} {known} in both train and test'
 
 
@@ -21,19 +24,25 @@ def text(results: dict[str, Any]) -> str:
   corpus = results['corpus']
   sizes = corpus['splits'][0]['sizes']
   lines = [
-      f'{corpus["name"]}{" (synthetic speech)" if corpus["synthetic"] else ""}: {corpus["num_clips"]} clips, '
-      f'{corpus["num_classes"]} classes',
-      f'split: {corpus["protocol"]}',
-      f'       train {sizes["train"]}, validation {sizes["validation"]}, test {sizes["test"]}'
-      + (f', {len(corpus["splits"])} folds' if len(corpus['splits']) > 1 else ''),
-      f'leaks: {leaks(corpus)},',
-      f'       {corpus["test_clips_in_shared_groups"]} test clips of those, '
-      f'{corpus["test_clips_identical_to_train"]} test clips identical to a train clip',
+    f'{corpus["name"]}{" (synthetic speech)" if corpus["synthetic"] else ""}: {corpus["num_clips"]} clips, '
+    f'{corpus["num_classes"]} classes',
+    f'split: {corpus["protocol"]}',
+    f'       train {sizes["train"]}, validation {sizes["validation"]}, test {sizes["test"]}'
+    + (f', {len(corpus["splits"])} folds' if len(corpus['splits']) > 1 else ''),
+    f'leaks: {leaks(corpus)},',
+    f'       {corpus["test_clips_in_shared_groups"]} test clips of those, '
+    f'{corpus["test_clips_identical_to_train"]} test clips identical to a train clip',
   ]
   if corpus['skipped_recordings']:
-    lines.append(f'skipped: {corpus["skipped_recordings"]} unreadable recordings (listed in the store\'s manifest)')
-  lines += ['', 'test accuracy at the best validation epoch, per cent', '',
-            f'{"variant":<14}{"lanes":>6}{"mean":>8}{"std":>7}{"95 % interval":>17}{"best lane":>13}{"worst lane":>14}']
+    lines.append(
+      f"skipped: {corpus['skipped_recordings']} unreadable recordings (listed in the store's manifest)"
+    )
+  lines += [
+    '',
+    'test accuracy at the best validation epoch, per cent',
+    '',
+    f'{"variant":<14}{"lanes":>6}{"mean":>8}{"std":>7}{"95 % interval":>17}{"best lane":>13}{"worst lane":>14}',
+  ]
   for name, variant in results['variants'].items():
     lines.append(_row(name, variant))
     if 'folds' in variant:
@@ -42,8 +51,11 @@ def text(results: dict[str, Any]) -> str:
     if diverged:
       lines.append(f'  {diverged} of these lanes diverged and are counted as they were before')
   if corpus['split'] == 'folds':
-    lines += ['', 'lanes of different folds share training clips: the interval, and tests, are',
-              'narrower than new recordings would make them']
+    lines += [
+      '',
+      'lanes of different folds share training clips: the interval, and tests, are',
+      'narrower than new recordings would make them',
+    ]
   if results['tests']:
     lines += ['', *tables.tests_text(results['tests'], 16)]
   lines += ['', f'{results["compilations"]} programs compiled']
@@ -55,8 +67,11 @@ def _row(name: str, variant: dict[str, Any]) -> str:
   best, worst = (choose(lanes, key=lambda lane: lane['test_accuracy']) for choose in (max, min))
   of = lambda lane: f'{100 * lane["test_accuracy"]:.2f} (s{lane["seed"]})'
   std = f'{100 * variant["std"]:.2f}' if variant['std'] is not None else '-'
-  interval = '{:.2f} to {:.2f}'.format(*(100 * end for end in variant['ci95'])) if variant['ci95'] else '-'
+  interval = (
+    '{:.2f} to {:.2f}'.format(*(100 * end for end in variant['ci95'])) if variant['ci95'] else '-'
+  )
   label = name if len(name) <= 13 else f'{name}\n{"":<13}'
-  return (f'{label:<14}{len(lanes):>6}{100 * variant["mean"]:>8.2f}{std:>7}{interval:>17}{of(best):>13}'
-          f'{of(worst):>14}')
-
+  return (
+    f'{label:<14}{len(lanes):>6}{100 * variant["mean"]:>8.2f}{std:>7}{interval:>17}{of(best):>13}'
+    f'{of(worst):>14}'
+  )

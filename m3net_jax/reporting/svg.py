@@ -1,5 +1,6 @@
 """Figures of the report as inline SVG: narrow enough for a telephone, in colours of the page, so that they
 follow its light and dark. Pure functions on results, rows and arrays to SVG text."""
+
 import io
 import re
 from collections.abc import Sequence
@@ -15,12 +16,29 @@ from m3net_jax.reporting.channel_weights import Weights
 
 # What is drawn in these colours is handed to the page's style sheet.
 _INK, _GRID, _FIRST, _SECOND = '#010203', '#040506', '#070809', '#0a0b0c'
-_OF_PAGE = {_INK: 'currentColor', _GRID: 'var(--line)', _FIRST: 'var(--first)', _SECOND: 'var(--second)'}
+_OF_PAGE = {
+  _INK: 'currentColor',
+  _GRID: 'var(--line)',
+  _FIRST: 'var(--first)',
+  _SECOND: 'var(--second)',
+}
 _STYLE = {
-    'svg.fonttype': 'none', 'font.family': 'sans-serif', 'font.size': 9, 'text.color': _INK,
-    'axes.edgecolor': _GRID, 'axes.labelcolor': _INK, 'xtick.color': _INK, 'ytick.color': _INK,
-    'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True, 'axes.axisbelow': True,
-    'grid.color': _GRID, 'grid.linewidth': 0.6, 'legend.frameon': False}
+  'svg.fonttype': 'none',
+  'font.family': 'sans-serif',
+  'font.size': 9,
+  'text.color': _INK,
+  'axes.edgecolor': _GRID,
+  'axes.labelcolor': _INK,
+  'xtick.color': _INK,
+  'ytick.color': _INK,
+  'axes.spines.top': False,
+  'axes.spines.right': False,
+  'axes.grid': True,
+  'axes.axisbelow': True,
+  'grid.color': _GRID,
+  'grid.linewidth': 0.6,
+  'legend.frameon': False,
+}
 _WIDE, _NARROW = 4.6, 3.4  # inches
 
 
@@ -31,25 +49,39 @@ def accuracies(results: dict[str, Any]) -> str:
     axes = figure.subplots()
     figures.draw_accuracies(axes, results, _INK, _FIRST)
     # A variant of one's own has a long name: only its class is shown, the tables have the rest.
-    axes.set_yticks(axes.get_yticks(), [f'{name.split(":")[-1]}  {100 * variant["mean"]:.2f} %'
-                                       for name, variant in results['variants'].items()])
+    axes.set_yticks(
+      axes.get_yticks(),
+      [
+        f'{name.split(":")[-1]}  {100 * variant["mean"]:.2f} %'
+        for name, variant in results['variants'].items()
+      ],
+    )
     return _svg(figure, 'lanes', 'Test accuracy of every lane, with quartiles, by variant')
 
 
-def learning_curves(metrics: list[dict[str, Any]], variants: Sequence[str]) -> dict[str, tuple[str, str]]:
+def learning_curves(
+  metrics: list[dict[str, Any]], variants: Sequence[str]
+) -> dict[str, tuple[str, str]]:
   """{variant: (validation accuracy, loss)} by epoch: lanes thin, their mean thick; all on the same scales."""
-  losses = [row[field] for row in metrics for field in ('train_loss', 'validation_loss') if row[field]]
+  losses = [
+    row[field] for row in metrics for field in ('train_loss', 'validation_loss') if row[field]
+  ]
   accuracy = [100 * row['validation_accuracy'] for row in metrics]
   epochs = (1, max(row['epoch'] for row in metrics))
-  scales = (_margin(min(accuracy), max(accuracy)),
-            (min(losses) * 0.9, max(losses) * 1.1) if losses else (0.1, 1))
+  scales = (
+    _margin(min(accuracy), max(accuracy)),
+    (min(losses) * 0.9, max(losses) * 1.1) if losses else (0.1, 1),
+  )
   rows = {variant: [row for row in metrics if row['variant'] == variant] for variant in variants}
-  return {variant: _curves(mine, f'curve{i}', variant, epochs, *scales)
-          for i, (variant, mine) in enumerate(rows.items())}
+  return {
+    variant: _curves(mine, f'curve{i}', variant, epochs, *scales)
+    for i, (variant, mine) in enumerate(rows.items())
+  }
 
 
-def _curves(rows: list[dict[str, Any]], name: str, variant: str, epochs: tuple[int, int], accuracy,
-            loss) -> tuple[str, str]:
+def _curves(
+  rows: list[dict[str, Any]], name: str, variant: str, epochs: tuple[int, int], accuracy, loss
+) -> tuple[str, str]:
   with matplotlib.rc_context(_STYLE):
     left, right = (Figure(figsize=(_NARROW, 2.4), layout='constrained') for _ in range(2))
     axes = left.subplots()
@@ -67,22 +99,32 @@ def _curves(rows: list[dict[str, Any]], name: str, variant: str, epochs: tuple[i
     axes.yaxis.set_major_formatter('{x:g}')
     axes.yaxis.set_minor_locator(ticker.NullLocator())
     axes.legend(fontsize='small', loc='lower left')
-    return (_svg(left, f'{name}a', f'{variant}: validation accuracy of every lane by epoch'),
-            _svg(right, f'{name}b', f'{variant}: training and validation loss of every lane by epoch'))
+    return (
+      _svg(left, f'{name}a', f'{variant}: validation accuracy of every lane by epoch'),
+      _svg(right, f'{name}b', f'{variant}: training and validation loss of every lane by epoch'),
+    )
 
 
-def _lines(axes, rows: list[dict[str, Any]], field: str, color: str, label: str, scale: float = 1.0) -> None:
+def _lines(
+  axes, rows: list[dict[str, Any]], field: str, color: str, label: str, scale: float = 1.0
+) -> None:
   lanes: dict[tuple[int, str], list[tuple[int, float]]] = {}
   for row in rows:
     value = np.nan if row[field] is None else scale * row[field]
     lanes.setdefault((row['seed'], row['split']), []).append((row['epoch'], value))
   for points in lanes.values():
-    axes.plot(*zip(*points), color=color, linewidth=0.7, alpha=0.5, marker='.' if len(points) == 1 else None)
+    axes.plot(
+      *zip(*points), color=color, linewidth=0.7, alpha=0.5, marker='.' if len(points) == 1 else None
+    )
   by_epoch: dict[int, list[float]] = {}
-  for epoch, value in (point for points in lanes.values() for point in points if np.isfinite(point[1])):
+  for epoch, value in (
+    point for points in lanes.values() for point in points if np.isfinite(point[1])
+  ):
     by_epoch.setdefault(epoch, []).append(value)
   epochs = sorted(by_epoch)
-  axes.plot(epochs, [np.mean(by_epoch[epoch]) for epoch in epochs], color=color, linewidth=1.8, label=label)
+  axes.plot(
+    epochs, [np.mean(by_epoch[epoch]) for epoch in epochs], color=color, linewidth=1.8, label=label
+  )
 
 
 def channel_weights(variant: str, weights: Weights) -> tuple[str, str]:
@@ -94,8 +136,9 @@ def channel_weights(variant: str, weights: Weights) -> tuple[str, str]:
     for mean, std in zip(weights.mean, weights.std):
       order = np.argsort(-mean)
       axes.plot(places, mean[order], color=_FIRST, linewidth=1, alpha=0.6)
-      axes.fill_between(places, (mean - std)[order], (mean + std)[order], color=_FIRST, alpha=0.06,
-                        linewidth=0)
+      axes.fill_between(
+        places, (mean - std)[order], (mean + std)[order], color=_FIRST, alpha=0.06, linewidth=0
+      )
     axes.set(xlabel='channel, by weight', ylabel='mean weight over clips')
     axes.set_ylim(0, 1)
     taps = right.subplots()
@@ -104,8 +147,10 @@ def channel_weights(variant: str, weights: Weights) -> tuple[str, str]:
       taps.plot(np.arange(3) + offset, each, 'o', color=_SECOND, markersize=4, alpha=0.7)
     taps.set_xticks(range(3), ['before', 'own', 'after'])
     taps.set(xlabel='channel', ylabel='kernel', xlim=(-0.5, 2.5))
-    return (_svg(left, 'weights', f'{variant}: sorted channel weights of every lane'),
-            _svg(right, 'kernel', f'{variant}: kernel of channel attention of every lane'))
+    return (
+      _svg(left, 'weights', f'{variant}: sorted channel weights of every lane'),
+      _svg(right, 'kernel', f'{variant}: kernel of channel attention of every lane'),
+    )
 
 
 def _margin(low: float, high: float) -> tuple[float, float]:
@@ -119,7 +164,7 @@ def _svg(figure: Figure, name: str, title: str) -> str:
   with matplotlib.rc_context({'svg.hashsalt': name}):
     figure.savefig(text, format='svg', transparent=True, metadata={'Date': None})
   svg = text.getvalue()
-  svg = svg[svg.index('<svg'):]
+  svg = svg[svg.index('<svg') :]
   svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.DOTALL)
   svg = re.sub(r'<style.*?</style>', '', svg, flags=re.DOTALL)  # would hold for the whole page
   svg = re.sub(r' xmlns(:\w+)?="[^"]*"', '', svg)  # HTML knows them

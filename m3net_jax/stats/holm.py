@@ -1,4 +1,5 @@
 """Holm's correction, and the tests of a study as one family."""
+
 from collections.abc import Hashable, Mapping, Sequence
 
 from m3net_jax.stats.intervals import ALPHA
@@ -19,7 +20,9 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
   return corrected
 
 
-def tests_table(variants: Mapping[str, Mapping[Hashable, float]], baseline: str = 'full') -> list[dict]:
+def tests_table(
+  variants: Mapping[str, Mapping[Hashable, float]], baseline: str = 'full'
+) -> list[dict]:
   """Every variant against the baseline, with Holm's correction over all of them.
 
   Args:
@@ -54,21 +57,38 @@ def correct(rows: Sequence[dict]) -> None:
   """Fills `p_holm` of rows that are one family, and notes where so many tests of so few lanes cannot reach ALPHA."""
   tested = [row for row in rows if row['p_value'] is not None]
   # Holm's correction grows with each of its p-values, so the smallest of all give the smallest corrected ones.
-  for row, p_holm, least in zip(tested, holm([row['p_value'] for row in tested]),
-                                holm([row['smallest_p'] for row in tested])):
+  for row, p_holm, least in zip(
+    tested, holm([row['p_value'] for row in tested]), holm([row['smallest_p'] for row in tested])
+  ):
     row['p_holm'] = p_holm
     if least > ALPHA:
       left = row['n'] - row['zero_differences']
-      lanes = f'n = {row["n"]}' + (f' with {left} differences other than zero' if left < row['n'] else '')
-      row['note'] = join(row['note'], unreachable(f'with Holm over {len(tested)} tests {lanes}', least))
+      lanes = f'n = {row["n"]}' + (
+        f' with {left} differences other than zero' if left < row['n'] else ''
+      )
+      row['note'] = join(
+        row['note'], unreachable(f'with Holm over {len(tested)} tests {lanes}', least)
+      )
 
 
 def as_row(test: Test, variant: str, against: str) -> dict:
   """A test as a row of results.json's "tests"; `p_holm` is None until the family is known."""
   interval = test.hodges_lehmann_ci95
-  return {'name': test.name, 'variant': variant, 'against': against, 'method': test.method, 'n': test.n,
-          'statistic': test.statistic, 'p_value': test.p_value, 'p_holm': None,
-          'effect_size': test.effect_size, 'hodges_lehmann': test.hodges_lehmann,
-          'hodges_lehmann_ci95': list(interval) if interval else None,
-          'interval_method': test.interval_method, 'zero_differences': test.zero_differences,
-          'ties': test.ties, 'smallest_p': test.smallest_p, 'note': test.note}
+  return {
+    'name': test.name,
+    'variant': variant,
+    'against': against,
+    'method': test.method,
+    'n': test.n,
+    'statistic': test.statistic,
+    'p_value': test.p_value,
+    'p_holm': None,
+    'effect_size': test.effect_size,
+    'hodges_lehmann': test.hodges_lehmann,
+    'hodges_lehmann_ci95': list(interval) if interval else None,
+    'interval_method': test.interval_method,
+    'zero_differences': test.zero_differences,
+    'ties': test.ties,
+    'smallest_p': test.smallest_p,
+    'note': test.note,
+  }

@@ -2,6 +2,7 @@
 
 Pure functions on numpy arrays of accuracies (fractions).
 """
+
 import math
 from typing import NamedTuple
 

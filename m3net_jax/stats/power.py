@@ -2,6 +2,7 @@
 
 Differences between two variants are taken as normal. Knows only `statistics`; no files, no flags.
 """
+
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
@@ -54,8 +55,10 @@ def power_at(n: int, difference: float, std_of_differences: float, alpha: float 
     ValueError: n below 1, a difference of 0 or a negative or missing standard deviation.
   """
   if n < 1 or not difference or not std_of_differences >= 0:
-    raise ValueError(f'power needs n >= 1, a difference other than 0 and a standard deviation >= 0, got '
-                     f'n = {n}, difference = {difference}, std = {std_of_differences}')
+    raise ValueError(
+      f'power needs n >= 1, a difference other than 0 and a standard deviation >= 0, got '
+      f'n = {n}, difference = {difference}, std = {std_of_differences}'
+    )
   shift = abs(difference) / std_of_differences if std_of_differences else math.inf
   if n > _MOST_SIMULATED:
     return _normal_power(n, shift, alpha)
@@ -76,8 +79,11 @@ def _normal_power(n: int, shift: float, alpha: float) -> float:
   three = stats.multivariate_normal.cdf([math.sqrt(2) * shift] * 2, cov=[[1, 0.5], [0.5, 1]])
   pairs = n * (n - 1) / 2
   mean = n * one + pairs * two
-  variance = (n * one * (1 - one) + pairs * (2 * (one - two) ** 2 + 3 * two * (1 - two))
-              + 2 * pairs * (n - 2) * (three - two ** 2))
+  variance = (
+    n * one * (1 - one)
+    + pairs * (2 * (one - two) ** 2 + 3 * two * (1 - two))
+    + 2 * pairs * (n - 2) * (three - two**2)
+  )
   under_null = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
   reached = n * (n + 1) / 4 + stats.norm.ppf(1 - alpha / 2) * under_null + 0.5
   if variance <= 0:  # every pair agrees
@@ -85,8 +91,9 @@ def _normal_power(n: int, shift: float, alpha: float) -> float:
   return float(stats.norm.cdf((mean - reached) / math.sqrt(variance)))
 
 
-def seeds_needed(difference: float, std_of_differences: float, power: float = 0.8,
-                 alpha: float = ALPHA) -> int | None:
+def seeds_needed(
+  difference: float, std_of_differences: float, power: float = 0.8, alpha: float = ALPHA
+) -> int | None:
   """Smallest number of pairs with at least this power; None where 10,000 are not enough."""
   if not 0 < power < 1:
     raise ValueError(f'power must lie between 0 and 1, got {power}')
@@ -102,15 +109,28 @@ def seeds_needed(difference: float, std_of_differences: float, power: float = 0.
   return high
 
 
-def plan_table(std_of_differences: float, num_seeds: int = 14,
-               differences: Sequence[float] = (0.005, 0.01, 0.02), power: float = 0.8,
-               alpha: float = ALPHA) -> list[PlanRow]:
+def plan_table(
+  std_of_differences: float,
+  num_seeds: int = 14,
+  differences: Sequence[float] = (0.005, 0.01, 0.02),
+  power: float = 0.8,
+  alpha: float = ALPHA,
+) -> list[PlanRow]:
   """Power at num_seeds and seeds needed to see 0.5, 1 and 2 points."""
-  return [PlanRow(difference, num_seeds, power_at(num_seeds, difference, std_of_differences, alpha),
-                  seeds_needed(difference, std_of_differences, power, alpha)) for difference in differences]
+  return [
+    PlanRow(
+      difference,
+      num_seeds,
+      power_at(num_seeds, difference, std_of_differences, alpha),
+      seeds_needed(difference, std_of_differences, power, alpha),
+    )
+    for difference in differences
+  ]
 
 
-def spread(variants: Mapping[str, Mapping[Hashable, float]], baseline: str = 'full') -> Spread | None:
+def spread(
+  variants: Mapping[str, Mapping[Hashable, float]], baseline: str = 'full'
+) -> Spread | None:
   """Standard deviation of paired differences, from the lanes finished so far.
 
   Args:
@@ -122,8 +142,11 @@ def spread(variants: Mapping[str, Mapping[Hashable, float]], baseline: str = 'fu
     gains nothing; None where no variant has two lanes.
   """
   base = variants.get(baseline, {})
-  differences = [[lanes[key] - base[key] for key in lanes if key in base]
-                 for name, lanes in variants.items() if name != baseline]
+  differences = [
+    [lanes[key] - base[key] for key in lanes if key in base]
+    for name, lanes in variants.items()
+    if name != baseline
+  ]
   pooled = _pooled_std(differences)
   if pooled is not None:
     return Spread(pooled, f'paired differences from {baseline}')

@@ -3,6 +3,7 @@
 Each figure carries its task (corpus and number of classes), its protocol and its citation, and in
 `verified` where it was read. Knows nothing of studies, files of a workdir or how a report looks.
 """
+
 import functools
 import json
 from importlib import resources
@@ -26,11 +27,14 @@ class Source(NamedTuple):
   year: int | None
 
   def __str__(self) -> str:
-    return f'{self.authors.rstrip(".")}. {self.title}. {self.venue}' + (f', {self.year}' if self.year else '')
+    return f'{self.authors.rstrip(".")}. {self.title}. {self.venue}' + (
+      f', {self.year}' if self.year else ''
+    )
 
 
 class Result(NamedTuple):
   """One published figure. None where the source does not say; accuracies are fractions."""
+
   method: str
   task: Task
   protocol: str
@@ -52,7 +56,9 @@ class Result(NamedTuple):
 @functools.cache
 def published_results() -> tuple[Result, ...]:
   """All published figures, in the order of the file."""
-  data = json.loads(resources.files('m3net_jax.stats').joinpath('published.json').read_text(encoding='utf-8'))
+  data = json.loads(
+    resources.files('m3net_jax.stats').joinpath('published.json').read_text(encoding='utf-8')
+  )
   sources = {key: Source(**fields) for key, fields in data['sources'].items()}
   return tuple(_result(dict(row), sources) for row in data['results'])
 
@@ -74,7 +80,9 @@ def comparable(task: Task, protocol: str) -> list[Result]:
   """
   if protocol == 'unstated':
     return []
-  found = [result for result in published_results() if result.task == task and result.protocol == protocol]
+  found = [
+    result for result in published_results() if result.task == task and result.protocol == protocol
+  ]
   return sorted(found, key=lambda result: -result.value)
 
 
@@ -85,7 +93,9 @@ def comparison_note(task: Task, protocol: str) -> str:
   found = comparable(task, protocol)
   if found:
     return f'{len(found)} published result{"s" * (len(found) > 1)} of the same task and protocol: {where}.'
-  others = sorted({result.protocol for result in published_results() if result.task == task} - {'unstated'})
+  others = sorted(
+    {result.protocol for result in published_results() if result.task == task} - {'unstated'}
+  )
   elsewhere = f' Of the same task there are results by {", ".join(others)} only.' if others else ''
   return f'No published result is comparable: none is on file for {where}.{elsewhere}'
 

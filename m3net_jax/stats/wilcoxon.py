@@ -4,6 +4,7 @@ Pure functions on numpy arrays of accuracies (fractions, float64: correct / clip
 files, flags, studies or networks. A lane is one draw of (seed, split); the tests speak about the
 training procedure on this corpus, not about other corpora.
 """
+
 import math
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ _MOST_LANES_EXACT = 100
 
 class Test(NamedTuple):
   """One test, ready for a table. Differences and their interval are fractions (0.01 is one point)."""
+
   name: str
   method: str
   n: int
@@ -59,8 +61,10 @@ def one_sample(a: ArrayLike, published: float) -> Test:
   The figure is taken as exact although it is itself the mean or best of some runs, so the test says
   whether these lanes lie about that figure, not whether the two methods differ.
   """
-  return _signed_rank(f'one-sample Wilcoxon signed-rank against the published {published:.2%}',
-                      checked(a, 'a') - published)
+  return _signed_rank(
+    f'one-sample Wilcoxon signed-rank against the published {published:.2%}',
+    checked(a, 'a') - published,
+  )
 
 
 def _signed_rank(name: str, differences: np.ndarray) -> Test:
@@ -77,7 +81,7 @@ def _signed_rank(name: str, differences: np.ndarray) -> Test:
   if ties:
     method = 'exact over all sign assignments of the mid-ranks'
     null = sign_null(np.rint(2 * ranks).astype(int))
-    p_value = min(1.0, 2 * float(null[:round(2 * statistic) + 1].sum()))
+    p_value = min(1.0, 2 * float(null[: round(2 * statistic) + 1].sum()))
   elif m:
     p_value = float(stats.wilcoxon(nonzero, method='exact').pvalue)
   else:
@@ -85,16 +89,28 @@ def _signed_rank(name: str, differences: np.ndarray) -> Test:
   if m < n:
     method += ', zero differences dropped'
   null = sign_null(2 * np.arange(1, n + 1))[::2]  # doubled ranks, so only even sums occur
-  note = join(f'{n - m} zero differences dropped' if m < n else '',
-               f'{ties} tied differences' if ties else '')
+  note = join(
+    f'{n - m} zero differences dropped' if m < n else '', f'{ties} tied differences' if ties else ''
+  )
   if smallest > ALPHA:
     p_value = None
     left = f'n = {n}' if m == n else f'n = {n} with {m} differences other than zero'
     note = join(unreachable(left, smallest), note)
-  return Test(name, method, n, statistic, p_value,
-              (plus - minus) / (plus + minus) if m else 0.0, float(np.median(walsh)),
-              _order_interval(walsh, null), 'Walsh averages at the exact signed-rank quantiles',
-              n - m, ties, smallest, note)
+  return Test(
+    name,
+    method,
+    n,
+    statistic,
+    p_value,
+    (plus - minus) / (plus + minus) if m else 0.0,
+    float(np.median(walsh)),
+    _order_interval(walsh, null),
+    'Walsh averages at the exact signed-rank quantiles',
+    n - m,
+    ties,
+    smallest,
+    note,
+  )
 
 
 def unpaired(a: ArrayLike, b: ArrayLike) -> Test:
@@ -112,18 +128,20 @@ def unpaired(a: ArrayLike, b: ArrayLike) -> Test:
   smallest = 2 / math.comb(n, a.size)
   if exact and ties:
     method = 'exact over all divisions of the mid-ranks'
-    statistic = float(doubled[:a.size].sum() / 2 - a.size * (a.size + 1) / 2)
+    statistic = float(doubled[: a.size].sum() / 2 - a.size * (a.size + 1) / 2)
     null = division_null(doubled, a.size)
-    seen = int(doubled[:a.size].sum())
-    p_value = min(1.0, 2 * float(min(null[:seen + 1].sum(), null[seen:].sum())))
+    seen = int(doubled[: a.size].sum())
+    p_value = min(1.0, 2 * float(min(null[: seen + 1].sum(), null[seen:].sum())))
     reached = null[null > 0]
     smallest = min(1.0, 2 * float(min(reached[0], reached[-1])))
   else:
     method = 'exact' if exact else 'normal approximation with tie correction'
-    result = stats.mannwhitneyu(both[:a.size], both[a.size:], method='exact' if exact else 'asymptotic')
+    result = stats.mannwhitneyu(
+      both[: a.size], both[a.size :], method='exact' if exact else 'asymptotic'
+    )
     statistic, p_value = float(result.statistic), float(result.pvalue)
   if exact:
-    null = division_null(2 * np.arange(1, n + 1), a.size)[a.size * (a.size + 1)::2]
+    null = division_null(2 * np.arange(1, n + 1), a.size)[a.size * (a.size + 1) :: 2]
     interval = _order_interval(differences, null)
     interval_method = 'pairwise differences at the exact rank-sum quantiles'
   else:
@@ -135,9 +153,21 @@ def unpaired(a: ArrayLike, b: ArrayLike) -> Test:
   if smallest > ALPHA:
     p_value = None
     note = join(unreachable(f'n = {a.size} + {b.size}', smallest), note)
-  return Test('Wilcoxon rank-sum, unpaired', method, n, statistic, p_value,
-              2 * statistic / (a.size * b.size) - 1, float(np.median(differences)), interval,
-              interval_method, 0, ties, smallest, note)
+  return Test(
+    'Wilcoxon rank-sum, unpaired',
+    method,
+    n,
+    statistic,
+    p_value,
+    2 * statistic / (a.size * b.size) - 1,
+    float(np.median(differences)),
+    interval,
+    interval_method,
+    0,
+    ties,
+    smallest,
+    note,
+  )
 
 
 def sign_null(ranks: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
 """Orbax checkpoints of a cohort's lanes: the whole state after every epoch, written atomically."""
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,19 +48,36 @@ def folder_of(workdir: Path, cohort: Cohort) -> Path:
 def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Path) -> Lane:
   """All lanes of a cohort as their last checkpoint has them, in the order of its names; numpy arrays."""
   model = M3Net(cohort.program, num_classes, 'conv')
-  one = jax.eval_shape(lambda: lanes.init_lane(model, config.input_shape, lanes.Training(), 0,
-                                               Switches(*[np.bool_(True)] * 4),
-                                               Scaling(np.float32(0), np.float32(1))))
-  like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(cohort.names), *leaf.shape), leaf.dtype), one)
+  one = jax.eval_shape(
+    lambda: lanes.init_lane(
+      model,
+      config.input_shape,
+      lanes.Training(),
+      0,
+      Switches(*[np.bool_(True)] * 4),
+      Scaling(np.float32(0), np.float32(1)),
+    )
+  )
+  like = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct((len(cohort.names), *leaf.shape), leaf.dtype), one
+  )
   checkpoints = Checkpoints(folder_of(workdir, cohort))
   state = checkpoints.restore(like)
   checkpoints.close()
   return state
 
 
-def restore_lane(config: Config, seed_ranges: Sequence[range], num_classes: int, num_splits: int, workdir: Path,
-                 name: LaneName) -> Lane:
+def restore_lane(
+  config: Config,
+  seed_ranges: Sequence[range],
+  num_classes: int,
+  num_splits: int,
+  workdir: Path,
+  name: LaneName,
+) -> Lane:
   """One lane of a workdir as its last checkpoint has it; leaves without the lane axis, numpy arrays."""
-  cohort = next(each for each in cohorts.make(config, seed_ranges, num_splits) if name in each.names)
+  cohort = next(
+    each for each in cohorts.make(config, seed_ranges, num_splits) if name in each.names
+  )
   state = restore_cohort(config, cohort, num_classes, workdir)
   return jax.tree.map(lambda leaf: leaf[cohort.names.index(name)], state)

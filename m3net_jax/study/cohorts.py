@@ -1,4 +1,5 @@
 """The lanes of a study by name, and their cohorts: lanes of variants that share one compiled program."""
+
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from m3net_jax.study.config import Config
 
 class LaneName(NamedTuple):
   """What a lane is; `split` is a position in the study's splits."""
+
   variant: str
   seed: int
   split: int
@@ -15,6 +17,7 @@ class LaneName(NamedTuple):
 
 class Cohort(NamedTuple):
   """Lanes of one architecture, trained together."""
+
   program: Architecture
   names: tuple[LaneName, ...]
 

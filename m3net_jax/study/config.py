@@ -1,4 +1,5 @@
 """The settings of a study, checked when they are built. Imports nothing slow."""
+
 import dataclasses
 from typing import Any
 
@@ -16,6 +17,7 @@ class Config:
   Raises:
     UserError: naming the flag, its value and the mend.
   """
+
   variants: tuple[str, ...] = ('full',)
   num_seeds: int = 14
   first_seed: int = 0
@@ -35,29 +37,48 @@ class Config:
   def __post_init__(self) -> None:
     object.__setattr__(self, 'variants', tuple(map(variants.name_of, self.variants)))
     object.__setattr__(self, 'input_shape', tuple(self.input_shape))
-    for name, lowest in (('num_seeds', 1), ('first_seed', 0), ('num_epochs', 1), ('batch_size', 2),
-                         ('lanes_at_once', 0)):
+    for name, lowest in (
+      ('num_seeds', 1),
+      ('first_seed', 0),
+      ('num_epochs', 1),
+      ('batch_size', 2),
+      ('lanes_at_once', 0),
+    ):
       if getattr(self, name) < lowest:
         raise UserError(f'--{name}={getattr(self, name)}: give {lowest} or more')
-    for name, choices in (('split', splits.SCHEMES), ('channels', options.CHANNELS),
-                          ('normalisation', options.NORMALISATIONS), ('lowering', ('auto', *options.LOWERINGS))):
+    for name, choices in (
+      ('split', splits.SCHEMES),
+      ('channels', options.CHANNELS),
+      ('normalisation', options.NORMALISATIONS),
+      ('lowering', ('auto', *options.LOWERINGS)),
+    ):
       if getattr(self, name) not in choices:
         raise UserError(f'--{name}={getattr(self, name)}: give one of {", ".join(choices)}')
     if not self.learning_rate > 0:
       raise UserError(f'--learning_rate={self.learning_rate}: give a number above 0')
     if not 0 < self.min_learning_rate <= self.learning_rate:
-      raise UserError(f'--min_learning_rate={self.min_learning_rate}: give a number above 0, at most '
-                      f'--learning_rate={self.learning_rate}')
+      raise UserError(
+        f'--min_learning_rate={self.min_learning_rate}: give a number above 0, at most '
+        f'--learning_rate={self.learning_rate}'
+      )
     shape = ','.join(map(str, self.input_shape))
-    if len(self.input_shape) != 3 or min(self.input_shape[:2]) < 8 or self.input_shape[2] not in (1, 3):
-      raise UserError(f'--input_shape={shape}: give height,width,channels, such as 64,64,1: height and width 8 or more, '
-                      'channels 1 or 3')
+    if (
+      len(self.input_shape) != 3
+      or min(self.input_shape[:2]) < 8
+      or self.input_shape[2] not in (1, 3)
+    ):
+      raise UserError(
+        f'--input_shape={shape}: give height,width,channels, such as 64,64,1: height and width 8 or more, '
+        'channels 1 or 3'
+      )
     if not self.variants:
       raise UserError('--variants=: give at least one, such as full')
     for variant in self.variants:
       variants.architecture_of(variant)
       if self.variants.count(variant) > 1:
-        raise UserError(f'--variants={",".join(self.variants)}: {variant} is named twice; name it once')
+        raise UserError(
+          f'--variants={",".join(self.variants)}: {variant} is named twice; name it once'
+        )
 
   @property
   def seeds(self) -> range:

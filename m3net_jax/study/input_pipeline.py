@@ -5,6 +5,7 @@ full batches, so that no clip is dropped and any step can be made without those 
 A small store lies whole on the device and only positions travel; a large one is gathered from disk in background
 threads, block by block. Training sees the same `Clips` and positions either way.
 """
+
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ BLOCK_BYTES = 2**28  # a streamed block is about this large
 
 class Clips(NamedTuple):
   """Clips on the device: `mels` [clips, n_mels, frames] in dB, `labels` [clips] int32."""
+
   mels: jax.Array
   labels: jax.Array
 
@@ -32,17 +34,22 @@ class Block(NamedTuple):
     clips: all clips that `order` may name.
     order: [lanes, steps, batch] int32 positions in `clips`; -1 is no clip.
   """
+
   clips: Clips
   order: np.ndarray
 
 
-def order_of(train: np.ndarray, seed: int, first_step: int, steps: int, batch_size: int) -> np.ndarray:
+def order_of(
+  train: np.ndarray, seed: int, first_step: int, steps: int, batch_size: int
+) -> np.ndarray:
   """The clips of `steps` steps of a lane from step `first_step` on, [steps, batch_size], of `train` [clips]."""
   first, last = first_step * batch_size, (first_step + steps) * batch_size
   epochs = range(first // len(train), -(-last // len(train)))
-  shuffled = np.concatenate([np.random.default_rng([seed, epoch]).permutation(train) for epoch in epochs])
+  shuffled = np.concatenate(
+    [np.random.default_rng([seed, epoch]).permutation(train) for epoch in epochs]
+  )
   start = first - epochs[0] * len(train)
-  return shuffled[start:start + last - first].reshape(steps, batch_size)
+  return shuffled[start : start + last - first].reshape(steps, batch_size)
 
 
 def steps_per_epoch(splits: Sequence[Split], batch_size: int) -> int:
@@ -55,14 +62,16 @@ def in_batches(indices: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
   steps = -(-max(map(len, indices)) // batch_size)
   padded = np.full((len(indices), steps * batch_size), -1, np.int32)
   for row, clips in zip(padded, indices):
-    row[:len(clips)] = clips
+    row[: len(clips)] = clips
   return padded.reshape(len(indices), steps, batch_size)
 
 
 class Feeder:
   """Turns positions in a store into blocks on the device."""
 
-  def __init__(self, store: Store, put, resident_bytes: int = RESIDENT_BYTES, block_bytes: int = BLOCK_BYTES):
+  def __init__(
+    self, store: Store, put, resident_bytes: int = RESIDENT_BYTES, block_bytes: int = BLOCK_BYTES
+  ):
     """Args: `put` moves a pytree of arrays that all lanes share to the device."""
     self._store, self._put = store, put
     self._clip_bytes = int(np.prod(store.mels.shape[1:])) * store.mels.dtype.itemsize
@@ -72,14 +81,20 @@ class Feeder:
 
   def steps_a_block(self, lanes: int, batch_size: int, steps: int) -> int:
     """How many of `steps` steps fit in a block."""
-    return steps if self.resident else max(1, min(steps, self._block_bytes // (lanes * batch_size * self._clip_bytes)))
+    return (
+      steps
+      if self.resident
+      else max(1, min(steps, self._block_bytes // (lanes * batch_size * self._clip_bytes)))
+    )
 
   def blocks(self, orders: Sequence) -> Iterator[Block]:
     """A block for each of `orders`, functions without arguments that return [lanes, steps, batch] positions in the store.
 
     Orders are made, and clips read, in a background thread, two blocks ahead.
     """
-    dataset = grain.MapDataset.range(len(orders)).map(lambda position: self._read(orders[position]()))
+    dataset = grain.MapDataset.range(len(orders)).map(
+      lambda position: self._read(orders[position]())
+    )
     threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     for clips, order in dataset.to_iter_dataset(threads):
       yield Block(self._whole if self.resident else self._put(clips), order)
@@ -94,7 +109,7 @@ class Feeder:
     # Blocks of one size, so that a program is compiled once: the number of clips is filled up to a power of two.
     size = 1 << int(len(clips) - 1).bit_length()
     mels = np.zeros((size, *self._store.mels.shape[1:]), self._store.mels.dtype)
-    mels[:len(clips)] = self._store.mels[clips]
+    mels[: len(clips)] = self._store.mels[clips]
     labels = np.zeros(size, np.int32)
-    labels[:len(clips)] = self._store.labels[clips]
+    labels[: len(clips)] = self._store.labels[clips]
     return Clips(mels, labels), (positions.reshape(order.shape) - gap).astype(np.int32)

@@ -1,4 +1,5 @@
 """What a study would take, measured on a few timed steps of every cohort before it is trained (--plan)."""
+
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,6 +26,7 @@ class Measured(NamedTuple):
     step_seconds: one step of all lanes.
     seconds: all epochs with their validation; without compiling, checkpoints and the test.
   """
+
   cohort: Cohort
   lanes_at_once: int
   devices: int
@@ -33,10 +35,14 @@ class Measured(NamedTuple):
   seconds: float
 
 
-def measure(config: Config, seed_ranges: Sequence[range], store: Store, splits: list[Split]) -> list[Measured]:
+def measure(
+  config: Config, seed_ranges: Sequence[range], store: Store, splits: list[Split]
+) -> list[Measured]:
   """Takes a few steps of every cohort and measures them; writes nothing."""
-  return [_measure(Runner(config, store, splits, cohort), config.num_epochs)
-          for cohort in cohorts.make(config, seed_ranges, len(splits))]
+  return [
+    _measure(Runner(config, store, splits, cohort), config.num_epochs)
+    for cohort in cohorts.make(config, seed_ranges, len(splits))
+  ]
 
 
 def _measure(runner: Runner, num_epochs: int) -> Measured:
@@ -54,4 +60,6 @@ def _measure(runner: Runner, num_epochs: int) -> Measured:
   begun = time.monotonic()
   runner.scores(state, state.variables, 'validation')
   epoch = step * runner.steps + time.monotonic() - begun
-  return Measured(runner.cohort, runner.lanes_at_once, runner.num_devices, device_bytes, step, epoch * num_epochs)
+  return Measured(
+    runner.cohort, runner.lanes_at_once, runner.num_devices, device_bytes, step, epoch * num_epochs
+  )

@@ -1,4 +1,5 @@
 """What a finished study found: the content of `results.json`. Pure functions on its rows."""
+
 import platform
 from importlib import metadata
 from typing import Any
@@ -11,21 +12,41 @@ from m3net_jax.study import splits
 from m3net_jax.study.config import Config
 from m3net_jax.study.splits import Split
 
-_PACKAGES = ('m3net_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'librosa', 'numpy', 'scipy')
+_PACKAGES = (
+  'm3net_jax',
+  'jax',
+  'flax',
+  'optax',
+  'orbax-checkpoint',
+  'grain',
+  'librosa',
+  'numpy',
+  'scipy',
+)
 _PROTOCOLS = {
-    'random': 'random 6:2:2 split of clips',
-    'official': "the corpus's official lists",
-    'grouped': 'about 6:2:2, no speaker or recording on two sides',
-    'folds': 'each official fold tested in turn, the next one validates',
+  'random': 'random 6:2:2 split of clips',
+  'official': "the corpus's official lists",
+  'grouped': 'about 6:2:2, no speaker or recording on two sides',
+  'folds': 'each official fold tested in turn, the next one validates',
 }
 
 
 def versions() -> dict[str, str]:
-  return {'python': platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
+  return {
+    'python': platform.python_version(),
+    **{name: metadata.version(name) for name in _PACKAGES},
+  }
 
 
-def build(config: Config, store: Store, made: list[Split], rows: list[dict[str, Any]], *, compilations: int,
-          seconds: float) -> dict[str, Any]:
+def build(
+  config: Config,
+  store: Store,
+  made: list[Split],
+  rows: list[dict[str, Any]],
+  *,
+  compilations: int,
+  seconds: float,
+) -> dict[str, Any]:
   """The content of results.json; accuracies are fractions, at the best validation epoch of each lane.
 
   Args:
@@ -33,49 +54,69 @@ def build(config: Config, store: Store, made: list[Split], rows: list[dict[str, 
     compilations: programs compiled.
     seconds: wall time of all runs of this study.
   """
-  variants = {variant: _variant(config, store, variant, [row for row in rows if row['variant'] == variant])
-              for variant in config.variants}
-  accuracies = {variant: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in found['lanes']}
-                for variant, found in variants.items()}
+  variants = {
+    variant: _variant(config, store, variant, [row for row in rows if row['variant'] == variant])
+    for variant in config.variants
+  }
+  accuracies = {
+    variant: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in found['lanes']}
+    for variant, found in variants.items()
+  }
   baseline = 'full' if 'full' in variants else config.variants[0]
   return {
-      'corpus': _corpus(config, store, made),
-      'variants': variants,
-      'tests': holm.tests_table(accuracies, baseline=baseline) if len(variants) > 1 else [],
-      'compilations': compilations,
-      'versions': versions(),
-      'seconds': round(seconds, 1),
+    'corpus': _corpus(config, store, made),
+    'variants': variants,
+    'tests': holm.tests_table(accuracies, baseline=baseline) if len(variants) > 1 else [],
+    'compilations': compilations,
+    'versions': versions(),
+    'seconds': round(seconds, 1),
   }
 
 
 def _corpus(config: Config, store: Store, made: list[Split]) -> dict[str, Any]:
   manifest = store.manifest
   leaks = [splits.leak(store, split) for split in made]
-  each = [{'name': split.name, 'sizes': split.sizes, **leak._asdict()} for split, leak in zip(made, leaks)]
+  each = [
+    {'name': split.name, 'sizes': split.sizes, **leak._asdict()} for split, leak in zip(made, leaks)
+  ]
   return {
-      'name': manifest['corpus'], 'synthetic': manifest['corpus'].startswith('synthetic'),
-      'num_clips': len(store.labels), 'num_classes': len(store.classes), 'classes': list(store.classes),
-      'skipped_recordings': len(manifest['skipped']), 'num_groups': len(set(store.groups.tolist()) - {''}),
-      'split': config.split, 'protocol': _PROTOCOLS[config.split], 'split_sizes': made[0].sizes,
-      'shared_groups': max(leak.shared_groups for leak in leaks),
-      'test_clips_in_shared_groups': sum(leak.test_clips_in_shared_groups for leak in leaks),
-      'test_clips_identical_to_train': sum(leak.test_clips_identical for leak in leaks),
-      'splits': each,
+    'name': manifest['corpus'],
+    'synthetic': manifest['corpus'].startswith('synthetic'),
+    'num_clips': len(store.labels),
+    'num_classes': len(store.classes),
+    'classes': list(store.classes),
+    'skipped_recordings': len(manifest['skipped']),
+    'num_groups': len(set(store.groups.tolist()) - {''}),
+    'split': config.split,
+    'protocol': _PROTOCOLS[config.split],
+    'split_sizes': made[0].sizes,
+    'shared_groups': max(leak.shared_groups for leak in leaks),
+    'test_clips_in_shared_groups': sum(leak.test_clips_in_shared_groups for leak in leaks),
+    'test_clips_identical_to_train': sum(leak.test_clips_identical for leak in leaks),
+    'splits': each,
   }
 
 
-def _variant(config: Config, store: Store, variant: str, lanes: list[dict[str, Any]]) -> dict[str, Any]:
+def _variant(
+  config: Config, store: Store, variant: str, lanes: list[dict[str, Any]]
+) -> dict[str, Any]:
   architecture = architecture_of(variant)
   size = cost.size(architecture, len(store.classes), config.input_shape)
   interval = intervals.mean_interval([lane['test_accuracy'] for lane in lanes])
   found = {
-      'parameters': size._asdict(),
-      'macs': sum(cost.block_macs(architecture, len(store.classes), config.input_shape).values()),
-      'lanes': [{name: value for name, value in lane.items() if name != 'variant'} for lane in lanes],
-      'mean': interval.mean, 'std': interval.std, 'ci95': list(interval.interval) if interval.interval else None,
+    'parameters': size._asdict(),
+    'macs': sum(cost.block_macs(architecture, len(store.classes), config.input_shape).values()),
+    'lanes': [{name: value for name, value in lane.items() if name != 'variant'} for lane in lanes],
+    'mean': interval.mean,
+    'std': interval.std,
+    'ci95': list(interval.interval) if interval.interval else None,
   }
   if config.split == 'folds':
     names = list(dict.fromkeys(lane['split'] for lane in lanes))
-    found['folds'] = {name: intervals.mean_interval(
-        [lane['test_accuracy'] for lane in lanes if lane['split'] == name]).mean for name in names}
+    found['folds'] = {
+      name: intervals.mean_interval(
+        [lane['test_accuracy'] for lane in lanes if lane['split'] == name]
+      ).mean
+      for name in names
+    }
   return found

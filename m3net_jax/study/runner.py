@@ -2,6 +2,7 @@
 
 Knows the store, the splits and the devices; no files, no clocks, no progress.
 """
+
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,32 +42,46 @@ class Runner:
     mesh = lanes.lane_mesh(len(cohort.names))
     num_lanes = lanes.padded(len(cohort.names), mesh)
     self.names = [cohort.names[i % len(cohort.names)] for i in range(num_lanes)]
-    self.training = Training(config.learning_rate, config.min_learning_rate, config.plateau_factor,
-                             config.plateau_patience)
+    self.training = Training(
+      config.learning_rate, config.min_learning_rate, config.plateau_factor, config.plateau_patience
+    )
     on_cpu = jax.default_backend() == 'cpu'
     lanes_at_once = config.lanes_at_once or (1 if on_cpu else num_lanes)
     self.num_devices = mesh.size
     self.lanes_at_once = min(lanes_at_once, num_lanes // mesh.size)
-    lowering = ops.lowering_for(jax.default_backend()) if config.lowering == 'auto' else config.lowering
+    lowering = (
+      ops.lowering_for(jax.default_backend()) if config.lowering == 'auto' else config.lowering
+    )
     model = M3Net(cohort.program, len(store.classes), lowering)
-    self.programs = lanes.make_programs(model, config.input_shape, self.training, channels=config.channels,
-                                        normalisation=config.normalisation, lanes_at_once=lanes_at_once, mesh=mesh)
+    self.programs = lanes.make_programs(
+      model,
+      config.input_shape,
+      self.training,
+      channels=config.channels,
+      normalisation=config.normalisation,
+      lanes_at_once=lanes_at_once,
+      mesh=mesh,
+    )
     everywhere = NamedSharding(mesh, PartitionSpec())
     self._feeder = Feeder(store, lambda tree: jax.device_put(tree, everywhere))
     self.steps = steps_per_epoch(splits, config.batch_size)
-    self.call_steps = self._feeder.steps_a_block(num_lanes, config.batch_size, min(self.steps, lanes.STEPS_A_CALL))
+    self.call_steps = self._feeder.steps_a_block(
+      num_lanes, config.batch_size, min(self.steps, lanes.STEPS_A_CALL)
+    )
 
   def initial(self) -> Lane:
     """All lanes before their first step."""
     scaling = [image.scaling_of(self._store.mels, split.train) for split in self._splits]
     switches = [architecture_of(name.variant).switches for name in self.names]
     return self.programs.init(
-        np.array([name.seed for name in self.names], np.int32), Switches(*map(np.array, zip(*switches))),
-        image.Scaling(*map(np.array, zip(*(scaling[name.split] for name in self.names)))))
+      np.array([name.seed for name in self.names], np.int32),
+      Switches(*map(np.array, zip(*switches))),
+      image.Scaling(*map(np.array, zip(*(scaling[name.split] for name in self.names)))),
+    )
 
   def without_fill(self, state: Any) -> Any:
     """The cohort's own lanes, as numpy arrays."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[:len(self.cohort.names)], state)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(self.cohort.names)], state)
 
   def with_fill(self, state: Any, like: Any) -> Any:
     """The inverse of `without_fill`: `state` on the devices, as `like` lies there."""
@@ -76,32 +91,50 @@ class Runner:
 
   def training_blocks(self, first_epoch: int, num_epochs: int) -> Iterator[tuple[Block, int]]:
     """The blocks of epochs `first_epoch` to `num_epochs` - 1, each with the number of steps taken in it."""
-    calls = [(epoch, start) for epoch in range(first_epoch, num_epochs)
-             for start in range(0, self.steps, self.call_steps)]
+    calls = [
+      (epoch, start)
+      for epoch in range(first_epoch, num_epochs)
+      for start in range(0, self.steps, self.call_steps)
+    ]
     taken = [min(self.call_steps, self.steps - start) for _, start in calls]
-    orders = [lambda epoch=epoch, start=start, count=count: self._order(epoch * self.steps + start, count)
-              for (epoch, start), count in zip(calls, taken)]
+    orders = [
+      lambda epoch=epoch, start=start, count=count: self._order(epoch * self.steps + start, count)
+      for (epoch, start), count in zip(calls, taken)
+    ]
     return zip(self._feeder.blocks(orders), taken)
 
   def _order(self, first_step: int, steps: int) -> np.ndarray:
     order = np.full((len(self.names), self.call_steps, self._config.batch_size), -1, np.int32)
     for row, name in zip(order, self.names):
-      row[:steps] = order_of(self._splits[name.split].train, name.seed, first_step, steps, self._config.batch_size)
+      row[:steps] = order_of(
+        self._splits[name.split].train, name.seed, first_step, steps, self._config.batch_size
+      )
     return order
 
   def labels(self, side: str) -> list[np.ndarray]:
     """The labels of every lane's clips of a side ('validation' or 'test')."""
     return [self._store.labels[getattr(self._splits[name.split], side)] for name in self.names]
 
-  def scores(self, state: Lane, variables: lanes.Variables, side: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+  def scores(
+    self, state: Lane, variables: lanes.Variables, side: str
+  ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Predicted classes and float64 cross-entropies of every lane on every clip of a side."""
     indices = [getattr(self._splits[name.split], side) for name in self.names]
     batches = in_batches(indices, self._config.batch_size)
     size = self._feeder.steps_a_block(len(indices), self._config.batch_size, batches.shape[1])
-    orders = [lambda start=start: batches[:, start:start + size] for start in range(0, batches.shape[1], size)]
-    scores = [jax.tree.map(np.asarray, self.programs.evaluate(variables, state.switches, state.scaling, *block))
-              for block in self._feeder.blocks(orders)]
-    whole = [np.concatenate([getattr(score, field) for score in scores], 1).reshape(len(indices), -1)
-             for field in ('predicted', 'loss')]
-    predicted, loss = ([row[:len(clips)] for row, clips in zip(each, indices)] for each in whole)
+    orders = [
+      lambda start=start: batches[:, start : start + size]
+      for start in range(0, batches.shape[1], size)
+    ]
+    scores = [
+      jax.tree.map(
+        np.asarray, self.programs.evaluate(variables, state.switches, state.scaling, *block)
+      )
+      for block in self._feeder.blocks(orders)
+    ]
+    whole = [
+      np.concatenate([getattr(score, field) for score in scores], 1).reshape(len(indices), -1)
+      for field in ('predicted', 'loss')
+    ]
+    predicted, loss = ([row[: len(clips)] for row, clips in zip(each, indices)] for each in whole)
     return predicted, [each.astype(np.float64) for each in loss]

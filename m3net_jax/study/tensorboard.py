@@ -4,14 +4,19 @@ and highest of its lanes.
 Needs tensorboardX, the extra `tensorboard`. The rows of metrics.jsonl are the truth: a study that goes on
 writes all of them anew, so that no epoch is there twice.
 """
+
 import shutil
 from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError
 
-_TAGS = {'train_loss': 'loss/train', 'validation_loss': 'loss/validation',
-         'validation_accuracy': 'accuracy/validation', 'learning_rate': 'learning_rate'}
+_TAGS = {
+  'train_loss': 'loss/train',
+  'validation_loss': 'loss/validation',
+  'validation_accuracy': 'accuracy/validation',
+  'learning_rate': 'learning_rate',
+}
 _AGGREGATES = {'mean': lambda values: sum(values) / len(values), 'lowest': min, 'highest': max}
 
 
@@ -30,8 +35,10 @@ class Board:
     try:
       from tensorboardX import SummaryWriter
     except ImportError as error:
-      raise UserError('--tensorboard: needs tensorboardX: in the folder of m3net_jax, '
-                      "pip install -e '.[tensorboard]'") from error
+      raise UserError(
+        '--tensorboard: needs tensorboardX: in the folder of m3net_jax, '
+        "pip install -e '.[tensorboard]'"
+      ) from error
     shutil.rmtree(folder, ignore_errors=True)
     self._folder, self._lanes, self._make = folder, lanes, SummaryWriter
     self._writers: dict[str, Any] = {}
@@ -59,8 +66,11 @@ class Board:
   def _aggregate(self, variant: str, epoch: int, rows: list[dict[str, Any]]) -> None:
     values = {field: [row[field] for row in rows if row[field] is not None] for field in _TAGS}
     for name, of in _AGGREGATES.items():
-      self._write(f'{_folder(variant)}/{name}', epoch, {field: of(each) if each else None
-                                                        for field, each in values.items()})
+      self._write(
+        f'{_folder(variant)}/{name}',
+        epoch,
+        {field: of(each) if each else None for field, each in values.items()},
+      )
 
   def _write(self, run: str, epoch: int, values: dict[str, float | None]) -> None:
     if run not in self._writers:

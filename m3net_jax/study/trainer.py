@@ -2,6 +2,7 @@
 
 Cohorts are trained one after another, each in one jitted program.
 """
+
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,14 +38,21 @@ class Finished(NamedTuple):
     predictions: per lane the predicted classes of its test clips, in the order of `Split.test`.
     compilations: programs compiled.
   """
+
   names: tuple[LaneName, ...]
   rows: Rows
   predictions: list[np.ndarray]
   compilations: int
 
 
-def train(config: Config, seed_ranges: Sequence[range], store: Store, splits: list[Split], workdir: Path,
-          on_epoch: Callable[[Rows], None] = ignore_rows) -> list[Finished]:
+def train(
+  config: Config,
+  seed_ranges: Sequence[range],
+  store: Store,
+  splits: list[Split],
+  workdir: Path,
+  on_epoch: Callable[[Rows], None] = ignore_rows,
+) -> list[Finished]:
   """Trains every lane of the study, from its last checkpoint if there is one.
 
   Writes `metrics.jsonl` and `checkpoints/` in `workdir`.
@@ -56,26 +64,42 @@ def train(config: Config, seed_ranges: Sequence[range], store: Store, splits: li
   steps = steps_per_epoch(splits, config.batch_size) * config.num_epochs
   progress = Progress(sum(len(cohort.names) for cohort in all_cohorts) * steps)
   names = [split.name for split in splits]
-  progress.note(f'{workdir}: {len(config.variants)} x {len(splits)} x {config.num_seeds} lanes (variants, splits, seeds), '
-                f'{config.num_epochs} epochs')
+  progress.note(
+    f'{workdir}: {len(config.variants)} x {len(splits)} x {config.num_seeds} lanes (variants, splits, seeds), '
+    f'{config.num_epochs} epochs'
+  )
   try:
-    return [_Trainer(Runner(config, store, splits, cohort), names, config.num_epochs, workdir, progress,
-                     on_epoch).run() for cohort in all_cohorts]
+    return [
+      _Trainer(
+        Runner(config, store, splits, cohort), names, config.num_epochs, workdir, progress, on_epoch
+      ).run()
+      for cohort in all_cohorts
+    ]
   finally:
     progress.close()
 
 
 def predictions_by_key(finished: Sequence[Finished], splits: list[Split]) -> dict[str, np.ndarray]:
   """What `Workdir.write_predictions` takes: the test predictions of every lane by its key."""
-  return {prediction_key(name.variant, splits[name.split].name, name.seed): predicted
-          for cohort in finished for name, predicted in zip(cohort.names, cohort.predictions)}
+  return {
+    prediction_key(name.variant, splits[name.split].name, name.seed): predicted
+    for cohort in finished
+    for name, predicted in zip(cohort.names, cohort.predictions)
+  }
 
 
 class _Trainer:
   """One cohort from its first epoch, or its last checkpoint, to its tested lanes."""
 
-  def __init__(self, runner: Runner, split_names: list[str], num_epochs: int, workdir: Path, progress: Progress,
-               on_epoch: Callable[[Rows], None]):
+  def __init__(
+    self,
+    runner: Runner,
+    split_names: list[str],
+    num_epochs: int,
+    workdir: Path,
+    progress: Progress,
+    on_epoch: Callable[[Rows], None],
+  ):
     self._runner, self._split_names, self._num_epochs = runner, split_names, num_epochs
     self._checkpoints = checkpoint.Checkpoints(checkpoint.folder_of(workdir, runner.cohort))
     self._metrics = workdir / 'metrics.jsonl'
@@ -115,12 +139,18 @@ class _Trainer:
     state = self._runner.initial()
     if not self._checkpoints.latest():
       return state
-    return self._runner.with_fill(self._checkpoints.restore(self._runner.without_fill(state)), state)
+    return self._runner.with_fill(
+      self._checkpoints.restore(self._runner.without_fill(state)), state
+    )
 
   def _rows_until(self, epoch: int) -> Rows:
     """The rows of other cohorts, and of this one up to its checkpoint: later rows of a stopped run are dropped."""
     own = set(self._cohort.names)
-    return [row for row in files.read_rows(self._metrics) if row['epoch'] <= epoch or self._name(row) not in own]
+    return [
+      row
+      for row in files.read_rows(self._metrics)
+      if row['epoch'] <= epoch or self._name(row) not in own
+    ]
 
   def _name(self, row: dict[str, Any]) -> LaneName:
     return LaneName(row['variant'], row['seed'], self._split_names.index(row['split']))
@@ -137,28 +167,49 @@ class _Trainer:
     state = runner.programs.finish_epoch(state, mean_loss, accuracy)
     seconds = round(time.monotonic() - begun, 2)
     status, epoch = np.asarray(state.status), int(state.epoch[0])
-    rows = [{**self._row(name), 'epoch': epoch,
-             'train_loss': _finite(train_loss[i]), 'validation_loss': _finite(mean_loss[i]),
-             'validation_accuracy': accuracy[i], 'learning_rate': float(rate[i]),
-             'status': 'diverged' if status[i] else 'running', 'seconds': seconds} for i, name in enumerate(names)]
-    self._progress.end_epoch(f'epoch {epoch}/{self._num_epochs}  {len(names)} lanes  '
-                             f'loss {train_loss[:len(names)].mean():.3f}  val {accuracy[:len(names)].mean():.1%}')
+    rows = [
+      {
+        **self._row(name),
+        'epoch': epoch,
+        'train_loss': _finite(train_loss[i]),
+        'validation_loss': _finite(mean_loss[i]),
+        'validation_accuracy': accuracy[i],
+        'learning_rate': float(rate[i]),
+        'status': 'diverged' if status[i] else 'running',
+        'seconds': seconds,
+      }
+      for i, name in enumerate(names)
+    ]
+    self._progress.end_epoch(
+      f'epoch {epoch}/{self._num_epochs}  {len(names)} lanes  '
+      f'loss {train_loss[: len(names)].mean():.3f}  val {accuracy[: len(names)].mean():.1%}'
+    )
     return state, rows
 
   def _test(self, state: Lane) -> Finished:
     """Test accuracy of every lane with the parameters of its best validation epoch."""
     runner = self._runner
     predicted, _ = runner.scores(state, state.best.variables, 'test')
-    best_accuracy, best_epoch, status = map(np.asarray, (state.best.accuracy, state.best.epoch, state.status))
+    best_accuracy, best_epoch, status = map(
+      np.asarray, (state.best.accuracy, state.best.epoch, state.status)
+    )
     sides = zip(self._cohort.names, predicted, runner.labels('test'), runner.labels('validation'))
     rows = []
     for i, (name, classes, labels, validation) in enumerate(sides):
       # The lane holds a float32; the fraction of clips is exact.
       correct = round(max(float(best_accuracy[i]), 0.0) * len(validation))
-      rows.append({**self._row(name), 'status': 'diverged' if status[i] else 'finished',
-                   'test_accuracy': _accuracy(classes, labels),
-                   'validation_accuracy': correct / len(validation), 'best_epoch': int(best_epoch[i])})
-    return Finished(self._cohort.names, rows, predicted[:len(rows)], runner.programs.compilations())
+      rows.append(
+        {
+          **self._row(name),
+          'status': 'diverged' if status[i] else 'finished',
+          'test_accuracy': _accuracy(classes, labels),
+          'validation_accuracy': correct / len(validation),
+          'best_epoch': int(best_epoch[i]),
+        }
+      )
+    return Finished(
+      self._cohort.names, rows, predicted[: len(rows)], runner.programs.compilations()
+    )
 
 
 def _accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:

@@ -1,14 +1,15 @@
 """The folder of one study: what it was asked to do, what it found, and its trained lanes.
 
-    config.json      settings, features and store, written first
-    metrics.jsonl    a row per lane and epoch
-    checkpoints/     the lanes of each cohort after its last two epochs
-    predictions.npz  the class predicted for every test clip, an array a lane
-    figures/         pictures
-    report.html      all of it to read, with report.md and tables/ as LaTeX and CSV
-    tensorboard/     event files, where asked for
-    results.json     the findings, written last: its presence says that the study is finished
+config.json      settings, features and store, written first
+metrics.jsonl    a row per lane and epoch
+checkpoints/     the lanes of each cohort after its last two epochs
+predictions.npz  the class predicted for every test clip, an array a lane
+figures/         pictures
+report.html      all of it to read, with report.md and tables/ as LaTeX and CSV
+tensorboard/     event files, where asked for
+results.json     the findings, written last: its presence says that the study is finished
 """
+
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ class Workdir(NamedTuple):
     store: the store's folder, where it was when the study ran.
     store_sha256: of the store's mels.npy.
   """
+
   path: Path
   config: Config
   seeds: list[range]
@@ -45,7 +47,9 @@ class Workdir(NamedTuple):
   def results(self) -> dict[str, Any]:
     """results.json; UserError where the study is not finished."""
     if not self.finished:
-      raise UserError(f'{self.path}: this study is not finished (no results.json): run its command again')
+      raise UserError(
+        f'{self.path}: this study is not finished (no results.json): run its command again'
+      )
     return json.loads((self.path / 'results.json').read_text())
 
   def metrics(self) -> list[dict[str, Any]]:
@@ -71,15 +75,27 @@ def read(path: str | Path) -> Workdir:
   path = Path(path)
   try:
     there = json.loads((path / 'config.json').read_text())
-    return Workdir(path, _config(there), [range(*ends) for ends in there['seeds']],
-                   Features.from_json(there['features']), Path(there['store']), there['store_sha256'])
+    return Workdir(
+      path,
+      _config(there),
+      [range(*ends) for ends in there['seeds']],
+      Features.from_json(there['features']),
+      Path(there['store']),
+      there['store_sha256'],
+    )
   except FileNotFoundError as error:
-    raise UserError(f'{path}: holds no study (no config.json): give the --workdir of a study') from error
+    raise UserError(
+      f'{path}: holds no study (no config.json): give the --workdir of a study'
+    ) from error
   except (ValueError, KeyError, TypeError) as error:
-    raise UserError(f'{path / "config.json"}: cannot be read ({error}): delete the folder or give another') from error
+    raise UserError(
+      f'{path / "config.json"}: cannot be read ({error}): delete the folder or give another'
+    ) from error
 
 
-def open_for(path: Path, config: Config, features: Features, store: Path, store_sha256: str) -> Workdir:
+def open_for(
+  path: Path, config: Config, features: Features, store: Path, store_sha256: str
+) -> Workdir:
   """The workdir of these settings: a new one, or one that holds a study of the same.
 
   More seeds than the study there has are added to it; its finished lanes stay as they are.
@@ -90,18 +106,24 @@ def open_for(path: Path, config: Config, features: Features, store: Path, store_
   asked = Workdir(path, config, [config.seeds], features, store.absolute(), store_sha256)
   if not (path / 'config.json').exists():
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-      raise UserError(f'--workdir={path}: is not empty and holds no study (no config.json): give a new folder')
+      raise UserError(
+        f'--workdir={path}: is not empty and holds no study (no config.json): give a new folder'
+      )
     _write(asked)
     return asked
   there = read(path)
   if differing := _differing(there, asked):
     name, old, new = differing[0]
-    raise UserError(f'--workdir={path}: holds a study with {name}={_shown(old)}, this one has {_shown(new)}: '
-                    'give another --workdir, or the same settings')
+    raise UserError(
+      f'--workdir={path}: holds a study with {name}={_shown(old)}, this one has {_shown(new)}: '
+      'give another --workdir, or the same settings'
+    )
   end = there.seeds[-1].stop
   if config.seeds.stop < end:
-    raise UserError(f'--num_seeds={config.num_seeds}: the study in --workdir={path} has {end - config.first_seed}: '
-                    'give as many or more, or another --workdir')
+    raise UserError(
+      f'--num_seeds={config.num_seeds}: the study in --workdir={path} has {end - config.first_seed}: '
+      'give as many or more, or another --workdir'
+    )
   if config.seeds.stop == end:
     return there
   more = there._replace(config=config, seeds=[*there.seeds, range(end, config.seeds.stop)])
@@ -124,22 +146,36 @@ def lacking(path: Path, config: Config, features: Features, store_sha256: str) -
 
 def _differing(there: Workdir, asked: Workdir) -> list[tuple[str, Any, Any]]:
   """(name, value there, value asked) of what makes two studies other ones: not more seeds, nor lanes at once."""
-  pairs = [(name, getattr(there.config, name), value) for name, value in vars(asked.config).items()
-           if name not in ('num_seeds', 'lanes_at_once')]
-  pairs += [(name, getattr(there.features, name), value) for name, value in vars(asked.features).items()]
+  pairs = [
+    (name, getattr(there.config, name), value)
+    for name, value in vars(asked.config).items()
+    if name not in ('num_seeds', 'lanes_at_once')
+  ]
+  pairs += [
+    (name, getattr(there.features, name), value) for name, value in vars(asked.features).items()
+  ]
   pairs += [('store_sha256', there.store_sha256, asked.store_sha256)]
   return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def _write(workdir: Workdir) -> None:
-  files.write_json(workdir.path / 'config.json', {
-      **workdir.config.to_json(), 'seeds': [[each.start, each.stop] for each in workdir.seeds],
-      'features': workdir.features.to_json(), 'store': str(workdir.store), 'store_sha256': workdir.store_sha256})
+  files.write_json(
+    workdir.path / 'config.json',
+    {
+      **workdir.config.to_json(),
+      'seeds': [[each.start, each.stop] for each in workdir.seeds],
+      'features': workdir.features.to_json(),
+      'store': str(workdir.store),
+      'store_sha256': workdir.store_sha256,
+    },
+  )
 
 
 def _config(there: dict[str, Any]) -> Config:
   values = {name: there[name] for name in Config.__dataclass_fields__}
-  return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+  return Config(
+    **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+  )
 
 
 def _shown(value: Any) -> str:

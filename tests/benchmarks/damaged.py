@@ -5,6 +5,7 @@
 Files are cut, changed, spliced and emptied at random from a seed, under names with
 spaces, other alphabets and wrong endings; some are links to nowhere, pipes or folders.
 """
+
 import collections
 import os
 import shutil
@@ -24,8 +25,16 @@ from tests.data_prep.test_audio import mutated, originals
 
 _FILES = flags.DEFINE_integer('num_files', 10000, 'damaged recordings')
 _SEED = flags.DEFINE_integer('seed', 0, 'of the damage')
-_NAMES = ('{}.wav', '{}.ogg', '{}.flac', '{}.mp3', 'mit Leerzeichen {}.WAV', '音声 {}.wav', 'звук {}.aiff',
-          "it's \"{}\",.wav")
+_NAMES = (
+  '{}.wav',
+  '{}.ogg',
+  '{}.flac',
+  '{}.mp3',
+  'mit Leerzeichen {}.WAV',
+  '音声 {}.wav',
+  'звук {}.aiff',
+  'it\'s "{}",.wav',
+)
 
 
 def write(root: Path, count: int, chance: np.random.Generator) -> None:
@@ -55,20 +64,25 @@ def main(_) -> None:
       prepare('folder', folder / 'raw', folder / 'stores', Features(clip_seconds=0.2, n_mels=16))
     except UserError as error:
       print(str(error)[:300])
-    assert not [path for path in (folder / 'stores').iterdir() if path.is_dir() and path.name[0] != '.']
+    assert not [
+      path for path in (folder / 'stores').iterdir() if path.is_dir() and path.name[0] != '.'
+    ]
     start = time.perf_counter()
     held = store.load(
-        prepare('folder',
-                folder / 'raw',
-                folder / 'stores',
-                Features(clip_seconds=0.2, n_mels=16),
-                skip_unreadable=True))
+      prepare(
+        'folder',
+        folder / 'raw',
+        folder / 'stores',
+        Features(clip_seconds=0.2, n_mels=16),
+        skip_unreadable=True,
+      )
+    )
     seconds = time.perf_counter() - start
     skipped = held.manifest['skipped']
     assert len(held.paths) + len(skipped) == _FILES.value and not set(held.paths) & set(skipped)
     assert all(skipped.values()) and np.isfinite(held.mels[:].astype(np.float32)).all()
     print(
-        f'{_FILES.value} files: {len(held.paths)} decoded, {len(skipped)} listed with a reason; {seconds:.1f} s'
+      f'{_FILES.value} files: {len(held.paths)} decoded, {len(skipped)} listed with a reason; {seconds:.1f} s'
     )
     reasons = collections.Counter(reason.split(':')[0][:70] for reason in skipped.values())
     for reason, count in reasons.most_common(12):

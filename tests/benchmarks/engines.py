@@ -2,6 +2,7 @@
 
 Each becomes a `Contender`, two functions to time. Knows nothing of flags, clocks or printing.
 """
+
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ SCALING = Scaling(np.float32(-40), np.float32(20))
 
 class Setting(NamedTuple):
   """What is trained: `batch` clips of `input_shape` (height, width, channels) a step of each of `lanes`."""
+
   input_shape: tuple[int, int, int]
   lanes: int
   batch: int
@@ -32,6 +34,7 @@ class Setting(NamedTuple):
 
 class Started(NamedTuple):
   """Lanes before their first step, and what trains them: `lanes.padded` of them, the last ones repeating the first."""
+
   programs: lanes.Programs
   state: lanes.Lane
   mesh: Mesh
@@ -46,6 +49,7 @@ class Contender(NamedTuple):
     evaluate: as many batches of all lanes in inference mode; returns when they are done.
     steps: of one call.
   """
+
   how: str
   train: Callable[[], np.ndarray]
   evaluate: Callable[[], Any]
@@ -59,6 +63,7 @@ class Data(NamedTuple):
     clips: as the engine takes them.
     batches: [batches, batch] positions in `clips`; step s of lane l takes batch l + s, and so on around.
   """
+
   clips: Clips
   batches: np.ndarray
 
@@ -73,14 +78,18 @@ def data(batch: int) -> Data:
   count = max(CLIPS, batch)
   mels = rng.uniform(-80, 0, (count, MELS, FRAMES)).astype(np.float16)
   whole = count // batch * batch
-  return Data(Clips(mels, rng.integers(0, CLASSES, count).astype(np.int32)),
-              np.arange(whole, dtype=np.int32).reshape(-1, batch))
+  return Data(
+    Clips(mels, rng.integers(0, CLASSES, count).astype(np.int32)),
+    np.arange(whole, dtype=np.int32).reshape(-1, batch),
+  )
 
 
 def images(setting: Setting, some: Data) -> Images:
   """The batches as the frameworks are given them."""
   make = jax.jit(lambda mels: _to_image(setting.input_shape)(mels, SCALING))
-  return [(np.asarray(make(some.clips.mels[batch])), some.clips.labels[batch]) for batch in some.batches]
+  return [
+    (np.asarray(make(some.clips.mels[batch])), some.clips.labels[batch]) for batch in some.batches
+  ]
 
 
 def model(lowering: str) -> M3Net:
@@ -89,7 +98,9 @@ def model(lowering: str) -> M3Net:
 
 def initial(input_shape: tuple[int, int, int]) -> dict[str, Any]:
   """The variables with which lane 0 begins."""
-  lane = lanes.init_lane(model('conv'), input_shape, lanes.Training(), jnp.int32(0), Switches(), SCALING)
+  lane = lanes.init_lane(
+    model('conv'), input_shape, lanes.Training(), jnp.int32(0), Switches(), SCALING
+  )
   return jax.tree.map(np.asarray, lane.variables)
 
 
@@ -103,17 +114,29 @@ def start(setting: Setting, seeds: np.ndarray, switches: Sequence[Switches]) -> 
   """Lanes of these seeds and switches, one each of `setting.lanes`, as a study makes them on a CPU."""
   mesh = lanes.lane_mesh(setting.lanes)
   count = lanes.padded(setting.lanes, mesh)
-  programs = lanes.make_programs(model(ops.lowering_for(jax.default_backend())), setting.input_shape, lanes.Training(),
-                                 channels='magma', normalisation='train', lanes_at_once=1, mesh=mesh)
+  programs = lanes.make_programs(
+    model(ops.lowering_for(jax.default_backend())),
+    setting.input_shape,
+    lanes.Training(),
+    channels='magma',
+    normalisation='train',
+    lanes_at_once=1,
+    mesh=mesh,
+  )
   filled = Switches(*(np.resize(each, count) for each in zip(*switches)))
-  state = programs.init(np.resize(seeds, count).astype(np.int32), filled,
-                        Scaling(*(np.full(count, each) for each in SCALING)))
+  state = programs.init(
+    np.resize(seeds, count).astype(np.int32),
+    filled,
+    Scaling(*(np.full(count, each) for each in SCALING)),
+  )
   return Started(programs, state, mesh)
 
 
 def engine(setting: Setting, some: Data, steps: int) -> Contender:
   """The engine as a study runs it: a call scans `steps` steps of every lane, from clips to parameters."""
-  order = np.array([[some.batches[some.of(lane, step)] for step in range(steps)] for lane in range(setting.lanes)])
+  order = np.array(
+    [[some.batches[some.of(lane, step)] for step in range(steps)] for lane in range(setting.lanes)]
+  )
   programs, state, mesh = start(setting, np.arange(setting.lanes), [Switches()] * setting.lanes)
   filled = np.resize(order, (lanes.padded(setting.lanes, mesh), *order.shape[1:]))
   held = [state]
@@ -121,13 +144,20 @@ def engine(setting: Setting, some: Data, steps: int) -> Contender:
 
   def train() -> np.ndarray:
     held[0], losses = programs.train(held[0], clips, filled)
-    return np.asarray(losses)[:setting.lanes, 0]
+    return np.asarray(losses)[: setting.lanes, 0]
 
   def evaluate() -> None:
     now = held[0]
-    jax.block_until_ready(programs.evaluate(now.variables, now.switches, now.scaling, clips, filled))
+    jax.block_until_ready(
+      programs.evaluate(now.variables, now.switches, now.scaling, clips, filled)
+    )
 
-  return Contender(f'{ops.lowering_for(jax.default_backend())}, scanned, {mesh.size} devices', train, evaluate, steps)
+  return Contender(
+    f'{ops.lowering_for(jax.default_backend())}, scanned, {mesh.size} devices',
+    train,
+    evaluate,
+    steps,
+  )
 
 
 def natural(setting: Setting, some: Data) -> Contender:
@@ -135,19 +165,28 @@ def natural(setting: Setting, some: Data) -> Contender:
   order = np.array([some.batches[some.of(lane, 0)] for lane in range(setting.lanes)])
   net, training, to_image = model('conv'), lanes.Training(), _to_image(setting.input_shape)
   init = lambda seed: lanes.init_lane(net, setting.input_shape, training, seed, Switches(), SCALING)
-  state = jax.vmap(lambda seed: init(seed)._replace(switches=jnp.zeros(())))(jnp.arange(setting.lanes))
+  state = jax.vmap(lambda seed: init(seed)._replace(switches=jnp.zeros(())))(
+    jnp.arange(setting.lanes)
+  )
 
   @jax.jit
   def step_all(state, clips, order):
-    one = lambda lane, batch: lanes.train_step(net, training, to_image, lane._replace(switches=Switches()),
-                                               clips.mels[batch], clips.labels[batch])
+    one = lambda lane, batch: lanes.train_step(
+      net,
+      training,
+      to_image,
+      lane._replace(switches=Switches()),
+      clips.mels[batch],
+      clips.labels[batch],
+    )
     new, losses = jax.vmap(one)(state, order)
     return new._replace(switches=state.switches), losses
 
   @jax.jit
   def evaluate_all(variables, clips, order):
-    one = lambda variables, batch: lanes.evaluate(net, to_image, variables, Switches(), SCALING, clips.mels[batch],
-                                                  clips.labels[batch])
+    one = lambda variables, batch: lanes.evaluate(
+      net, to_image, variables, Switches(), SCALING, clips.mels[batch], clips.labels[batch]
+    )
     return jax.vmap(one)(variables, order)
 
   held = [state]
@@ -160,17 +199,24 @@ def natural(setting: Setting, some: Data) -> Contender:
   return Contender('vmap of lax.conv', train, evaluate, 1)
 
 
-def of_framework(framework: Framework, ways: Ways, setting: Setting, some: Data,
-                 steps: int) -> Contender:
+def of_framework(
+  framework: Framework, ways: Ways, setting: Setting, some: Data, steps: int
+) -> Contender:
   """The lanes one after another, each with all cores, in the chosen ways.
 
   One model takes all their steps, as long as a model a lane would, for they are equal; it is compiled once.
   """
   seen = [some.of(lane, step) for lane in range(setting.lanes) for step in range(steps)]
   how = ways.train if ways.train == ways.evaluate else f'{ways.train}/{ways.evaluate}'
-  return Contender(how, lambda: np.array([framework.train(ways.train, seen)]),
-                   lambda: framework.evaluate(ways.evaluate, seen), steps)
+  return Contender(
+    how,
+    lambda: np.array([framework.train(ways.train, seen)]),
+    lambda: framework.evaluate(ways.evaluate, seen),
+    steps,
+  )
 
 
 def _to_image(input_shape: tuple[int, int, int]) -> Callable[[jax.Array, Scaling], jax.Array]:
-  return lambda mels, scaling: image.to_image(mels, input_shape, scaling, channels='magma', normalisation='train')
+  return lambda mels, scaling: image.to_image(
+    mels, input_shape, scaling, channels='magma', normalisation='train'
+  )

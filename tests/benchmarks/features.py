@@ -8,6 +8,7 @@ rounds: loop, store, loop, store. The store's time holds the start of its proces
 hashes of all recordings and the writing; neither time holds the import of librosa. Then
 the clips a second that can be read from a store at random.
 """
+
 import shutil
 import statistics
 import sys
@@ -36,7 +37,9 @@ def write(root: Path, rate: int, seconds: float, count: int) -> None:
   for number in range(count):
     path = root / 'ab'[number % 2] / f'{number}.wav'
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, 0.1 * chance.standard_normal(round(rate * seconds)), rate, subtype='PCM_16')
+    soundfile.write(
+      path, 0.1 * chance.standard_normal(round(rate * seconds)), rate, subtype='PCM_16'
+    )
 
 
 def loop(root: Path, features: Features) -> np.ndarray:
@@ -47,8 +50,13 @@ def loop(root: Path, features: Features) -> np.ndarray:
     for path in sorted(root.rglob('*.wav'), key=lambda path: path.relative_to(root).as_posix()):
       samples, _ = librosa.load(path, sr=features.sample_rate)
       samples = librosa.util.fix_length(samples, size=features.num_samples)
-      power = librosa.feature.melspectrogram(y=samples, sr=features.sample_rate, n_fft=features.n_fft,
-                                             hop_length=features.hop_length, n_mels=features.n_mels)
+      power = librosa.feature.melspectrogram(
+        y=samples,
+        sr=features.sample_rate,
+        n_fft=features.n_fft,
+        hop_length=features.hop_length,
+        n_mels=features.n_mels,
+      )
       made.append(librosa.power_to_db(power))
   return np.stack(made)
 
@@ -78,13 +86,17 @@ def main(_) -> None:
         rounds.append((slow, quick))
       slow, quick = (statistics.median(times) for times in zip(*rounds))
       ratio = statistics.median(slow / quick for slow, quick in rounds)
-      print(f'{kind}: {count} clips, loop {count / slow:.0f} clips/s, store {count / quick:.0f} clips/s, '
-            f'{ratio:.2f} times, {joblib.cpu_count()} cores', flush=True)
+      print(
+        f'{kind}: {count} clips, loop {count / slow:.0f} clips/s, store {count / quick:.0f} clips/s, '
+        f'{ratio:.2f} times, {joblib.cpu_count()} cores',
+        flush=True,
+      )
     chance = np.random.default_rng(0)
     order = chance.integers(len(held.labels), size=(200, 64))
     took, _ = timed(lambda: [held.mels[batch] for batch in order])
     print(
-        f'store of {list(features.shape)}: {order.size / took:.0f} clips/s gathered in random batches of 64')
+      f'store of {list(features.shape)}: {order.size / took:.0f} clips/s gathered in random batches of 64'
+    )
   finally:
     shutil.rmtree(folder)
 

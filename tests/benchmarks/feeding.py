@@ -6,6 +6,7 @@ Blocks of a study's size go through the input pipeline into the training program
 device and once streamed from disk. Waiting is what passes between the return of one call of the program and the next
 call. The pipeline is then run alone, which says how many clips it could bring; clips are counted once a lane.
 """
+
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,7 +27,9 @@ from tests.benchmarks import engines
 _LANES = flags.DEFINE_integer('lanes', 14, 'lanes trained', lower_bound=1)
 _BATCH = flags.DEFINE_integer('batch', 64, 'clips a step', lower_bound=2)
 _SIZE = flags.DEFINE_integer('size', 64, 'height and width of the input', lower_bound=8)
-_CLIPS = flags.DEFINE_integer('clips', 20000, 'clips of the store, of which 6 in 10 train', lower_bound=100)
+_CLIPS = flags.DEFINE_integer(
+  'clips', 20000, 'clips of the store, of which 6 in 10 train', lower_bound=100
+)
 _CALLS = flags.DEFINE_integer('calls', 6, 'calls of the training program timed', lower_bound=1)
 MELS, FRAMES = 128, 32  # of a second at 16 kHz
 
@@ -34,8 +37,10 @@ MELS, FRAMES = 128, 32  # of a second at 16 kHz
 def main(arguments: list[str], _: flags.FlagValues) -> None:
   cli.no_arguments(arguments)
   engines.use_all_cores()
-  print(f'{_LANES.value} lanes x {_BATCH.value} clips at {_SIZE.value}x{_SIZE.value}x1, {_CLIPS.value} clips, '
-        f'{_CALLS.value} calls of {lanes.STEPS_A_CALL} steps\n')
+  print(
+    f'{_LANES.value} lanes x {_BATCH.value} clips at {_SIZE.value}x{_SIZE.value}x1, {_CLIPS.value} clips, '
+    f'{_CALLS.value} calls of {lanes.STEPS_A_CALL} steps\n'
+  )
   print(f'{"":<12}{"waits":>8}{"used, clips/s":>16}{"fed, clips/s":>16}{"ratio":>8}')
   with tempfile.TemporaryDirectory() as folder:
     store = _store(Path(folder))
@@ -47,9 +52,13 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
 def _measure(store: SimpleNamespace, resident_bytes: int) -> tuple[float, float, float]:
   """The share of time that training waits, clips a second that it uses, and that the pipeline alone brings."""
   setting = engines.Setting((_SIZE.value, _SIZE.value, 1), _LANES.value, _BATCH.value)
-  programs, state, mesh = engines.start(setting, np.arange(_LANES.value), [Switches()] * _LANES.value)
+  programs, state, mesh = engines.start(
+    setting, np.arange(_LANES.value), [Switches()] * _LANES.value
+  )
   count = lanes.padded(_LANES.value, mesh)
-  feeder = Feeder(store, lambda tree: jax.device_put(tree, NamedSharding(mesh, PartitionSpec())), resident_bytes)
+  feeder = Feeder(
+    store, lambda tree: jax.device_put(tree, NamedSharding(mesh, PartitionSpec())), resident_bytes
+  )
   steps = feeder.steps_a_block(count, _BATCH.value, lanes.STEPS_A_CALL)
   waited = trained = 0.0
   orders = _orders(count, steps)
@@ -74,8 +83,10 @@ def _measure(store: SimpleNamespace, resident_bytes: int) -> tuple[float, float,
 
 
 def _orders(count: int, steps: int) -> list[Callable[[], np.ndarray]]:
-  train = np.random.default_rng(0).permutation(_CLIPS.value)[:_CLIPS.value * 6 // 10]
-  one = lambda call: np.stack([order_of(train, seed, call * steps, steps, _BATCH.value) for seed in range(count)])
+  train = np.random.default_rng(0).permutation(_CLIPS.value)[: _CLIPS.value * 6 // 10]
+  one = lambda call: np.stack(
+    [order_of(train, seed, call * steps, steps, _BATCH.value) for seed in range(count)]
+  )
   return [lambda call=call: one(call) for call in range(1 + _CALLS.value)]
 
 
@@ -85,10 +96,12 @@ def _store(folder: Path) -> SimpleNamespace:
   shape = (_CLIPS.value, MELS, FRAMES)
   mels = np.lib.format.open_memmap(folder / 'mels.npy', 'w+', np.float16, shape)
   for start in range(0, len(mels), 1024):
-    mels[start:start + 1024] = rng.uniform(-80, 0, mels[start:start + 1024].shape)
+    mels[start : start + 1024] = rng.uniform(-80, 0, mels[start : start + 1024].shape)
   mels.flush()
-  return SimpleNamespace(mels=np.load(folder / 'mels.npy', mmap_mode='r'),
-                         labels=rng.integers(0, engines.CLASSES, _CLIPS.value).astype(np.int32))
+  return SimpleNamespace(
+    mels=np.load(folder / 'mels.npy', mmap_mode='r'),
+    labels=rng.integers(0, engines.CLASSES, _CLIPS.value).astype(np.int32),
+  )
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
 Knows nothing of JAX. What is asked of a framework travels by pipe, a fraction of a millisecond a call.
 """
+
 import importlib
 import importlib.util
 import multiprocessing
@@ -12,12 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 MODULES = {'keras': ('tensorflow', 'keras'), 'pytorch': ('torch',)}  # what each needs
-Images = list[tuple[np.ndarray, np.ndarray]]  # batches: [batch, height, width, channels], labels [batch]
+Images = list[
+  tuple[np.ndarray, np.ndarray]
+]  # batches: [batch, height, width, channels], labels [batch]
 _TRIES = 3
 
 
 class Ways(NamedTuple):
   """In which a framework trains and evaluates, of its `Run.WAYS`; and which do not work here, with the reason."""
+
   train: str
   evaluate: str
   failed: dict[str, str]
@@ -28,7 +32,9 @@ class Framework:
 
   def __init__(self, name: str, num_classes: int, batches: Images):
     self.name = name
-    self._pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _start, (name, num_classes, batches))
+    self._pool = ProcessPoolExecutor(
+      1, multiprocessing.get_context('spawn'), _start, (name, num_classes, batches)
+    )
     self._call = lambda *call: self._pool.submit(*call).result()
 
   def close(self) -> None:
@@ -67,7 +73,9 @@ _batches: list[Any] = []
 
 def _start(name: str, num_classes: int, batches: Images) -> None:
   global _run
-  _run = importlib.import_module(f'tests.benchmarks.{name}_m3net').Run(batches[0][0].shape[1:], num_classes)
+  _run = importlib.import_module(f'tests.benchmarks.{name}_m3net').Run(
+    batches[0][0].shape[1:], num_classes
+  )
   _batches.extend(_run.batch(*batch) for batch in batches)
 
 
@@ -93,11 +101,16 @@ def _load(weights: dict[str, np.ndarray]) -> None:
 
 
 def _train(way: str, positions: list[int]) -> float:
-  return [float(loss) for loss in [_run.train(way, _batches[position]) for position in positions]][0]
+  return [float(loss) for loss in [_run.train(way, _batches[position]) for position in positions]][
+    0
+  ]
 
 
 def _evaluate(way: str, positions: list[int]) -> np.ndarray:
-  return [np.asarray(logits) for logits in [_run.evaluate(way, _batches[position]) for position in positions]][0]
+  return [
+    np.asarray(logits)
+    for logits in [_run.evaluate(way, _batches[position]) for position in positions]
+  ][0]
 
 
 def _differentiate(way: str, position: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:

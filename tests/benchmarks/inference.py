@@ -6,6 +6,7 @@ The runtimes take turns, a clip each, so that whatever else the computer does fa
 JAX is compiled for one image. TFLite Micro runs its portable kernels, which a microcontroller's own replace: its time
 says nothing of one.
 """
+
 import statistics
 import time
 from pathlib import Path
@@ -18,7 +19,9 @@ from m3net_jax.inference import best_lane, classifier, runtimes
 from m3net_jax.study import workdir
 
 _BUNDLE = flags.DEFINE_string('bundle', None, 'folder that export wrote', required=True)
-_STUDY = flags.DEFINE_string('workdir', None, 'the study it was made from', required=True, allow_override=True)
+_STUDY = flags.DEFINE_string(
+  'workdir', None, 'the study it was made from', required=True, allow_override=True
+)
 _ROUNDS = flags.DEFINE_integer('rounds', 200, 'inferences of each runtime', lower_bound=1)
 
 
@@ -26,7 +29,11 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
   cli.no_arguments(arguments)
   folder, study = Path(_BUNDLE.value), workdir.read(_STUDY.value)
   spec = classifier.read_spec(folder / 'model.json')
-  programs = {'JAX float32': classifier.of_lane(study, best_lane.load(study, *best_lane.asked()), 'shift').of_images}
+  programs = {
+    'JAX float32': classifier.of_lane(
+      study, best_lane.load(study, *best_lane.asked()), 'shift'
+    ).of_images
+  }
   for path in sorted(folder.glob('model_*.tflite')):  # int16x8 may have been left out
     for runtime in runtimes.RUNTIMES:
       kind = path.stem.removeprefix('model_')
@@ -38,7 +45,7 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
   for i in range(_ROUNDS.value):
     for name, program in programs.items():
       start = time.perf_counter()
-      program(images[i % 16:i % 16 + 1])
+      program(images[i % 16 : i % 16 + 1])
       times[name].append(time.perf_counter() - start)
   for name, taken in times.items():
     print(f'{name:<24} {1000 * statistics.median(taken):8.3f} ms')

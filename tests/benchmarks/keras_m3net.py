@@ -3,6 +3,7 @@
 The same network as `m3net_jax.models.M3Net`, with the same constants, so that weights carry over. Knows nothing of
 JAX: weights and gradients go by names such as 'mfp/align/bn/scale', as numpy arrays.
 """
+
 import os
 
 os.environ['KERAS_BACKEND'] = 'tensorflow'  # read when Keras is imported
@@ -20,18 +21,32 @@ CHANNELS = 64
 Batch = tuple[tf.Tensor, tf.Tensor]
 
 
-def network(input_shape: tuple[int, int, int], num_classes: int) -> tuple[keras.Model, dict[str, keras.Variable]]:
+def network(
+  input_shape: tuple[int, int, int], num_classes: int
+) -> tuple[keras.Model, dict[str, keras.Variable]]:
   """The model, images [n, height, width, channels] to logits [n, classes], and its variables by name."""
   named: dict[str, keras.Variable] = {}
 
   def block(name: str, x, features: int, stride: int, separable: bool = True):
     kind = layers.SeparableConv2D if separable else layers.Conv2D
-    conv, bn = kind(features, 3, stride, 'same'), layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON)
+    conv, bn = (
+      kind(features, 3, stride, 'same'),
+      layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON),
+    )
     x = layers.ReLU()(bn(conv(x)))
-    kernels = {'depthwise': conv.depthwise_kernel, 'pointwise': conv.pointwise_kernel} if separable else {
-        'kernel': conv.kernel}
-    own = {**kernels, 'bias': conv.bias, 'bn/scale': bn.gamma, 'bn/bias': bn.beta, 'bn/mean': bn.moving_mean,
-           'bn/var': bn.moving_variance}
+    kernels = (
+      {'depthwise': conv.depthwise_kernel, 'pointwise': conv.pointwise_kernel}
+      if separable
+      else {'kernel': conv.kernel}
+    )
+    own = {
+      **kernels,
+      'bias': conv.bias,
+      'bn/scale': bn.gamma,
+      'bn/bias': bn.beta,
+      'bn/mean': bn.moving_mean,
+      'bn/var': bn.moving_variance,
+    }
     named.update({f'{name}/{each}': variable for each, variable in own.items()})
     return x
 
@@ -53,14 +68,19 @@ def network(input_shape: tuple[int, int, int], num_classes: int) -> tuple[keras.
 
 class Run:
   """A training run: the network and its Adam. `WAYS` are the ways in which it can be run."""
+
   WAYS = ('tf.function', 'XLA')
 
   def __init__(self, input_shape: tuple[int, int, int], num_classes: int):
     self._net, self._variables = network(input_shape, num_classes)
     self._adam = keras.optimizers.Adam(LEARNING_RATE)
     self._adam.build(self._net.trainable_variables)
-    compiled = lambda function: {way: tf.function(function, jit_compile=way == 'XLA') for way in self.WAYS}
-    self._train, self._evaluate, self._differentiate = map(compiled, (self._step, self._net, self._gradients))
+    compiled = lambda function: {
+      way: tf.function(function, jit_compile=way == 'XLA') for way in self.WAYS
+    }
+    self._train, self._evaluate, self._differentiate = map(
+      compiled, (self._step, self._net, self._gradients)
+    )
 
   def load(self, weights: dict[str, np.ndarray]) -> None:
     """Takes over parameters and moving statistics, all by name."""
@@ -84,15 +104,21 @@ class Run:
     """Logits with the statistics of the batch, and the gradient of the mean cross-entropy by every parameter."""
     logits, _, gradients = self._differentiate[way](*batch)
     names = {variable.path: name for name, variable in self._variables.items()}
-    by_name = {names[variable.path]: gradient.numpy()
-               for variable, gradient in zip(self._net.trainable_variables, gradients)}
+    by_name = {
+      names[variable.path]: gradient.numpy()
+      for variable, gradient in zip(self._net.trainable_variables, gradients)
+    }
     return logits.numpy(), {name: _swapped(name, gradient) for name, gradient in by_name.items()}
 
   def _gradients(self, images: tf.Tensor, labels: tf.Tensor):
     with tf.GradientTape() as tape:
       logits = self._net(images, training=True)
       loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-    return logits, loss, tape.gradient(loss, [variable.value for variable in self._net.trainable_variables])
+    return (
+      logits,
+      loss,
+      tape.gradient(loss, [variable.value for variable in self._net.trainable_variables]),
+    )
 
   def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     _, loss, gradients = self._gradients(images, labels)

@@ -15,6 +15,7 @@ pytorch   lanes one after another, channels-last, eager or by `torch.compile`, w
 The frameworks are given images of the input's size; the engine resizes its clips within the time measured.
 The ratio is of the time to that of the faster framework.
 """
+
 import contextlib
 import resource
 import statistics
@@ -41,12 +42,21 @@ _SIZE = flags.DEFINE_integer('size', 64, 'height and width of the input', lower_
 _CHANNELS = flags.DEFINE_enum('channels', '1', ('1', '3'), 'channels of the input')
 _LANES = flags.DEFINE_integer('lanes', 4, 'lanes trained', lower_bound=1)
 _BATCH = flags.DEFINE_integer('batch', 32, 'clips a step', lower_bound=2)
-_STEPS = flags.DEFINE_integer('steps', lanes.STEPS_A_CALL, 'steps of every lane timed at a time (natural: one); with '
-                              'fewer than a study takes, the engine pays more often for the memory of a call, which is '
-                              'given back after it', lower_bound=1)
+_STEPS = flags.DEFINE_integer(
+  'steps',
+  lanes.STEPS_A_CALL,
+  'steps of every lane timed at a time (natural: one); with '
+  'fewer than a study takes, the engine pays more often for the memory of a call, which is '
+  'given back after it',
+  lower_bound=1,
+)
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'rounds; medians are printed', lower_bound=1)
-_ENGINES = flags.DEFINE_list('engines', None, f'which of {",".join(ENGINES)} (default: all that are '
-                             'installed); natural takes minutes a step at 256x256x3')
+_ENGINES = flags.DEFINE_list(
+  'engines',
+  None,
+  f'which of {",".join(ENGINES)} (default: all that are '
+  'installed); natural takes minutes a step at 256x256x3',
+)
 _JSON = flags.DEFINE_string('json', None, 'also write the rows to this file')
 
 
@@ -63,8 +73,10 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
     except agreement.Disagreement as error:
       raise SystemExit(f'error: {error}') from error
     seconds = _seconds(contenders)
-  bounds = {f'{rates.flops / 1e9:.0f} GFLOP/s': limits.of_flops(setting, rates),
-            f'{rates.bytes / 1e9:.1f} GB/s': limits.of_memory(setting, rates)}
+  bounds = {
+    f'{rates.flops / 1e9:.0f} GFLOP/s': limits.of_flops(setting, rates),
+    f'{rates.bytes / 1e9:.1f} GB/s': limits.of_memory(setting, rates),
+  }
   print(_table(setting, contenders, seconds, bounds))
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of KiB on Linux
   print(f'\npeak memory of this process, the frameworks not in it: {peak:.1f} GiB')
@@ -77,17 +89,23 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
 def _asked() -> list[str]:
   """The contenders' names, in the order of the table."""
   if _ENGINES.value is None:
-    return [name for name in ENGINES if name not in frameworks.MODULES or frameworks.installed(name)]
+    return [
+      name for name in ENGINES if name not in frameworks.MODULES or frameworks.installed(name)
+    ]
   for name in _ENGINES.value or ['']:
     if name not in ENGINES:
       raise UserError(f'--engines={name}: unknown; give some of {",".join(ENGINES)}')
     if name in frameworks.MODULES and not frameworks.installed(name):
-      raise UserError(f"--engines={name}: {' or '.join(frameworks.MODULES[name])} is not installed; "
-                      "pip install -e '.[bench]'")
+      raise UserError(
+        f'--engines={name}: {" or ".join(frameworks.MODULES[name])} is not installed; '
+        "pip install -e '.[bench]'"
+      )
   return [name for name in ENGINES if name in _ENGINES.value]
 
 
-def _contenders(names: list[str], setting: Setting, closing: contextlib.ExitStack) -> dict[str, Contender]:
+def _contenders(
+  names: list[str], setting: Setting, closing: contextlib.ExitStack
+) -> dict[str, Contender]:
   """Made, and where they are frameworks, checked and given the weights of lane 0."""
   some, made = engines.data(setting.batch), {}
   if 'engine' in names:
@@ -100,7 +118,9 @@ def _contenders(names: list[str], setting: Setting, closing: contextlib.ExitStac
   images, weights = engines.images(setting, some), engines.initial(setting.input_shape)
   model = engines.model(ops.lowering_for(jax.default_backend()))
   for name in asked:
-    framework = closing.enter_context(contextlib.closing(frameworks.Framework(name, engines.CLASSES, images)))
+    framework = closing.enter_context(
+      contextlib.closing(frameworks.Framework(name, engines.CLASSES, images))
+    )
     ways = framework.choose()
     for way, reason in ways.failed.items():
       print(f'{name}: {way} does not work here ({reason})')
@@ -117,8 +137,9 @@ def _first_steps(contenders: dict[str, Contender]) -> None:
   for name, each in losses.items():
     count = min(len(each), len(losses[first]))
     if not np.allclose(each[:count], losses[first][:count], rtol=agreement.TOLERANCE):
-      raise agreement.Disagreement(f'{name}: losses of the first step {each[:count]}, of {first} '
-                                   f'{losses[first][:count]}')
+      raise agreement.Disagreement(
+        f'{name}: losses of the first step {each[:count]}, of {first} {losses[first][:count]}'
+      )
   for contender in contenders.values():
     contender.evaluate()
 
@@ -130,7 +151,10 @@ def _seconds(contenders: dict[str, Contender]) -> dict[str, tuple[float, float]]
     for i, work in enumerate(('train', 'evaluate')):
       for name, contender in contenders.items():
         taken[name][i].append(_time(getattr(contender, work)) / contender.steps)
-  return {name: (statistics.median(train), statistics.median(evaluate)) for name, (train, evaluate) in taken.items()}
+  return {
+    name: (statistics.median(train), statistics.median(evaluate))
+    for name, (train, evaluate) in taken.items()
+  }
 
 
 def _time(work: Callable[[], Any]) -> float:
@@ -146,31 +170,52 @@ def _best(seconds: dict[str, tuple[float, float]]) -> list[float | None]:
   return [min((each[i] for each in of_frameworks), default=None) for i in range(2)]
 
 
-def _rows(setting: Setting, contenders: dict[str, Contender],
-          seconds: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
+def _rows(
+  setting: Setting, contenders: dict[str, Contender], seconds: dict[str, tuple[float, float]]
+) -> list[dict[str, Any]]:
   best = _best(seconds)
   over = lambda each, i: each[i] / best[i] if best[i] else None
-  return [{'engine': name, 'how': contenders[name].how, 'input_shape': list(setting.input_shape),
-           'lanes': setting.lanes, 'batch': setting.batch,
-           'seconds': each[0], 'ratio_to_best_framework': over(each, 0),
-           'evaluation_seconds': each[1], 'evaluation_ratio_to_best_framework': over(each, 1)}
-          for name, each in seconds.items()]
+  return [
+    {
+      'engine': name,
+      'how': contenders[name].how,
+      'input_shape': list(setting.input_shape),
+      'lanes': setting.lanes,
+      'batch': setting.batch,
+      'seconds': each[0],
+      'ratio_to_best_framework': over(each, 0),
+      'evaluation_seconds': each[1],
+      'evaluation_ratio_to_best_framework': over(each, 1),
+    }
+    for name, each in seconds.items()
+  ]
 
 
-def _table(setting: Setting, contenders: dict[str, Contender], seconds: dict[str, tuple[float, float]],
-           bounds: dict[str, limits.Limit]) -> str:
+def _table(
+  setting: Setting,
+  contenders: dict[str, Contender],
+  seconds: dict[str, tuple[float, float]],
+  bounds: dict[str, limits.Limit],
+) -> str:
   best = _best(seconds)
   ratio = lambda each, i: f'{each[i] / best[i]:.2f}' if best[i] else '-'
-  line = lambda name, how, each: (f'{name:<13}{how:<27}' + '  '.join(
-      f'{each[i]:>10.4f}{ratio(each, i):>8}' for i in range(2)))
+  line = lambda name, how, each: (
+    f'{name:<13}{how:<27}' + '  '.join(f'{each[i]:>10.4f}{ratio(each, i):>8}' for i in range(2))
+  )
   shape = 'x'.join(map(str, setting.input_shape))
-  return '\n'.join([
+  return '\n'.join(
+    [
       f'{setting.lanes} lanes x {setting.batch} clips at {shape}: seconds for all lanes, '
       f'medians of {_ROUNDS.value} rounds of {_STEPS.value} steps\n',
       f'{"":<40}{"training step":>18}  {"evaluation":>18}',
       f'{"":<40}{"seconds":>10}{"ratio":>8}  {"seconds":>10}{"ratio":>8}',
       *(line(name, contenders[name].how, each) for name, each in seconds.items()),
-      *(line(name, rate, each) for name, (rate, each) in zip(('FLOP limit', 'memory limit'), bounds.items()))])
+      *(
+        line(name, rate, each)
+        for name, (rate, each) in zip(('FLOP limit', 'memory limit'), bounds.items())
+      ),
+    ]
+  )
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 Both rates are measured here and now, on all cores: a 4096 x 4096 float32 matrix product of numpy's
 BLAS, and a copy of half a gigabyte. A program is bound by the greater of the two limits.
 """
+
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -22,12 +23,14 @@ _SIDE, _COPIED, _REPEATS = 4096, 2**29, 3
 
 class Rates(NamedTuple):
   """FLOP a second, and bytes a second read and written."""
+
   flops: float
   bytes: float
 
 
 class Limit(NamedTuple):
   """Seconds for all lanes: of a training step, and of the evaluation of a batch."""
+
   train: float
   evaluate: float
 
@@ -51,7 +54,9 @@ def of_flops(setting: Setting, rates: Rates) -> Limit:
   The stem's inputs are images, which need no gradient. Batch norm, ReLU, Adam and the making of the
   images are not counted.
   """
-  step = setting.lanes * cost.step_flops(VARIANTS['full'], CLASSES, setting.input_shape, setting.batch)
+  step = setting.lanes * cost.step_flops(
+    VARIANTS['full'], CLASSES, setting.input_shape, setting.batch
+  )
   macs = cost.block_macs(VARIANTS['full'], CLASSES, setting.input_shape)
   stem = 2 * macs['stem'] * setting.lanes * setting.batch
   return Limit((step - stem) / rates.flops, step / cost.PASSES / rates.flops)
@@ -72,7 +77,9 @@ def map_elements(input_shape: tuple[int, int, int]) -> int:
   """Elements of all maps of one clip."""
   net = M3Net(VARIANTS['full'], CLASSES, 'conv')
   is_map = lambda module, _: isinstance(module, (layers.Conv, layers.SeparableConv))
-  apply = lambda x: net.apply(models.init(net, jax.random.key(0), input_shape), x, capture_intermediates=is_map)
+  apply = lambda x: net.apply(
+    models.init(net, jax.random.key(0), input_shape), x, capture_intermediates=is_map
+  )
   (_, out), caught = jax.eval_shape(apply, jnp.zeros((1, *input_shape)))
   return int(np.prod(input_shape)) + sum(leaf.size for leaf in jax.tree.leaves((out['ma'], caught)))
 

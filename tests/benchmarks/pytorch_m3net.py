@@ -3,6 +3,7 @@
 The same network as `m3net_jax.models.M3Net`, with the same padding and constants, so that weights carry over. Knows
 nothing of JAX: weights and gradients go by names such as 'mfp/align/bn/scale', as numpy arrays in Keras's layout.
 """
+
 import logging
 
 import numpy as np
@@ -46,10 +47,19 @@ class Conv(nn.Module):
     return functional.relu(self.bn(self.conv(x)))
 
   def tensors(self) -> dict[str, torch.Tensor]:
-    kernels = {'kernel': self.conv.weight} if self.depthwise is None else {
-        'depthwise': self.depthwise.weight, 'pointwise': self.conv.weight}
-    return {**kernels, 'bias': self.conv.bias, 'bn/scale': self.bn.weight, 'bn/bias': self.bn.bias,
-            'bn/mean': self.bn.running_mean, 'bn/var': self.bn.running_var}
+    kernels = (
+      {'kernel': self.conv.weight}
+      if self.depthwise is None
+      else {'depthwise': self.depthwise.weight, 'pointwise': self.conv.weight}
+    )
+    return {
+      **kernels,
+      'bias': self.conv.bias,
+      'bn/scale': self.bn.weight,
+      'bn/bias': self.bn.bias,
+      'bn/mean': self.bn.running_mean,
+      'bn/var': self.bn.running_var,
+    }
 
 
 class M3Net(nn.Module):
@@ -76,14 +86,30 @@ class M3Net(nn.Module):
 
   def tensors(self) -> dict[str, torch.Tensor]:
     """Parameters and moving statistics by name."""
-    blocks = {'stem': self.stem, 'sfp1': self.sfp1, 'sfp2': self.sfp2, 'mfp/align': self.align,
-              'mfp/mix': self.mix, 'dfp/conv': self.diagonal}
-    named = {f'{block}/{name}': tensor for block, conv in blocks.items() for name, tensor in conv.tensors().items()}
-    return {**named, 'dfp/eca/kernel': self.eca.weight, 'head/kernel': self.head.weight, 'head/bias': self.head.bias}
+    blocks = {
+      'stem': self.stem,
+      'sfp1': self.sfp1,
+      'sfp2': self.sfp2,
+      'mfp/align': self.align,
+      'mfp/mix': self.mix,
+      'dfp/conv': self.diagonal,
+    }
+    named = {
+      f'{block}/{name}': tensor
+      for block, conv in blocks.items()
+      for name, tensor in conv.tensors().items()
+    }
+    return {
+      **named,
+      'dfp/eca/kernel': self.eca.weight,
+      'head/kernel': self.head.weight,
+      'head/bias': self.head.bias,
+    }
 
 
 class Run:
   """A training run: the network and its Adam. `WAYS` are the ways in which it can be run."""
+
   WAYS = ('eager', 'compiled')
 
   def __init__(self, input_shape: tuple[int, int, int], num_classes: int):
@@ -120,8 +146,11 @@ class Run:
   def differentiate(self, way: str, batch: Batch) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Logits with the statistics of the batch, and the gradient of the mean cross-entropy by every parameter."""
     logits, _ = self._backward(way, batch)
-    return logits.detach().numpy(), {name: _from_torch(tensor.grad.numpy()) for name, tensor in
-                                     self._net.tensors().items() if tensor.requires_grad}
+    return logits.detach().numpy(), {
+      name: _from_torch(tensor.grad.numpy())
+      for name, tensor in self._net.tensors().items()
+      if tensor.requires_grad
+    }
 
   def _backward(self, way: str, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     self._net.train()

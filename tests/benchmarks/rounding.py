@@ -7,6 +7,7 @@ latter; the worst parameter is printed. Biases in front of a batch norm are left
 That the frameworks differ from the engine by more than it does from float64 is their rounding, which
 `tests.benchmarks.agreement` allows for.
 """
+
 import contextlib
 
 import jax
@@ -30,10 +31,14 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
   batch = engines.images(setting, engines.data(setting.batch))[0]
   variables = agreement.moved(engines.initial(setting.input_shape))
   with jax.enable_x64(True):
-    exact = of_jax('conv', jax.tree.map(np.float64, variables), batch[0].astype(np.float64), batch[1])
+    exact = of_jax(
+      'conv', jax.tree.map(np.float64, variables), batch[0].astype(np.float64), batch[1]
+    )
   assert all(gradient.dtype == np.float64 for gradient in exact.values())
-  print(f'gradients at {"x".join(map(str, setting.input_shape))}, {setting.batch} clips: difference from float64, '
-        'of the worst parameter\n')
+  print(
+    f'gradients at {"x".join(map(str, setting.input_shape))}, {setting.batch} clips: difference from float64, '
+    'of the worst parameter\n'
+  )
   for lowering in options.LOWERINGS:
     print(_line(f'engine, {lowering}', of_jax(lowering, variables, *batch), exact), flush=True)
   for name in filter(frameworks.installed, frameworks.MODULES):
@@ -43,7 +48,9 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
       print(_line(f'{name}, {way}', framework.differentiate(way, 0)[1], exact), flush=True)
 
 
-def of_jax(lowering: str, variables, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+def of_jax(
+  lowering: str, variables, images: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
   """Gradients of the mean cross-entropy in training mode, by names such as 'mfp/align/bn/scale'."""
   _, gradient = agreement.differentiate(engines.model(lowering), variables, images, labels)
   return agreement.named({'params': gradient})
@@ -52,8 +59,11 @@ def of_jax(lowering: str, variables, images: np.ndarray, labels: np.ndarray) -> 
 def worst(gradients: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> tuple[str, float]:
   """The parameter furthest off, and by what share of its largest value."""
   cancelled = {name.rsplit('/', 2)[0] + '/bias' for name in exact if '/bn/' in name}
-  shares = {name: float(np.abs(gradients[name] - true).max() / np.abs(true).max())
-            for name, true in exact.items() if name not in cancelled}
+  shares = {
+    name: float(np.abs(gradients[name] - true).max() / np.abs(true).max())
+    for name, true in exact.items()
+    if name not in cancelled
+  }
   name = max(shares, key=shares.get)
   return name, shares[name]
 

@@ -5,6 +5,7 @@
 The one program takes the switches as a lane's values; the five have them built in. Both run on the engine's own scan
 over steps and map over lanes; losses of the first step are compared before anything is printed.
 """
+
 import time
 
 import numpy as np
@@ -30,9 +31,13 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
   cli.no_arguments(arguments)
   engines.use_all_cores()
   clips = engines.data(_BATCH.value).clips
-  order = np.random.default_rng(0).integers(0, len(clips.labels), (_LANES.value, _STEPS.value, _BATCH.value), np.int32)
-  programs = {'one program': [_program(NAMES, order, built_in=False)],
-              'a program a variant': [_program((name,), order, built_in=True) for name in NAMES]}
+  order = np.random.default_rng(0).integers(
+    0, len(clips.labels), (_LANES.value, _STEPS.value, _BATCH.value), np.int32
+  )
+  programs = {
+    'one program': [_program(NAMES, order, built_in=False)],
+    'a program a variant': [_program((name,), order, built_in=True) for name in NAMES],
+  }
   first, compiling, running = {}, {}, {name: [] for name in programs}
   for name, calls in programs.items():
     begun = time.perf_counter()
@@ -45,7 +50,9 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
       for call in calls:
         call(clips)
       running[name].append((time.perf_counter() - begun) / _STEPS.value)
-  print(f'{len(NAMES)} variants x {_LANES.value} lanes x {_BATCH.value} clips at {_SIZE.value}x{_SIZE.value}x1\n')
+  print(
+    f'{len(NAMES)} variants x {_LANES.value} lanes x {_BATCH.value} clips at {_SIZE.value}x{_SIZE.value}x1\n'
+  )
   print(f'{"":<22}{"programs":>10}{"compiling and first call":>27}{"s a step":>12}')
   for name, calls in programs.items():
     print(f'{name:<22}{len(calls):>10}{compiling[name]:>25.1f} s{np.median(running[name]):>12.4f}')
@@ -62,7 +69,7 @@ def _program(names, order, built_in):
 
   def call(clips):
     held[0], losses = train(held[0], clips, filled)
-    return np.asarray(losses)[:setting.lanes, 0]
+    return np.asarray(losses)[: setting.lanes, 0]
 
   return call
 
@@ -70,14 +77,21 @@ def _program(names, order, built_in):
 def _built_in(setting, switches, mesh):
   """`Programs.train` with the switches as constants, not a lane's values."""
   model = engines.model(ops.lowering_for('cpu'))
-  to_image = lambda mels, scaling: image.to_image(mels, setting.input_shape, scaling, channels='magma',
-                                                  normalisation='train')
+  to_image = lambda mels, scaling: image.to_image(
+    mels, setting.input_shape, scaling, channels='magma', normalisation='train'
+  )
 
   def train(lane, clips, order):
 
     def step(state, batch):
-      new, loss = lanes.train_step(model, lanes.Training(), to_image, state._replace(switches=switches),
-                                   clips.mels[batch], clips.labels[batch])
+      new, loss = lanes.train_step(
+        model,
+        lanes.Training(),
+        to_image,
+        state._replace(switches=switches),
+        clips.mels[batch],
+        clips.labels[batch],
+      )
       return new._replace(switches=state.switches), loss
 
     return lax.scan(step, lane, order)

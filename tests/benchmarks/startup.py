@@ -6,6 +6,7 @@ A small folder of sine tones is made and its features are prepared first, in a t
 command is then run in a terminal of its own, where its line of progress is drawn anew when the first call
 of the training program returns: that moment ends the time, so it holds the few steps of that call too.
 """
+
 import os
 import pty
 import statistics
@@ -24,7 +25,9 @@ from data_prep import cli
 _SIZE = flags.DEFINE_integer('input_size', 64, 'height and width of the input', lower_bound=8)
 _NUM_SEEDS = flags.DEFINE_integer('num_seeds', 14, 'lanes', lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 64, 'clips in a step of a lane', lower_bound=2)
-_ROUNDS = flags.DEFINE_integer('rounds', 3, 'studies of each kind; medians are printed', lower_bound=1)
+_ROUNDS = flags.DEFINE_integer(
+  'rounds', 3, 'studies of each kind; medians are printed', lower_bound=1
+)
 RATE, CLASSES, TAKES = 16000, 4, 40
 _DRAWN = b'\r\x1b[2K'  # what progress draws its line anew with
 
@@ -36,7 +39,9 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
     here = Path(folder)
     _tones(here / 'tones')
     corpus = ['--corpus=folder', f'--raw_dir={here / "tones"}', f'--store_dir={here / "stores"}']
-    subprocess.run([sys.executable, '-m', 'data_prep.main', *corpus], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+      [sys.executable, '-m', 'data_prep.main', *corpus], check=True, stdout=subprocess.DEVNULL
+    )
     for number in range(_ROUNDS.value):
       begun = time.perf_counter()
       subprocess.run([sys.executable, '-c', 'import m3net_jax.main'], check=True)
@@ -44,20 +49,35 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
       # Compiled programs are kept beside the workdir: a new folder has none.
       for seconds, name in ((cold, 'cold'), (warm, 'warm')):
         seconds.append(first_step([*corpus, f'--workdir={here / str(number) / name}']))
-  print(f'{_NUM_SEEDS.value} lanes x {_BATCH_SIZE.value} clips at {_SIZE.value}x{_SIZE.value}x1: seconds to the '
-        f'first training step, medians of {_ROUNDS.value}\n')
-  for name, seconds in (('nothing compiled before', cold), ('compiled by an earlier study', warm),
-                        ('of these: Python and its imports', imports)):
+  print(
+    f'{_NUM_SEEDS.value} lanes x {_BATCH_SIZE.value} clips at {_SIZE.value}x{_SIZE.value}x1: seconds to the '
+    f'first training step, medians of {_ROUNDS.value}\n'
+  )
+  for name, seconds in (
+    ('nothing compiled before', cold),
+    ('compiled by an earlier study', warm),
+    ('of these: Python and its imports', imports),
+  ):
     print(f'{name:<36}{statistics.median(seconds):>8.1f}')
 
 
 def first_step(arguments: list[str]) -> float:
   """Seconds from the command to the return of the first call of the training program; lets the study end."""
-  command = [sys.executable, '-m', 'm3net_jax.main', *arguments, f'--input_shape={_SIZE.value},{_SIZE.value},1',
-             f'--num_seeds={_NUM_SEEDS.value}', f'--batch_size={_BATCH_SIZE.value}', '--num_epochs=1']
+  command = [
+    sys.executable,
+    '-m',
+    'm3net_jax.main',
+    *arguments,
+    f'--input_shape={_SIZE.value},{_SIZE.value},1',
+    f'--num_seeds={_NUM_SEEDS.value}',
+    f'--batch_size={_BATCH_SIZE.value}',
+    '--num_epochs=1',
+  ]
   ours, theirs = pty.openpty()
   begun = time.perf_counter()
-  with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs) as process:
+  with subprocess.Popen(
+    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs
+  ) as process:
     os.close(theirs)
     shown, found = b'', None
     while block := _read(ours):
@@ -67,7 +87,9 @@ def first_step(arguments: list[str]) -> float:
     process.communicate()
   os.close(ours)
   if process.returncode or found is None:
-    raise SystemExit(f'error: {" ".join(command)} ended with {process.returncode}:\n{shown.decode(errors="replace")}')
+    raise SystemExit(
+      f'error: {" ".join(command)} ended with {process.returncode}:\n{shown.decode(errors="replace")}'
+    )
   return found
 
 
@@ -87,7 +109,9 @@ def _tones(root: Path) -> None:
     (root / f'tone_{number}').mkdir(parents=True)
     for take in range(TAKES):
       tone = np.sin(2 * np.pi * 300 * 2**number * rng.uniform(0.9, 1.1) * seconds)
-      soundfile.write(root / f'tone_{number}' / f'{take}.wav', 0.3 * tone + 0.05 * rng.standard_normal(RATE), RATE)
+      soundfile.write(
+        root / f'tone_{number}' / f'{take}.wav', 0.3 * tone + 0.05 * rng.standard_normal(RATE), RATE
+      )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """The benchmark's Keras and PyTorch models are the project's network: logits and the gradient of every parameter."""
+
 import jax
 import numpy as np
 import pytest
@@ -6,7 +7,10 @@ import pytest
 from tests.benchmarks import agreement, engines, frameworks
 from tests.benchmarks.frameworks import Ways
 
-FIRST_WAYS = {'keras': Ways('tf.function', 'tf.function', {}), 'pytorch': Ways('eager', 'eager', {})}
+FIRST_WAYS = {
+  'keras': Ways('tf.function', 'tf.function', {}),
+  'pytorch': Ways('eager', 'eager', {}),
+}
 
 
 @pytest.mark.parametrize('name', list(frameworks.MODULES))
@@ -23,7 +27,9 @@ def test_same_function(name):
   wrong = jax.tree.map(np.copy, variables)
   wrong['params']['stem']['kernel'] = wrong['params']['stem']['kernel'][..., ::-1]
   with pytest.raises(agreement.Disagreement, match=name):
-    agreement.check(_Loaded(framework, wrong), FIRST_WAYS[name], engines.model('shift'), variables, images, labels)
+    agreement.check(
+      _Loaded(framework, wrong), FIRST_WAYS[name], engines.model('shift'), variables, images, labels
+    )
   framework.close()
 
 

@@ -1,4 +1,5 @@
 """The main command as its user meets it: a process of its own, from a folder of its own."""
+
 import json
 import os
 import subprocess
@@ -8,8 +9,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SMALL = ['--corpus=folder', '--sample_rate=8000', '--clip_seconds=0.25', '--n_fft=256', '--hop_length=128', '--n_mels=16',
-         '--input_shape=16,16,1', '--num_seeds=2', '--batch_size=12', '--learning_rate=0.01', '--workdir=studies/tones']
+SMALL = [
+  '--corpus=folder',
+  '--sample_rate=8000',
+  '--clip_seconds=0.25',
+  '--n_fft=256',
+  '--hop_length=128',
+  '--n_mels=16',
+  '--input_shape=16,16,1',
+  '--num_seeds=2',
+  '--batch_size=12',
+  '--learning_rate=0.01',
+  '--workdir=studies/tones',
+]
 
 
 # The main command, which gets Ctrl-C in its third epoch: its rows are written, its checkpoint is not.
@@ -33,7 +45,9 @@ cli.run(main.main, main.define)
 
 def started(folder, *command):
   environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-  return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+  return subprocess.run(
+    command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+  )
 
 
 def run(folder, *arguments):
@@ -45,10 +59,16 @@ def test_a_study_from_recordings_to_results_and_what_follows(tones_dir, tmp_path
   flags = [*SMALL, f'--raw_dir={tones_dir}', '--num_epochs=30']
   stopped = started(tmp_path, sys.executable, '-c', STOPPED_IN_EPOCH_3, *flags)
   assert stopped.returncode == 130
-  assert stopped.stderr.strip().splitlines()[-1].endswith(
-      'error: interrupted; run the same command again to continue')
+  assert (
+    stopped.stderr.strip()
+    .splitlines()[-1]
+    .endswith('error: interrupted; run the same command again to continue')
+  )
   metrics = tmp_path / 'studies/tones/metrics.jsonl'
-  assert len(metrics.read_text().splitlines()) == 6 and not (tmp_path / 'studies/tones/results.json').exists()
+  assert (
+    len(metrics.read_text().splitlines()) == 6
+    and not (tmp_path / 'studies/tones/results.json').exists()
+  )
 
   continued = run(tmp_path, *flags)
   assert continued.returncode == 0, continued.stderr
@@ -68,20 +88,27 @@ def test_a_study_from_recordings_to_results_and_what_follows(tones_dir, tmp_path
   before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'studies/tones').rglob('*')}
   again = run(tmp_path, *flags)
   assert again.returncode == 0 and 'this study is finished' in again.stdout
-  assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / 'studies/tones').rglob('*')}
+  assert before == {
+    path: path.stat().st_mtime_ns for path in (tmp_path / 'studies/tones').rglob('*')
+  }
 
   other = run(tmp_path, *flags, '--batch_size=10')
   assert other.returncode == 2
-  assert other.stderr.strip() == ('error: --workdir=studies/tones: holds a study with batch_size=12, this one has 10: '
-                                  'give another --workdir, or the same settings')
+  assert other.stderr.strip() == (
+    'error: --workdir=studies/tones: holds a study with batch_size=12, this one has 10: '
+    'give another --workdir, or the same settings'
+  )
 
 
-@pytest.mark.parametrize('arguments, message', [
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
     (['--corpos=fsdd'], "error: Unknown command line flag 'corpos'"),
     (['--corpus=folder', '--raw_dir=nowhere'], 'error: --raw_dir'),
     (['--num_epochs=0'], 'error: --num_epochs=0: give 1 or more'),
     (['fsdd'], "error: 'fsdd' is not a flag"),
-])
+  ],
+)
 def test_a_mistake_is_one_line(tmp_path, arguments, message):
   ended = run(tmp_path, *arguments)
   assert ended.returncode == 2
@@ -97,8 +124,15 @@ def test_help_is_a_success(tmp_path):
 
 @pytest.mark.skipif('M3NET_REAL_DATA' not in os.environ, reason='M3NET_REAL_DATA is not set')
 def test_real_digits_are_learnt(tmp_path):
-  ended = run(tmp_path, f'--flagfile={ROOT}/launch/fsdd.flags', f'--raw_dir={os.environ["M3NET_REAL_DATA"]}/fsdd',
-              '--input_shape=32,32,1', '--num_seeds=2', '--num_epochs=6', '--batch_size=32')
+  ended = run(
+    tmp_path,
+    f'--flagfile={ROOT}/launch/fsdd.flags',
+    f'--raw_dir={os.environ["M3NET_REAL_DATA"]}/fsdd',
+    '--input_shape=32,32,1',
+    '--num_seeds=2',
+    '--num_epochs=6',
+    '--batch_size=32',
+  )
   assert ended.returncode == 0, ended.stderr
   found = json.loads((tmp_path / 'studies/fsdd/results.json').read_text())
   assert found['corpus']['num_clips'] == 3000 and found['corpus']['shared_groups'] == 6

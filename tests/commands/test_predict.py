@@ -1,4 +1,5 @@
 """Recordings in, classes out: the commands as users type them, windows of a long recording, every refusal."""
+
 import csv
 import io
 import json
@@ -23,8 +24,11 @@ def made(trained):
 @pytest.fixture(scope='module')
 def long_recording(tones_dir, tmp_path_factory):
   """Six seconds, two of each tone, as FLAC of two channels at 16 kHz."""
-  parts = [soundfile.read(tones_dir / name / f'{take}.wav')[0] for name in ('low', 'high', 'middle')
-           for take in range(8)]
+  parts = [
+    soundfile.read(tones_dir / name / f'{take}.wav')[0]
+    for name in ('low', 'high', 'middle')
+    for take in range(8)
+  ]
   samples = np.repeat(np.concatenate(parts), 2)  # from 8 kHz
   path = tmp_path_factory.mktemp('long') / 'joined.flac'
   soundfile.write(path, np.stack([samples, samples], 1), 16000)
@@ -32,8 +36,13 @@ def long_recording(tones_dir, tmp_path_factory):
 
 
 def run(*arguments, **options):
-  return subprocess.run([sys.executable, '-m', 'm3net_jax.predict', *map(str, arguments)], capture_output=True,
-                        timeout=300, check=False, **options)
+  return subprocess.run(
+    [sys.executable, '-m', 'm3net_jax.predict', *map(str, arguments)],
+    capture_output=True,
+    timeout=300,
+    check=False,
+    **options,
+  )
 
 
 def test_classes_of_a_folder_are_those_that_the_study_predicted(trained, made, tones, tones_dir):
@@ -41,9 +50,14 @@ def test_classes_of_a_folder_are_those_that_the_study_predicted(trained, made, t
   best = max(results['variants']['full']['lanes'], key=lambda lane: lane['validation_accuracy'])
   predicted = trained.predictions()[f'full/random/{best["seed"]}']
   from m3net_jax.study import splits
+
   test = splits.make(tones, 'random')[0].test
-  own = [predictions.classify(made, tones.paths[i], audio.read(tones_dir / tones.paths[i], FEATURES.sample_rate), 1000)
-         for i in test]
+  own = [
+    predictions.classify(
+      made, tones.paths[i], audio.read(tones_dir / tones.paths[i], FEATURES.sample_rate), 1000
+    )
+    for i in test
+  ]
   # The store holds float16, so a probability moves a little; the classes stay.
   assert np.mean([each.probabilities[0].argmax() for each in own] == predicted) >= 11 / 12
   np.testing.assert_allclose([each.probabilities.sum() for each in own], 1.0)
@@ -52,7 +66,9 @@ def test_classes_of_a_folder_are_those_that_the_study_predicted(trained, made, t
 
 def test_the_command_on_a_folder_and_standard_input(trained, tones_dir):
   recording = (tones_dir / 'low' / '0.wav').read_bytes()
-  told = run('--model', trained.path, '--format=csv', '--top_k=2', tones_dir / 'low', '-', input=recording)
+  told = run(
+    '--model', trained.path, '--format=csv', '--top_k=2', tones_dir / 'low', '-', input=recording
+  )
   assert told.returncode == 0, told.stderr.decode()
   rows = list(csv.DictReader(io.StringIO(told.stdout.decode())))
   assert len(rows) == 2 * 21 and [row['rank'] for row in rows[:2]] == ['1', '2']
@@ -66,27 +82,38 @@ def test_mistakes_are_one_line_with_the_file_and_the_mend(trained, tones_dir, tm
   (tmp_path / 'text.wav').write_text('this is no recording')
   (tmp_path / 'empty').mkdir()
   cases = [
-      ((tmp_path / 'text.wav',), 'text.wav: Format not recognised'),
-      ((tmp_path / 'empty',), 'holds no recordings'),
-      ((tones_dir, '--plot=x.png'), '60 are given: give one'),
+    ((tmp_path / 'text.wav',), 'text.wav: Format not recognised'),
+    ((tmp_path / 'empty',), 'holds no recordings'),
+    ((tones_dir, '--plot=x.png'), '60 are given: give one'),
   ]
   command = [sys.executable, '-m', 'm3net_jax.predict', f'--model={trained.path}']
-  started = [subprocess.Popen([*command, *map(str, arguments)],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for arguments, _ in cases]
+  started = [
+    subprocess.Popen(
+      [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for arguments, _ in cases
+  ]
   for process, (_, message) in zip(started, cases):
     out, error = process.communicate(timeout=300)
-    assert process.returncode == 2 and not out and message in error and error.count('\n') == 1, error
+    assert process.returncode == 2 and not out and message in error and error.count('\n') == 1, (
+      error
+    )
 
 
 def test_what_is_no_model_is_refused(trained, tmp_path):
   (tmp_path / 'model_int8.tflite').write_bytes(b'TFL3')
-  for path, message in ((tmp_path / 'nothing', 'does not exist'), (tmp_path, 'no config.json'),
-                        (trained.path / 'config.json', "give a study's folder"),
-                        (tmp_path / 'model_int8.tflite', 'model.json: is missing')):
+  for path, message in (
+    (tmp_path / 'nothing', 'does not exist'),
+    (tmp_path, 'no config.json'),
+    (trained.path / 'config.json', "give a study's folder"),
+    (tmp_path / 'model_int8.tflite', 'model.json: is missing'),
+  ):
     with pytest.raises(UserError, match=message):
       classifier.load(str(path))
-  for asked, message in (({'seed': 7}, '--seed=7: the study in .* has 0, 1'),
-                         ({'variant': 'no_ma'}, '--variant=no_ma')):
+  for asked, message in (
+    ({'seed': 7}, '--seed=7: the study in .* has 0, 1'),
+    ({'variant': 'no_ma'}, '--variant=no_ma'),
+  ):
     with pytest.raises(UserError, match=message):
       best_lane.load(trained, **asked)
 
@@ -101,8 +128,10 @@ def test_the_winner_is_the_best_by_validation_the_first_of_equals(trained):
   assert asked.name.seed == 1 and asked.candidates == 1  # the card does not call it the best
   # Not the best by test accuracy, which would choose on what is to be measured.
   results = trained.results()
-  doctored = [{**lanes[0], 'validation_accuracy': 0.9, 'test_accuracy': 0.1},
-              {**lanes[1], 'validation_accuracy': 0.8, 'test_accuracy': 1.0}]
+  doctored = [
+    {**lanes[0], 'validation_accuracy': 0.9, 'test_accuracy': 0.1},
+    {**lanes[1], 'validation_accuracy': 0.8, 'test_accuracy': 1.0},
+  ]
   results['variants']['full']['lanes'] = doctored
   assert best_lane.load(_With(trained, results)).name.seed == 0
 
@@ -122,7 +151,9 @@ class _With:
 
 def test_windows_cover_a_recording():
   clip = FEATURES.num_samples  # 2,000
-  assert windows.starts(100, FEATURES, 1000) == [0] and windows.starts(clip + 200, FEATURES, 1000) == [0]
+  assert windows.starts(100, FEATURES, 1000) == [0] and windows.starts(
+    clip + 200, FEATURES, 1000
+  ) == [0]
   assert windows.starts(clip + 201, FEATURES, 1000) == [0, 201]
   assert windows.starts(4000, FEATURES, 1000) == [0, 1000, 2000]
   assert windows.starts(4500, FEATURES, 1000) == [0, 1000, 2000, 2500]
@@ -138,8 +169,9 @@ def test_segments_join_windows_of_a_class():
   found = windows.segments(sure, [0, 1000, 2000, 3000, 4000, 4600], 6600, FEATURES)
   # Middles lie at 0.125, 0.25, 0.375, 0.5, 0.625 and 0.7 s.
   assert [each.label for each in found] == [0, 1, 2]
-  np.testing.assert_allclose([(each.start, each.end) for each in found],
-                             [(0, 0.3125), (0.3125, 0.6625), (0.6625, 0.825)])
+  np.testing.assert_allclose(
+    [(each.start, each.end) for each in found], [(0, 0.3125), (0.3125, 0.6625), (0.6625, 0.825)]
+  )
   np.testing.assert_allclose([each.probabilities for each in found], np.eye(3) * 0.7 + 0.1)
 
 
@@ -161,12 +193,16 @@ def test_a_long_recording_is_heard_tone_after_tone_and_drawn(made, long_recordin
     assert [line.count('%') for line in lines] == [count] * len(heard.segments)
   assert all(name in lines[0] for name in made.spec.classes)
   told = json.loads(predictions.as_json([heard], made.spec.name, 2))['recordings'][0]
-  within = heard.probabilities[:np.argmax(heard.probabilities.argmax(1) != heard.segments[0].label)].mean(0)
+  within = heard.probabilities[
+    : np.argmax(heard.probabilities.argmax(1) != heard.segments[0].label)
+  ].mean(0)
   assert [each['class'] for each in told['segments'][0]['top']] == [
-      made.spec.classes[index] for index in np.argsort(-within)[:2]]
+    made.spec.classes[index] for index in np.argsort(-within)[:2]
+  ]
   assert told['segments'][0]['top'][0]['probability'] == pytest.approx(within.max())
   timeline.write(tmp_path / 'picture.png', heard, FEATURES)
   from matplotlib import image
+
   picture = image.imread(tmp_path / 'picture.png')
   assert min(picture.shape[:2]) > 300 and picture[..., :3].std() > 0.1
   with pytest.raises(UserError, match='ends in .png'):
@@ -175,6 +211,7 @@ def test_a_long_recording_is_heard_tone_after_tone_and_drawn(made, long_recordin
 
 class Microphone:
   """Stands for the package sounddevice: hears a recording, at a rate that is not the model's."""
+
   PortAudioError = type('PortAudioError', (Exception,), {})
 
   def __init__(self, samples, rate):

@@ -1,4 +1,5 @@
 """Small corpora that the tests of data_prep share."""
+
 import os
 import zlib
 from pathlib import Path
@@ -8,8 +9,14 @@ import pytest
 import soundfile
 
 
-def write_tone(path: Path, hertz: float = 440.0, rate: int = 16000, seconds: float = 0.5, channels: int = 1,
-               **options) -> None:
+def write_tone(
+  path: Path,
+  hertz: float = 440.0,
+  rate: int = 16000,
+  seconds: float = 0.5,
+  channels: int = 1,
+  **options,
+) -> None:
   """A tone with a little noise, different for every path and channel."""
   path.parent.mkdir(parents=True, exist_ok=True)
   chance = np.random.default_rng(zlib.crc32(os.fsencode(path.name)))

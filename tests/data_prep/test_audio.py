@@ -37,12 +37,22 @@ def test_read_equals_librosa_load(rate, subtype, channels):
   np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize('options',
-                         [{'format': 'OGG', 'subtype': 'VORBIS'}, {'format': 'FLAC'}, {'format': 'AIFF'},
-                          {'format': 'MP3'}, {'format': 'W64'}, {'format': 'WAVEX', 'subtype': 'PCM_24'},
-                          {'format': 'RF64'}, {'format': 'WAV', 'subtype': 'PCM_U8'},
-                          {'format': 'WAV', 'subtype': 'ULAW'}, {'format': 'WAV', 'subtype': 'DOUBLE'}],
-                         ids=str)
+@pytest.mark.parametrize(
+  'options',
+  [
+    {'format': 'OGG', 'subtype': 'VORBIS'},
+    {'format': 'FLAC'},
+    {'format': 'AIFF'},
+    {'format': 'MP3'},
+    {'format': 'W64'},
+    {'format': 'WAVEX', 'subtype': 'PCM_24'},
+    {'format': 'RF64'},
+    {'format': 'WAV', 'subtype': 'PCM_U8'},
+    {'format': 'WAV', 'subtype': 'ULAW'},
+    {'format': 'WAV', 'subtype': 'DOUBLE'},
+  ],
+  ids=str,
+)
 def test_other_formats_equal_librosa_load(options):
   data = encode(noise(0.5, 44100), 44100, **options)
   theirs, _ = librosa.load(io.BytesIO(data), sr=16000)
@@ -53,7 +63,9 @@ def test_many_channels_in_blocks_equal_the_mean(monkeypatch):
   monkeypatch.setattr(audio, '_BLOCK', 1000)
   samples = noise(0.3, 16000, 6)
   data = encode(samples, 16000, format='WAV', subtype='DOUBLE')
-  np.testing.assert_allclose(audio.read(io.BytesIO(data), 16000), samples.mean(1), rtol=0, atol=1e-6)
+  np.testing.assert_allclose(
+    audio.read(io.BytesIO(data), 16000), samples.mean(1), rtol=0, atol=1e-6
+  )
 
 
 def patched(at: bytes, offset: int, layout: str, value: int) -> bytes:
@@ -70,23 +82,25 @@ def with_sample(value: float) -> bytes:
 
 FLAC = encode(noise(2.0), 16000, format='FLAC')
 DAMAGED = {
-    'empty': (b'', 'empty'),
-    'no audio': (b'<html>404</html>' * 50, 'Format not recognised'),
-    'header alone': (WAV[:44], 'truncated'),
-    'half a header': (WAV[:20], ''),
-    'truncated':
-        (WAV[:len(WAV) // 2], 'truncated: the header promises 9600 bytes of samples, 4778 are there'),
-    'truncated flac': (FLAC[:len(FLAC) // 2], ''),
-    'no samples': (encode(np.zeros(0), 16000, format='WAV'), 'no samples'),
-    'rate 0': (patched(b'fmt ', 12, '<I', 0), ''),
-    'rate 4 GHz': (patched(b'fmt ', 12, '<I', 2**32 - 1), ''),
-    'rate 3 Hz': (patched(b'fmt ', 12, '<I', 3), 'sample rate of 3 Hz'),
-    'channels 0': (patched(b'fmt ', 10, '<H', 0), ''),
-    'a great promise': (patched(b'data', 4, '<I', 2**31), 'truncated'),
-    'NaN': (with_sample(np.nan), 'no numbers'),
-    'infinite': (with_sample(-np.inf), 'infinite'),
-    'absurd': (with_sample(1e30), 'absurdly large'),
-    'zeros': (bytes(5000), ''),
+  'empty': (b'', 'empty'),
+  'no audio': (b'<html>404</html>' * 50, 'Format not recognised'),
+  'header alone': (WAV[:44], 'truncated'),
+  'half a header': (WAV[:20], ''),
+  'truncated': (
+    WAV[: len(WAV) // 2],
+    'truncated: the header promises 9600 bytes of samples, 4778 are there',
+  ),
+  'truncated flac': (FLAC[: len(FLAC) // 2], ''),
+  'no samples': (encode(np.zeros(0), 16000, format='WAV'), 'no samples'),
+  'rate 0': (patched(b'fmt ', 12, '<I', 0), ''),
+  'rate 4 GHz': (patched(b'fmt ', 12, '<I', 2**32 - 1), ''),
+  'rate 3 Hz': (patched(b'fmt ', 12, '<I', 3), 'sample rate of 3 Hz'),
+  'channels 0': (patched(b'fmt ', 10, '<H', 0), ''),
+  'a great promise': (patched(b'data', 4, '<I', 2**31), 'truncated'),
+  'NaN': (with_sample(np.nan), 'no numbers'),
+  'infinite': (with_sample(-np.inf), 'infinite'),
+  'absurd': (with_sample(1e30), 'absurdly large'),
+  'zeros': (bytes(5000), ''),
 }
 
 
@@ -101,7 +115,9 @@ def test_damaged_recordings_give_a_reason(name):
 @pytest.mark.parametrize('size', [0, 2**32 - 1])
 def test_a_wave_written_to_a_pipe_is_whole(size):
   data = patched(b'data', 4, '<I', size) if size else patched(b'data', 4, '<I', 2**32 - 1)
-  np.testing.assert_array_equal(audio.read(io.BytesIO(data), 16000), audio.read(io.BytesIO(WAV), 16000))
+  np.testing.assert_array_equal(
+    audio.read(io.BytesIO(data), 16000), audio.read(io.BytesIO(WAV), 16000)
+  )
 
 
 def test_what_is_no_readable_file(tmp_path):
@@ -110,9 +126,14 @@ def test_what_is_no_readable_file(tmp_path):
   os.mkfifo(tmp_path / 'pipe.wav')
   (tmp_path / 'locked.wav').write_bytes(WAV)
   (tmp_path / 'locked.wav').chmod(0)
-  for name, reason in {'folder.wav': 'not a regular file', 'pipe.wav': 'not a regular file',
-                       'dangling.wav': 'No such file', 'absent.wav': 'No such file', 'a\0b.wav': 'null',
-                       'locked.wav': 'Permission denied'}.items():
+  for name, reason in {
+    'folder.wav': 'not a regular file',
+    'pipe.wav': 'not a regular file',
+    'dangling.wav': 'No such file',
+    'absent.wav': 'No such file',
+    'a\0b.wav': 'null',
+    'locked.wav': 'Permission denied',
+  }.items():
     if name == 'locked.wav' and os.geteuid() == 0:
       continue  # root may read everything
     with pytest.raises(Unreadable, match=reason):
@@ -121,8 +142,15 @@ def test_what_is_no_readable_file(tmp_path):
 
 def test_wrong_ending_and_strange_names_are_read(tmp_path):
   expected = audio.read(io.BytesIO(WAV), 16000)
-  for name in ('a.ogg', 'no ending', 'mit Leerzeichen.wav', 'Öl.wav', '音声.wav', 'звук.wav',
-               os.fsdecode(b'\xff\xfe.wav')):
+  for name in (
+    'a.ogg',
+    'no ending',
+    'mit Leerzeichen.wav',
+    'Öl.wav',
+    '音声.wav',
+    'звук.wav',
+    os.fsdecode(b'\xff\xfe.wav'),
+  ):
     (tmp_path / name).write_bytes(WAV)
     np.testing.assert_array_equal(audio.read(tmp_path / name, 16000), expected)
 
@@ -143,38 +171,41 @@ def mutated(chance: np.random.Generator, originals: list[bytes]) -> bytes:
   data = bytearray(originals[chance.integers(len(originals))])
   kind = chance.integers(6)
   if kind == 0:
-    return bytes(data[:chance.integers(len(data))])
+    return bytes(data[: chance.integers(len(data))])
   if kind == 1:  # anything in the header
     for _ in range(chance.integers(1, 6)):
       data[chance.integers(min(100, len(data)))] = chance.integers(256)
   elif kind == 2:  # a number in the header becomes an absurd one
-    struct.pack_into('<I', data, chance.integers(4, 60),
-                     int(chance.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1])))
+    struct.pack_into(
+      '<I', data, chance.integers(4, 60), int(chance.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1]))
+    )
   elif kind == 3:  # anything anywhere
     for _ in range(chance.integers(1, 200)):
       data[chance.integers(len(data))] = chance.integers(256)
   elif kind == 4:  # a piece is missing
     first = chance.integers(len(data))
-    del data[first:first + chance.integers(1, 2000)]
+    del data[first : first + chance.integers(1, 2000)]
   else:  # a piece of another recording
     other = originals[chance.integers(len(originals))]
     first = chance.integers(len(data))
-    data[first:first + 500] = other[:500]
+    data[first : first + 500] = other[:500]
   return bytes(data)
 
 
 def originals() -> list[bytes]:
   made = [
-      encode(noise(0.2, rate, channels), rate, **options)
-      for rate, channels, options in ((16000, 1, {'format': 'WAV', 'subtype': 'PCM_16'}),
-                                      (44100, 2, {'format': 'WAV', 'subtype': 'PCM_24'}),
-                                      (48000, 2, {'format': 'WAV', 'subtype': 'FLOAT'}),
-                                      (192000, 1, {'format': 'WAVEX', 'subtype': 'PCM_32'}),
-                                      (8000, 1, {'format': 'WAV', 'subtype': 'IMA_ADPCM'}),
-                                      (44100, 1,
-                                       {'format': 'OGG', 'subtype': 'VORBIS'}), (16000, 1,
-                                                                                 {'format': 'FLAC'}),
-                                      (22050, 1, {'format': 'MP3'}), (16000, 1, {'format': 'AIFF'}))
+    encode(noise(0.2, rate, channels), rate, **options)
+    for rate, channels, options in (
+      (16000, 1, {'format': 'WAV', 'subtype': 'PCM_16'}),
+      (44100, 2, {'format': 'WAV', 'subtype': 'PCM_24'}),
+      (48000, 2, {'format': 'WAV', 'subtype': 'FLOAT'}),
+      (192000, 1, {'format': 'WAVEX', 'subtype': 'PCM_32'}),
+      (8000, 1, {'format': 'WAV', 'subtype': 'IMA_ADPCM'}),
+      (44100, 1, {'format': 'OGG', 'subtype': 'VORBIS'}),
+      (16000, 1, {'format': 'FLAC'}),
+      (22050, 1, {'format': 'MP3'}),
+      (16000, 1, {'format': 'AIFF'}),
+    )
   ]
   return made
 
@@ -189,5 +220,10 @@ def test_damaged_at_random():
       assert str(error)
       refused += 1
     else:
-      assert samples.dtype == np.float32 and samples.ndim == 1 and len(samples) and np.isfinite(samples).all()
+      assert (
+        samples.dtype == np.float32
+        and samples.ndim == 1
+        and len(samples)
+        and np.isfinite(samples).all()
+      )
   assert 300 < refused < 1400

@@ -1,4 +1,5 @@
 """How commands end that are not left to end: by Ctrl-C in the middle of a library's work, by a reader that leaves."""
+
 import signal
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-SAVING = '''
+SAVING = """
 import os, signal, sys, threading, time
 from pathlib import Path
 import numpy as np
@@ -28,15 +29,22 @@ def main(arguments, values):
     checkpoints.save(epoch, lanes)
 
 cli.run(main)
-'''
+"""
 
 
 def test_ctrl_c_while_a_checkpoint_is_written_is_one_line(tmp_path):
   for number in range(3):
-    ended = subprocess.run([sys.executable, '-c', SAVING, str(tmp_path / str(number))], cwd=ROOT, text=True,
-                           capture_output=True, timeout=120)
+    ended = subprocess.run(
+      [sys.executable, '-c', SAVING, str(tmp_path / str(number))],
+      cwd=ROOT,
+      text=True,
+      capture_output=True,
+      timeout=120,
+    )
     assert (ended.returncode, ended.stderr) == (
-        128 + signal.SIGINT, 'error: interrupted; run the same command again to continue\n')
+      128 + signal.SIGINT,
+      'error: interrupted; run the same command again to continue\n',
+    )
 
 
 def test_ctrl_c_while_a_thread_has_more_to_start_is_one_line():
@@ -54,9 +62,13 @@ def main(arguments, values):
   time.sleep(60)
 cli.run(main)
 """
-  ended = subprocess.run([sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, timeout=50)
+  ended = subprocess.run(
+    [sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, timeout=50
+  )
   assert (ended.returncode, ended.stderr) == (
-      130, 'error: interrupted; run the same command again to continue\n')
+    130,
+    'error: interrupted; run the same command again to continue\n',
+  )
 
 
 def test_ctrl_c_that_a_library_swallows_ends_the_command(tmp_path):
@@ -72,14 +84,18 @@ def main(arguments, values):
   time.sleep(60)
 cli.run(main)
 """
-  ended = subprocess.run([sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, timeout=50)
+  ended = subprocess.run(
+    [sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, timeout=50
+  )
   assert (ended.returncode, ended.stdout) == (130, 'swallowed\n')
   assert ended.stderr.endswith('error: interrupted; run the same command again to continue\n')
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
   code = 'from data_prep import cli\ncli.run(lambda arguments, values: print("line\\n" * 100000))'
-  process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  process = subprocess.Popen(
+    [sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+  )
   process.stdout.close()
   assert process.stderr.read() == b''
   assert process.wait(60) == 141

@@ -50,20 +50,38 @@ def test_where_a_corpus_is(tmp_path):
   (tmp_path / 'esc10').mkdir()
   assert corpora.locate('esc10', tmp_path) == tmp_path / 'esc10'
   # Recordings of one's own that lie there too are not taken for what is made.
-  assert corpora.locate('synthetic_commands', tmp_path / 'own') == tmp_path / 'own' / 'synthetic_commands'
+  assert (
+    corpora.locate('synthetic_commands', tmp_path / 'own')
+    == tmp_path / 'own' / 'synthetic_commands'
+  )
   made = tmp_path / 'elsewhere' / 'synthetic_commands'
   touch(made, 'yes/0_nohash_0.wav')
-  assert corpora.locate('synthetic_commands', made) == corpora.locate('synthetic_commands', made.parent) == made
+  assert (
+    corpora.locate('synthetic_commands', made)
+    == corpora.locate('synthetic_commands', made.parent)
+    == made
+  )
   assert corpora.locate('folder', tmp_path) == tmp_path
 
 
 def test_folder(tmp_path):
-  touch(tmp_path, 'dog/a.wav', 'dog/deep/b.FLAC', 'cat/c.ogg', 'cat/notes.txt', 'loose.wav', '.git/x.wav',
-        'cat/.hidden.wav')
+  touch(
+    tmp_path,
+    'dog/a.wav',
+    'dog/deep/b.FLAC',
+    'cat/c.ogg',
+    'cat/notes.txt',
+    'loose.wav',
+    '.git/x.wav',
+    'cat/.hidden.wav',
+  )
   corpus = corpora.get('folder').read(tmp_path)
   assert corpus.classes == ('cat', 'dog')
   assert {clip.path: clip.label for clip in corpus.clips} == {
-      'dog/a.wav': 'dog', 'dog/deep/b.FLAC': 'dog', 'cat/c.ogg': 'cat'}
+    'dog/a.wav': 'dog',
+    'dog/deep/b.FLAC': 'dog',
+    'cat/c.ogg': 'cat',
+  }
   assert set(corpus.ignored) == {'cat/notes.txt', 'loose.wav'}
 
 
@@ -77,15 +95,21 @@ def test_fsdd(tmp_path):
 def speech(root: Path, takes: int = 1) -> list[str]:
   """Every word by 40 speakers, with background noise."""
   speakers = [hashlib.sha1(bytes([number])).hexdigest()[:8] for number in range(40)]
-  paths = [f'{word}/{speaker}_nohash_{take}.wav' for word in speech_commands.WORDS for speaker in speakers
-           for take in range(takes)]
+  paths = [
+    f'{word}/{speaker}_nohash_{take}.wav'
+    for word in speech_commands.WORDS
+    for speaker in speakers
+    for take in range(takes)
+  ]
   touch(root, *paths)
   write_tone(root / speech_commands.NOISE / 'tap.wav', seconds=3.0)
   write_tone(root / speech_commands.NOISE / 'hum.wav', 50.0, seconds=1.5)
   return paths
 
 
-@pytest.mark.parametrize('speaker', ['0c540988', '0cb74144', '5170b77f', '87070229', '022cd682', '03401e93'])
+@pytest.mark.parametrize(
+  'speaker', ['0c540988', '0cb74144', '5170b77f', '87070229', '022cd682', '03401e93']
+)
 def test_the_hash_rule_puts_speakers_of_the_published_test_set_into_test(speaker):
   assert speech_commands.part_by_hash(f'bed/{speaker}_nohash_0.wav') == 'test'
 
@@ -94,8 +118,10 @@ def test_speech_commands_by_the_hash_rule(tmp_path):
   paths = speech(tmp_path)
   corpus = corpora.get('speech_commands').read(tmp_path)
   assert len(corpus.classes) == 35 and len(corpus.clips) == len(paths)
-  assert not any('background' in clip.path
-                 for clip in corpus.clips) and '_background_noise_' not in corpus.classes
+  assert (
+    not any('background' in clip.path for clip in corpus.clips)
+    and '_background_noise_' not in corpus.classes
+  )
   parts = {}
   for clip in corpus.clips:
     assert clip.label == clip.path.split('/')[0] and re.fullmatch('[0-9a-f]{8}', clip.group)
@@ -111,8 +137,9 @@ def test_speech_commands_by_its_lists(tmp_path):
   (tmp_path / 'validation_list.txt').write_text(f'{paths[0]}\n{paths[7]}\n')
   (tmp_path / 'testing_list.txt').write_text(f'{paths[3]}\n')
   clips = by_path(corpora.get('speech_commands').read(tmp_path))
-  assert [clips[path].part for path in (paths[0], paths[7], paths[3], paths[1])
-         ] == ['validation'] * 2 + ['test', 'train']
+  assert [clips[path].part for path in (paths[0], paths[7], paths[3], paths[1])] == [
+    'validation'
+  ] * 2 + ['test', 'train']
   (tmp_path / 'testing_list.txt').write_bytes(b'\xff\xff')
   with pytest.raises(UserError, match='testing_list.txt'):
     corpora.get('speech_commands').read(tmp_path)
@@ -138,26 +165,42 @@ def test_the_twelve_classes_by_the_recipe(tmp_path):
     unknown = [clip for clip in clips if clip.label == '_unknown_']
     silence = [clip for clip in clips if clip.label == '_silence_']
     assert len(ten) == sum(
-        clip.part == part and clip.label in speech_commands_12.TEN for clip in own.values())
+      clip.part == part and clip.label in speech_commands_12.TEN for clip in own.values()
+    )
     assert len(unknown) == len(silence) == -(-len(ten) // 10)
-    assert all(own[clip.path].part == part and own[clip.path].label not in speech_commands_12.TEN
-               for clip in unknown)
+    assert all(
+      own[clip.path].part == part and own[clip.path].label not in speech_commands_12.TEN
+      for clip in unknown
+    )
     assert len({clip.path for clip in unknown}) == len(unknown)
     for clip in silence:
       length = 3.0 if 'tap' in clip.path else 1.5
       assert 0 <= clip.start <= length - 1 and 0 <= clip.gain <= 0.1 and clip.group == clip.path
   silence = [clip for clip in corpus.clips if clip.label == '_silence_']
-  assert any(clip.gain == 0 for clip in silence) and len({clip.start for clip in silence}) > len(silence) / 2
+  assert (
+    any(clip.gain == 0 for clip in silence)
+    and len({clip.start for clip in silence}) > len(silence) / 2
+  )
   assert corpora.get('speech_commands_12').read(tmp_path) == corpus
 
 
 def test_the_twelve_classes_as_published(tmp_path):
   for word in speech_commands_12.TEN:
     touch(tmp_path, f'{word}/022cd682_nohash_0.wav')
-  touch(tmp_path, '_silence_/1024.wav', '_unknown_/backward_0c540988_nohash_0.wav.wav',
-        '_unknown_/three_87070229_nohash_4.wav.wav', 'README.md')
+  touch(
+    tmp_path,
+    '_silence_/1024.wav',
+    '_unknown_/backward_0c540988_nohash_0.wav.wav',
+    '_unknown_/three_87070229_nohash_4.wav.wav',
+    'README.md',
+  )
   clips = by_path(corpora.get('speech_commands_12').read(tmp_path))
-  assert clips['_unknown_/backward_0c540988_nohash_0.wav.wav'][1:5] == ('_unknown_', '0c540988', 0, 'test')
+  assert clips['_unknown_/backward_0c540988_nohash_0.wav.wav'][1:5] == (
+    '_unknown_',
+    '0c540988',
+    0,
+    'test',
+  )
   assert clips['_unknown_/three_87070229_nohash_4.wav.wav'].group == '87070229'
   assert clips['_silence_/1024.wav'][1:5] == ('_silence_', '', 0, 'test')
   assert clips['yes/022cd682_nohash_0.wav'].group == '022cd682' and len(clips) == 13
@@ -169,7 +212,9 @@ def test_the_real_twelve_classes(real_data):
   speakers = {clip.group for clip in corpus.clips if clip.label != '_silence_'}
   assert all(re.fullmatch('[0-9a-f]{8}', speaker) for speaker in speakers)
   # The hash rule puts every speaker of the published test set into the test part.
-  assert {speech_commands.part_by_hash(f'{speaker}_nohash_0.wav') for speaker in speakers} == {'test'}
+  assert {speech_commands.part_by_hash(f'{speaker}_nohash_0.wav') for speaker in speakers} == {
+    'test'
+  }
 
 
 def test_the_real_digits_and_sounds(real_data):
@@ -196,8 +241,14 @@ def urban(root: Path, seconds: float = 0.15) -> int:
       name = f'{1000 + number}-{class_id}-0-{fold}.wav'
       lines.append(f'{name},{recording(number)},0.0,{seconds},1,{fold},{class_id},{label}')
       path = root / 'audio' / f'fold{fold}' / name
-      write_tone(path, 200.0 + 10 * number, rates[number % 10], seconds, 1 + number % 2,
-                 subtype=subtypes[number % 7])
+      write_tone(
+        path,
+        200.0 + 10 * number,
+        rates[number % 10],
+        seconds,
+        1 + number % 2,
+        subtype=subtypes[number % 7],
+      )
   (root / 'metadata').mkdir()
   (root / urbansound8k.CSV).write_text('\n'.join(lines) + '\n')
   touch(root, 'UrbanSound8K_README.txt', 'audio/fold1/.DS_Store')
@@ -217,8 +268,9 @@ def test_urbansound8k_with_all_its_folds(tmp_path):
   assert np.bincount(held.folds).tolist() == [0, *[10] * 10]
   for path, label, group, fold in zip(held.paths, held.labels, held.groups, held.folds):
     slice_id, class_id, _, fold_in_name = Path(path).stem.split('-')
-    assert (int(class_id), int(fold_in_name)) == (label,
-                                                  fold) and int(group) == recording(int(slice_id) - 1000)
+    assert (int(class_id), int(fold_in_name)) == (label, fold) and int(group) == recording(
+      int(slice_id) - 1000
+    )
     assert path.startswith(f'audio/fold{fold}/')
   assert held.manifest['features']['fit'] == 'repeat' and held.manifest['shorter'] == 100
   assert held.manifest['ignored'] == ['UrbanSound8K_README.txt']
@@ -236,17 +288,21 @@ def test_links_back_to_a_folder_above_are_not_followed(tmp_path):
     touch(tmp_path, *(f'{label}/{number}.wav' for number in range(3)))
     (tmp_path / label / 'loop').symlink_to('..')
   (tmp_path / 'b' / 'beside').symlink_to(tmp_path / 'a')
-  assert list(base.files(tmp_path)) == [f'{folder}/{n}.wav' for folder in ('a', 'b', 'b/beside') for n in range(3)]
+  assert list(base.files(tmp_path)) == [
+    f'{folder}/{n}.wav' for folder in ('a', 'b', 'b/beside') for n in range(3)
+  ]
 
 
 def test_urbansound8k_mistakes(tmp_path):
   urban(tmp_path / 'us')
   table = tmp_path / 'us' / urbansound8k.CSV
   good = table.read_text()
-  for old, new, expected in (('fold,classID', 'folt,classID', 'no column fold'), (',1,1,0,air', ',1,11,0,air',
-                                                                                  "fold='11'"),
-                             ('air_conditioner', 'heater', "line 2: class='heater'"), ('air_conditioner', '',
-                                                                                       'line 2: nothing')):
+  for old, new, expected in (
+    ('fold,classID', 'folt,classID', 'no column fold'),
+    (',1,1,0,air', ',1,11,0,air', "fold='11'"),
+    ('air_conditioner', 'heater', "line 2: class='heater'"),
+    ('air_conditioner', '', 'line 2: nothing'),
+  ):
     table.write_text(good.replace(old, new, 1))
     with pytest.raises(UserError, match=expected):
       corpora.get('urbansound8k').read(tmp_path / 'us')
@@ -254,7 +310,9 @@ def test_urbansound8k_mistakes(tmp_path):
   lost = next((tmp_path / 'us' / 'audio' / 'fold3').glob('*.wav'))
   lost.unlink()
   with pytest.raises(UserError, match=f'audio/fold3/{lost.name} \\(No such file'):
-    prepare('urbansound8k', tmp_path / 'us', tmp_path / 'stores', Features(clip_seconds=0.2, fit='repeat'))
+    prepare(
+      'urbansound8k', tmp_path / 'us', tmp_path / 'stores', Features(clip_seconds=0.2, fit='repeat')
+    )
 
 
 def test_esc50_and_the_ten_of_it(tmp_path):
@@ -262,7 +320,9 @@ def test_esc50_and_the_ten_of_it(tmp_path):
   lines = ['filename,fold,target,category,esc10,src_file,take']
   for fold in range(1, 6):
     for target, name, ten in ((0, 'dog', True), (1, 'rooster', True), (7, 'cow', False)):
-      lines.append(f'{fold}-{100 + fold}-A-{target}.wav,{fold},{target},{name},{ten},{100 + fold},A')
+      lines.append(
+        f'{fold}-{100 + fold}-A-{target}.wav,{fold},{target},{name},{ten},{100 + fold},A'
+      )
       touch(tmp_path, f'audio/{fold}-{100 + fold}-A-{target}.wav')
   (tmp_path / 'meta' / 'esc50.csv').write_text('\n'.join(lines))
   fifty, ten = corpora.get('esc50').read(tmp_path), corpora.get('esc10').read(tmp_path)
@@ -283,18 +343,24 @@ def test_esc10_of_2015(tmp_path):
 
 def test_csv(tmp_path):
   table = tmp_path / 'mine.csv'
-  table.write_text('\ufefflabel, path ,group,fold,part\ncat,a.wav,ann,2,test\ndog,sub/b.wav,,,\n',
-                   encoding='utf-8')
+  table.write_text(
+    '\ufefflabel, path ,group,fold,part\ncat,a.wav,ann,2,test\ndog,sub/b.wav,,,\n', encoding='utf-8'
+  )
   corpus = corpora.get('csv').read(table)
   assert corpus.root == tmp_path and corpus.classes == ('cat', 'dog')
-  assert [clip[:5] for clip in corpus.clips] == [('a.wav', 'cat', 'ann', 2, 'test'),
-                                                 ('sub/b.wav', 'dog', '', 0, '')]
-  for text, expected in (('file,label\na,b\n', 'no column path'), ('path,label\n', 'no clips in it'),
-                         ('path,label,fold\na,b,x\n', "line 2: fold='x'"), ('path,label,part\na,b,dev\n',
-                                                                            "part='dev'"),
-                         ('path,label,gain\na,b,-1\n', "gain='-1'"),
-                         ('path,label\na,b\nc,b\na,b\n', "line 4: path='a' is the clip of line 2"),
-                         ('', 'no column path, label')):
+  assert [clip[:5] for clip in corpus.clips] == [
+    ('a.wav', 'cat', 'ann', 2, 'test'),
+    ('sub/b.wav', 'dog', '', 0, ''),
+  ]
+  for text, expected in (
+    ('file,label\na,b\n', 'no column path'),
+    ('path,label\n', 'no clips in it'),
+    ('path,label,fold\na,b,x\n', "line 2: fold='x'"),
+    ('path,label,part\na,b,dev\n', "part='dev'"),
+    ('path,label,gain\na,b,-1\n', "gain='-1'"),
+    ('path,label\na,b\nc,b\na,b\n', "line 4: path='a' is the clip of line 2"),
+    ('', 'no column path, label'),
+  ):
     table.write_text(text)
     with pytest.raises(UserError, match=expected):
       corpora.get('csv').read(table)
@@ -304,7 +370,11 @@ def test_csv(tmp_path):
 
 
 def test_a_class_with_two_clips(tmp_path):
-  touch(tmp_path,
-        *(f'{label}/{number}.wav' for label, count in (('a', 3), ('b', 2)) for number in range(count)))
-  with pytest.raises(UserError, match=r'fewer than 3 clips in b \(2\): add recordings or remove the class'):
+  touch(
+    tmp_path,
+    *(f'{label}/{number}.wav' for label, count in (('a', 3), ('b', 2)) for number in range(count)),
+  )
+  with pytest.raises(
+    UserError, match=r'fewer than 3 clips in b \(2\): add recordings or remove the class'
+  ):
     corpora.read('folder', tmp_path)

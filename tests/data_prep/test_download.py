@@ -1,4 +1,5 @@
 """Downloads from a server on this machine that behaves as badly as real ones."""
+
 import hashlib
 import http.server
 import io
@@ -50,7 +51,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     self.send_header('Content-Length', str(len(data) - first))
     self.end_headers()
     cut = server.cuts.pop(0) if server.cuts else len(data)
-    self.wfile.write(data[first:first + cut])
+    self.wfile.write(data[first : first + cut])
     if cut < len(data) - first:
       self.close_connection = True
 
@@ -93,7 +94,12 @@ def sha256(data: bytes) -> str:
 MEMBERS = {'inside/a/1.txt': b'one' * 1000, 'inside/b.txt': b'two'}
 CHUNK = download._CHUNK
 BIG = tar(
-    {'inside/noise.bin': b''.join(hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(20000))})
+  {
+    'inside/noise.bin': b''.join(
+      hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(20000)
+    )
+  }
+)
 
 
 def fetch(server, tmp_path, data, name='x.tar.gz', **change) -> Path:
@@ -107,7 +113,9 @@ def fetch(server, tmp_path, data, name='x.tar.gz', **change) -> Path:
 def test_an_archive_becomes_the_folder(server, tmp_path, name, make):
   root = fetch(server, tmp_path, make(MEMBERS), name)
   assert {str(path.relative_to(root)): path.read_bytes() for path in root.rglob('*.txt')} == {
-      'a/1.txt': b'one' * 1000, 'b.txt': b'two'}
+    'a/1.txt': b'one' * 1000,
+    'b.txt': b'two',
+  }
   assert [path.name for path in root.parent.iterdir()] == ['mine']
 
 
@@ -162,7 +170,9 @@ def zip_with_link() -> bytes:
   return file.getvalue()
 
 
-@pytest.mark.parametrize('data, name, reason', [
+@pytest.mark.parametrize(
+  'data, name, reason',
+  [
     (tar({'inside/ok': b'', '../escaped.txt': b'x'}), 'x.tar.gz', 'outside'),
     (tar({'inside/ok': b'', '/tmp/escaped.txt': b'x'}), 'x.tar.gz', 'outside'),
     (tar({'inside/ok': b''}, [linked(tarfile.SYMTYPE)]), 'x.tar.gz', 'link'),
@@ -172,8 +182,21 @@ def zip_with_link() -> bytes:
     (zip_with_link(), 'x.zip', 'link'),
     (BIG[:50000], 'x.tar.gz', 'cannot be unpacked'),
     (b'no archive at all', 'x.tar.gz', 'cannot be unpacked'),
-    (tar({'elsewhere/a': b''}), 'x.tar.gz', 'has no folder inside')
-], ids=['parent', 'absolute', 'symlink', 'hardlink', 'device', 'zip parent', 'zip link', 'truncated', 'no archive', 'other'])
+    (tar({'elsewhere/a': b''}), 'x.tar.gz', 'has no folder inside'),
+  ],
+  ids=[
+    'parent',
+    'absolute',
+    'symlink',
+    'hardlink',
+    'device',
+    'zip parent',
+    'zip link',
+    'truncated',
+    'no archive',
+    'other',
+  ],
+)
 def test_a_dangerous_or_damaged_archive_is_not_unpacked(server, tmp_path, data, name, reason):
   with pytest.raises(UserError, match=reason) as error:
     fetch(server, tmp_path, data, name)
@@ -186,7 +209,9 @@ def test_prepare_downloads_only_when_asked(server, tmp_path, monkeypatch):
   for digit in range(10):
     for take in range(3):
       write_tone(tmp_path / 'own' / f'{digit}_ann_{take}.wav', 300 + 50 * digit, 8000, 0.2)
-  data = zipped({f'd-1/recordings/{path.name}': path.read_bytes() for path in (tmp_path / 'own').iterdir()})
+  data = zipped(
+    {f'd-1/recordings/{path.name}': path.read_bytes() for path in (tmp_path / 'own').iterdir()}
+  )
   server.files['d.zip'] = data
   fsdd = corpora.get('fsdd')
   monkeypatch.setattr(fsdd, 'DOWNLOAD', Archive(server.url('d.zip'), sha256(data), 'd-1'))
@@ -198,4 +223,7 @@ def test_prepare_downloads_only_when_asked(server, tmp_path, monkeypatch):
   (tmp_path / 'corpora').mkdir(exist_ok=True)
   (tmp_path / 'corpora' / 'notes.txt').write_text('mine')
   held = store.load(prepare('fsdd', tmp_path / 'corpora', tmp_path / 's', features, download=True))
-  assert len(held.labels) == 30 and (tmp_path / 'corpora' / 'fsdd' / 'recordings' / '0_ann_0.wav').exists()
+  assert (
+    len(held.labels) == 30
+    and (tmp_path / 'corpora' / 'fsdd' / 'recordings' / '0_ann_0.wav').exists()
+  )

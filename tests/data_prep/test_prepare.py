@@ -73,7 +73,9 @@ def test_a_second_time_nothing_is_computed(folder_corpus, tmp_path, computed):
   assert prepare('folder', tmp_path / 'moved', tmp_path / 's', FEATURES) == first
 
 
-def test_a_changed_corpus_is_noticed_and_only_the_changes_are_computed(folder_corpus, tmp_path, computed):
+def test_a_changed_corpus_is_noticed_and_only_the_changes_are_computed(
+  folder_corpus, tmp_path, computed
+):
   path = prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
   old = store.load(path)
   computed.clear()
@@ -86,8 +88,11 @@ def test_a_changed_corpus_is_noticed_and_only_the_changes_are_computed(folder_co
   fresh = store.load(prepare('folder', folder_corpus, tmp_path / 't', FEATURES))
   np.testing.assert_array_equal(new.mels, fresh.mels)
   assert new.manifest == fresh.manifest
-  changed = [path for path, array, digest in zip(old.paths, old.mels, old.hashes)
-             if path in new.paths and digest != new.hashes[new.paths.tolist().index(path)]]
+  changed = [
+    path
+    for path, array, digest in zip(old.paths, old.mels, old.hashes)
+    if path in new.paths and digest != new.hashes[new.paths.tolist().index(path)]
+  ]
   assert changed == ['low/1.wav']
 
 
@@ -105,8 +110,10 @@ def test_an_interrupted_preparation_continues(folder_corpus, tmp_path, monkeypat
     prepare('folder', folder_corpus, tmp_path / 's', FEATURES, num_processes=1)
   (partial,) = names(tmp_path / 's')
   # As after a crash: a row without its line, and half a line.
-  with open(tmp_path / 's' / partial / 'rows.bin',
-            'ab') as rows, open(tmp_path / 's' / partial / 'rows.jsonl', 'a') as lines:
+  with (
+    open(tmp_path / 's' / partial / 'rows.bin', 'ab') as rows,
+    open(tmp_path / 's' / partial / 'rows.jsonl', 'a') as lines,
+  ):
     rows.write(b'123')
     lines.write('[["low/')
   write_tone(folder_corpus / 'high' / '0.wav', 1234.5)  # one of those that were done
@@ -114,7 +121,9 @@ def test_an_interrupted_preparation_continues(folder_corpus, tmp_path, monkeypat
   whole = store.load(prepare('folder', folder_corpus, tmp_path / 't', FEATURES))
   computed.clear()
   continued = store.load(prepare('folder', folder_corpus, tmp_path / 's', FEATURES))
-  assert len(computed) == 5  # two chunks of two were done, and one of these recordings changed since
+  assert (
+    len(computed) == 5
+  )  # two chunks of two were done, and one of these recordings changed since
   np.testing.assert_array_equal(continued.mels, whole.mels)
   assert continued.manifest == whole.manifest and names(tmp_path / 's') == {continued.path.name}
 
@@ -122,37 +131,52 @@ def test_an_interrupted_preparation_continues(folder_corpus, tmp_path, monkeypat
 def test_unreadable_recordings_stop_it_unless_they_are_skipped(folder_corpus, tmp_path, computed):
   for name in 'abcde':
     (folder_corpus / 'low' / f'{name}.wav').write_bytes(b'' if name == 'a' else b'RIFF nonsense')
-  with pytest.raises(UserError,
-                     match=r'5 of 13 recordings cannot be decoded: low/a.wav \(empty file\), .* and 2 more; '
-                     r'all are listed in .*unreadable.txt: .*--skip_unreadable') as error:
+  with pytest.raises(
+    UserError,
+    match=r'5 of 13 recordings cannot be decoded: low/a.wav \(empty file\), .* and 2 more; '
+    r'all are listed in .*unreadable.txt: .*--skip_unreadable',
+  ) as error:
     prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
   listing = Path(re.search(r'listed in (.*?unreadable.txt)', str(error.value)).group(1))
-  assert [line.split('\t')[0] for line in listing.read_text().splitlines()
-         ] == [f'low/{name}.wav' for name in 'abcde']
-  assert not [name for name in names(tmp_path / 's') if not name.startswith('.') and name != listing.name]
+  assert [line.split('\t')[0] for line in listing.read_text().splitlines()] == [
+    f'low/{name}.wav' for name in 'abcde'
+  ]
+  assert not [
+    name for name in names(tmp_path / 's') if not name.startswith('.') and name != listing.name
+  ]
   computed.clear()
-  held = store.load(prepare('folder', folder_corpus, tmp_path / 's', FEATURES, skip_unreadable=True))
+  held = store.load(
+    prepare('folder', folder_corpus, tmp_path / 's', FEATURES, skip_unreadable=True)
+  )
   assert len(computed) == 5  # the good ones are kept from the first time
-  assert len(held.labels) == 8 and len(
-      held.manifest['skipped']) == 5 and held.manifest['num_recordings'] == 13
+  assert (
+    len(held.labels) == 8
+    and len(held.manifest['skipped']) == 5
+    and held.manifest['num_recordings'] == 13
+  )
   assert not listing.exists()
   with pytest.raises(UserError, match='5 of 13 recordings cannot be decoded'):
     prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
   for name in 'abcde':
     write_tone(folder_corpus / 'low' / f'{name}.wav')
-  assert store.load(prepare('folder', folder_corpus, tmp_path / 's', FEATURES)).manifest['skipped'] == {}
+  assert (
+    store.load(prepare('folder', folder_corpus, tmp_path / 's', FEATURES)).manifest['skipped'] == {}
+  )
 
 
 def test_a_class_that_skipping_leaves_too_small_is_refused(folder_corpus, tmp_path):
   for name in '12':
     (folder_corpus / 'low' / f'{name}.wav').write_bytes(b'x')
-  with pytest.raises(UserError,
-                     match=r'without its 2 unreadable recordings: fewer than 3 clips in low \(2\)'):
+  with pytest.raises(
+    UserError, match=r'without its 2 unreadable recordings: fewer than 3 clips in low \(2\)'
+  ):
     prepare('folder', folder_corpus, tmp_path / 's', FEATURES, skip_unreadable=True)
 
 
 def test_mistakes(folder_corpus, tmp_path):
-  with pytest.raises(UserError, match='--corpus=nonsense: not known; known are synthetic_commands, '):
+  with pytest.raises(
+    UserError, match='--corpus=nonsense: not known; known are synthetic_commands, '
+  ):
     prepare('nonsense', folder_corpus, tmp_path / 's', FEATURES)
   with pytest.raises(UserError, match='absent is not there'):
     prepare('folder', tmp_path / 'absent', tmp_path / 's', FEATURES)
@@ -188,15 +212,19 @@ def test_an_altered_store_is_refused(folder_corpus, tmp_path):
 def test_a_segment_is_the_part_of_its_recording(tmp_path):
   write_tone(tmp_path / 'raw' / 'long.wav', 500.0, 8000, 3.0)
   rows = [
-      f'long.wav,{label},{start},{gain}' for label in 'ab' for start, gain in ((0, 1), (0.5, 0.5), (2.0, 0))
+    f'long.wav,{label},{start},{gain}'
+    for label in 'ab'
+    for start, gain in ((0, 1), (0.5, 0.5), (2.0, 0))
   ]
   (tmp_path / 'raw' / 'clips.csv').write_text('\n'.join(['path,label,start,gain', *rows]))
   held = store.load(prepare('csv', tmp_path / 'raw', tmp_path / 's', FEATURES))
   samples, _ = librosa.load(tmp_path / 'raw' / 'long.wav', sr=8000)
   for clip, array in zip(store.read_clips(held.path), held.mels):
-    part = samples[round(clip.start * 8000):][:3200] * np.float32(clip.gain)
+    part = samples[round(clip.start * 8000) :][:3200] * np.float32(clip.gain)
     np.testing.assert_allclose(array, mel.log_mel(part, FEATURES), rtol=1e-3)
-  assert held.manifest['num_recordings'] == 1 and len(held.labels) == 6 and not held.manifest['longer']
+  assert (
+    held.manifest['num_recordings'] == 1 and len(held.labels) == 6 and not held.manifest['longer']
+  )
   # The file itself names the same corpus, and once more.
   for _ in range(2):
     assert prepare('csv', tmp_path / 'raw' / 'clips.csv', tmp_path / 's', FEATURES) == held.path
@@ -208,8 +236,12 @@ def test_strange_names(tmp_path):
       write_tone(tmp_path / 'raw' / label / name)
   held = store.load(prepare('folder', tmp_path / 'raw', tmp_path / 's', FEATURES))
   assert held.classes == ('größe', '日本語')
-  assert {Path(path).name for path in held.paths
-         } == {'mit Leerzeichen.wav', 'a,"b".wav', '\udcff.wav', 'line\nbreak.wav'}
+  assert {Path(path).name for path in held.paths} == {
+    'mit Leerzeichen.wav',
+    'a,"b".wav',
+    '\udcff.wav',
+    'line\nbreak.wav',
+  }
   assert prepare('folder', tmp_path / 'raw', tmp_path / 's', FEATURES) == held.path
 
 
@@ -218,13 +250,26 @@ def test_a_killed_command_continues(tmp_path):
     write_tone(tmp_path / 'raw' / label / '0.wav', seconds=4.0, rate=44100)
     for number in range(1, 300):
       os.link(tmp_path / 'raw' / label / '0.wav', tmp_path / 'raw' / label / f'{number}.wav')
-  command = [sys.executable, '-m', 'data_prep.main', '--corpus=folder', f'--raw_dir={tmp_path / "raw"}',
-             f'--store_dir={tmp_path / "s"}', '--num_processes=2']
+  command = [
+    sys.executable,
+    '-m',
+    'data_prep.main',
+    '--corpus=folder',
+    f'--raw_dir={tmp_path / "raw"}',
+    f'--store_dir={tmp_path / "s"}',
+    '--num_processes=2',
+  ]
   done = 0
   for sent in (signal.SIGKILL, signal.SIGINT):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and sum(len(each.read_bytes().splitlines()) for each in
-                                         (tmp_path / 's').glob('.*.partial/rows.jsonl')) <= done:
+    while (
+      process.poll() is None
+      and sum(
+        len(each.read_bytes().splitlines())
+        for each in (tmp_path / 's').glob('.*.partial/rows.jsonl')
+      )
+      <= done
+    ):
       time.sleep(0.01)
     process.send_signal(sent)
     # All of it, to the end of the pipe: the workers of a killed command, which hold it too, have ended.
@@ -241,6 +286,8 @@ def test_a_killed_command_continues(tmp_path):
 
 def test_a_clip_that_starts_after_the_end(tmp_path):
   write_tone(tmp_path / 'raw' / 'x.wav')
-  (tmp_path / 'raw' / 'clips.csv').write_text('path,label,start\nx.wav,a,0\nx.wav,a,0.1\nx.wav,a,9\n')
+  (tmp_path / 'raw' / 'clips.csv').write_text(
+    'path,label,start\nx.wav,a,0\nx.wav,a,0.1\nx.wav,a,9\n'
+  )
   with pytest.raises(UserError, match='x.wav .a clip starts at 9 s, after its end.'):
     prepare('csv', tmp_path / 'raw', tmp_path / 's', FEATURES)

@@ -1,4 +1,5 @@
 """Lines that C libraries write to standard error: each block gets its own, whatever threads do."""
+
 import os
 from concurrent.futures import ThreadPoolExecutor
 

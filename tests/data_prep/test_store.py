@@ -10,16 +10,25 @@ from data_prep.errors import UserError
 from data_prep.features import Features
 
 FEATURES = Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=256, n_mels=16)
-ROWS = [store.ClipRow('a/1.wav', 'a', 'ann', 1, 'train', 'aa', 0.0, 1.0, 0.4, 3.5, 1200.0),
-        store.ClipRow('b/odd, "name".wav', 'b', '', 2, 'validation', 'bb', 0.0, 1.0, 0.5, 2.25, 10.0),
-        store.ClipRow('b/語 \udcff.wav', 'b', 'bob', 0, '', 'aa', 0.25, 0.5, 0.6, 0.0, 0.0)]
-RECORDINGS = [*(store.RecordingRow(row.path, 10, 123456789012345678, row.sha256, '') for row in ROWS),
-              store.RecordingRow('b/bad.wav', 0, 5, '', 'empty file')]
+ROWS = [
+  store.ClipRow('a/1.wav', 'a', 'ann', 1, 'train', 'aa', 0.0, 1.0, 0.4, 3.5, 1200.0),
+  store.ClipRow('b/odd, "name".wav', 'b', '', 2, 'validation', 'bb', 0.0, 1.0, 0.5, 2.25, 10.0),
+  store.ClipRow('b/語 \udcff.wav', 'b', 'bob', 0, '', 'aa', 0.25, 0.5, 0.6, 0.0, 0.0),
+]
+RECORDINGS = [
+  *(store.RecordingRow(row.path, 10, 123456789012345678, row.sha256, '') for row in ROWS),
+  store.RecordingRow('b/bad.wav', 0, 5, '', 'empty file'),
+]
 
 
 def write(path: Path) -> np.ndarray:
   mels = np.random.default_rng(0).normal(-40, 10, (3, *FEATURES.shape)).astype(np.float16)
-  manifest = {'corpus': 'folder', 'raw_dir': '/x', 'features': FEATURES.to_json(), 'classes': ['a', 'b']}
+  manifest = {
+    'corpus': 'folder',
+    'raw_dir': '/x',
+    'features': FEATURES.to_json(),
+    'classes': ['a', 'b'],
+  }
   store.write(path, manifest, mels.shape, iter([mels[:2], mels[2:]]), ROWS, RECORDINGS)
   return mels
 
@@ -29,15 +38,28 @@ def test_what_is_written_is_read(tmp_path):
   mels = write(path)
   held = store.load(path, FEATURES)
   np.testing.assert_array_equal(held.mels, mels)
-  assert isinstance(held.mels, np.memmap) and not held.mels.flags.writeable and held.mels.dtype == np.float16
+  assert (
+    isinstance(held.mels, np.memmap)
+    and not held.mels.flags.writeable
+    and held.mels.dtype == np.float16
+  )
   assert held.labels.tolist() == [0, 1, 1] and held.labels.dtype == np.int32
   assert held.groups.tolist() == ['ann', '', 'bob'] and held.folds.tolist() == [1, 2, 0]
-  assert held.parts.tolist() == ['train', 'validation', ''] and held.hashes.tolist() == ['aa', 'bb', 'aa']
+  assert held.parts.tolist() == ['train', 'validation', ''] and held.hashes.tolist() == [
+    'aa',
+    'bb',
+    'aa',
+  ]
   assert held.paths.tolist() == [row.path for row in ROWS]
-  assert held.entropies.tolist() == [3.5, 2.25, 0.0] and held.crossings.tolist() == [1200.0, 10.0, 0.0]
+  assert held.entropies.tolist() == [3.5, 2.25, 0.0] and held.crossings.tolist() == [
+    1200.0,
+    10.0,
+    0.0,
+  ]
   assert held.classes == ('a', 'b') and held.features == FEATURES and held.path == path
-  assert held.manifest['counts'] == {'a': 1, 'b': 2
-                                    } and held.manifest['skipped'] == {'b/bad.wav': 'empty file'}
+  assert held.manifest['counts'] == {'a': 1, 'b': 2} and held.manifest['skipped'] == {
+    'b/bad.wav': 'empty file'
+  }
   assert held.manifest['num_clips'] == 3 and held.manifest['num_recordings'] == 4
   assert store.read_clips(path) == ROWS and store.read_recordings(path) == RECORDINGS
   assert [each.name for each in path.parent.iterdir()] == [path.name]
@@ -54,16 +76,17 @@ def rewrite(path: Path, **changes) -> None:
 
 
 DAMAGE = {
-    'mels.npy has 1000 bytes': lambda path: (path / 'mels.npy').write_bytes(
-        (path / 'mels.npy').read_bytes()[:1000]),
-    'mels.npy was altered': lambda path: alter(path / 'mels.npy', -1),
-    'clips.csv was altered': lambda path: alter(path / 'clips.csv', 70),
-    'recordings.csv is missing': lambda path: (path / 'recordings.csv').unlink(),
-    'its format is 0': lambda path: rewrite(path / 'manifest.json', format=0),
-    'manifest.json cannot be read': lambda path: (path / 'manifest.json').write_text('{"format": 1'),
-    'manifest.json was altered': lambda path: rewrite(path / 'manifest.json', classes=['b', 'a']),
-    'refused: manifest.json is missing': lambda path: (path / 'manifest.json').unlink(),
-    'no store': shutil.rmtree,
+  'mels.npy has 1000 bytes': lambda path: (path / 'mels.npy').write_bytes(
+    (path / 'mels.npy').read_bytes()[:1000]
+  ),
+  'mels.npy was altered': lambda path: alter(path / 'mels.npy', -1),
+  'clips.csv was altered': lambda path: alter(path / 'clips.csv', 70),
+  'recordings.csv is missing': lambda path: (path / 'recordings.csv').unlink(),
+  'its format is 0': lambda path: rewrite(path / 'manifest.json', format=0),
+  'manifest.json cannot be read': lambda path: (path / 'manifest.json').write_text('{"format": 1'),
+  'manifest.json was altered': lambda path: rewrite(path / 'manifest.json', classes=['b', 'a']),
+  'refused: manifest.json is missing': lambda path: (path / 'manifest.json').unlink(),
+  'no store': shutil.rmtree,
 }
 
 
@@ -94,8 +117,10 @@ def test_every_byte_counts(tmp_path):
 def test_other_settings_are_refused(tmp_path):
   write(tmp_path / 's')
   with pytest.raises(UserError, match='n_mels=16, --n_mels=32 is asked for: give --n_mels=16'):
-    store.load(tmp_path / 's',
-               Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=256, n_mels=32))
+    store.load(
+      tmp_path / 's',
+      Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=256, n_mels=32),
+    )
 
 
 def test_an_interrupted_write_leaves_the_old_store(tmp_path):

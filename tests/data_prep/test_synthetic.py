@@ -12,7 +12,9 @@ from data_prep.corpora.speech_commands import WORDS
 def digest(root: Path) -> str:
   whole = hashlib.sha256()
   for path in sorted(root.rglob('*')):
-    whole.update(str(path.relative_to(root)).encode() + (path.read_bytes() if path.is_file() else b''))
+    whole.update(
+      str(path.relative_to(root)).encode() + (path.read_bytes() if path.is_file() else b'')
+    )
   return whole.hexdigest()
 
 
@@ -58,7 +60,8 @@ def test_words_can_be_told_apart():
     spoken = {word: speaker.say(word, 160, 50, 50) for word in WORDS}
   assert len({samples.tobytes() for samples in spoken.values()}) == 35
   lengths = {
-      word: len(synthetic.trim(samples.astype(float))) / speaker.rate for word, samples in spoken.items()
+    word: len(synthetic.trim(samples.astype(float))) / speaker.rate
+    for word, samples in spoken.items()
   }
   assert all(0.15 < length < 1.0 for length in lengths.values())
   assert lengths['backward'] > lengths['up']
@@ -99,6 +102,6 @@ def test_a_clip_has_the_snr_and_level_asked_for(monkeypatch):
 @pytest.mark.parametrize('name, slope', [('white', 0), ('pink', -3), ('brown', -6)])
 def test_the_colour_of_noise(name, slope):
   samples = synthetic.BACKGROUNDS[name](np.random.default_rng(0), 2**16)
-  power = np.abs(np.fft.rfft(samples))**2
-  octaves = [10 * np.log10(power[2**k:2**(k + 1)].mean()) for k in range(6, 15)]
+  power = np.abs(np.fft.rfft(samples)) ** 2
+  octaves = [10 * np.log10(power[2**k : 2 ** (k + 1)].mean()) for k in range(6, 15)]
   assert abs(np.polyfit(range(len(octaves)), octaves, 1)[0] - slope) < 0.3

@@ -1,4 +1,5 @@
 """The C++ of a bundle, compiled, against the Python that trained; and the folder, whole or not at all."""
+
 import dataclasses
 import re
 import shutil
@@ -17,10 +18,21 @@ from m3net_jax.inference.runtimes import Tensor
 from m3net_jax.stats import intervals
 
 FEATURES = Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=126, n_mels=32)
-SPEC = ModelSpec('full, seed 0', ('a', 'the "second"', 'drei\\vier'), FEATURES, (32, 32, 1), 'magma', 'train',
-                 -43.25, 17.5)
+SPEC = ModelSpec(
+  'full, seed 0',
+  ('a', 'the "second"', 'drei\\vier'),
+  FEATURES,
+  (32, 32, 1),
+  'magma',
+  'train',
+  -43.25,
+  17.5,
+)
 MODEL = bytes(range(256)) * 3
-INPUT, OUTPUT = Tensor((1, 32, 32, 1), np.dtype(np.int8), 0.03125, -7), Tensor((1, 3), np.dtype(np.int8), 0.25, 4)
+INPUT, OUTPUT = (
+  Tensor((1, 32, 32, 1), np.dtype(np.int8), 0.03125, -7),
+  Tensor((1, 3), np.dtype(np.int8), 0.25, 4),
+)
 
 needs_compiler = pytest.mark.skipif(not shutil.which('g++'), reason='needs g++')
 
@@ -57,40 +69,76 @@ def sources(spec):
   shape = (2, *spec.input_shape)
   chance = np.random.default_rng(0)
   golden = chance.integers(-128, 128, shape, np.int8), chance.integers(-128, 128, (2, 3), np.int8)
-  return firmware.files(spec, MODEL, arena=52304, tensors=(INPUT._replace(shape=(1, *spec.input_shape)), OUTPUT),
-                        operator_names=['ADD', 'REVERSE_V2'], golden=golden)
+  return firmware.files(
+    spec,
+    MODEL,
+    arena=52304,
+    tensors=(INPUT._replace(shape=(1, *spec.input_shape)), OUTPUT),
+    operator_names=['ADD', 'REVERSE_V2'],
+    golden=golden,
+  )
 
 
 def sound(count):
   """A sweep that fades into noise, then silence, so that the floor of the decibels is met; int16."""
   chance, t = np.random.default_rng(1), np.arange(count) / 8000
-  wave = 0.4 * np.sin(2 * np.pi * (200 * t + 3000 * t**2)) * np.exp(-6 * t) + 0.002 * chance.standard_normal(count)
-  wave[-count // 4:] = 0
+  wave = 0.4 * np.sin(2 * np.pi * (200 * t + 3000 * t**2)) * np.exp(
+    -6 * t
+  ) + 0.002 * chance.standard_normal(count)
+  wave[-count // 4 :] = 0
   return np.round(wave * 32767).astype(np.int16)
 
 
 @needs_compiler
-@pytest.mark.parametrize('change', [
-    {}, {'input_shape': (32, 32, 1), 'normalisation': 'clip'},
+@pytest.mark.parametrize(
+  'change',
+  [
+    {},
+    {'input_shape': (32, 32, 1), 'normalisation': 'clip'},
     {'input_shape': (48, 20, 1)},  # one axis grows, the other shrinks
-    {'input_shape': (40, 40, 3)}, {'input_shape': (32, 30, 3), 'channels': 'delta'}],
-    ids=['train', 'clip', 'resized', 'magma', 'delta'])
+    {'input_shape': (40, 40, 3)},
+    {'input_shape': (32, 30, 3), 'channels': 'delta'},
+  ],
+  ids=['train', 'clip', 'resized', 'magma', 'delta'],
+)
 def test_compiled_front_end_makes_the_input_that_python_makes(tmp_path, change):
   spec = dataclasses.replace(SPEC, **change)
   bundle.write_sources(tmp_path, sources(spec))
   (tmp_path / 'program.cc').write_text(PROGRAM)
   # With -I, as build systems give folders: glibc's own features.h must still be found behind ours.
-  subprocess.run(['g++', '-std=c++17', '-O1', '-Wall', '-Wextra', '-Werror', f'-I{tmp_path}', '-o', 'program',
-                  'program.cc', 'frontend.cc', 'golden.cc', 'model_data.cc'], cwd=tmp_path, check=True)
+  subprocess.run(
+    [
+      'g++',
+      '-std=c++17',
+      '-O1',
+      '-Wall',
+      '-Wextra',
+      '-Werror',
+      f'-I{tmp_path}',
+      '-o',
+      'program',
+      'program.cc',
+      'frontend.cc',
+      'golden.cc',
+      'model_data.cc',
+    ],
+    cwd=tmp_path,
+    check=True,
+  )
   samples = sound(FEATURES.num_samples)
-  said = subprocess.run([tmp_path / 'program'], input=samples.tobytes(), capture_output=True, check=True).stdout
+  said = subprocess.run(
+    [tmp_path / 'program'], input=samples.tobytes(), capture_output=True, check=True
+  ).stdout
   values, size = FEATURES.n_mels * FEATURES.frames, int(np.prod(spec.input_shape))
   cuts = np.cumsum([4 * values, size, 2 * FEATURES.num_samples, size, len(MODEL)])
-  decibels, given, golden, front_end, model, labels = (said[start:end] for start, end in zip([0, *cuts], [*cuts, None]))
+  decibels, given, golden, front_end, model, labels = (
+    said[start:end] for start, end in zip([0, *cuts], [*cuts, None])
+  )
 
   # librosa itself is the judge of the spectrogram.
-  power = librosa.feature.melspectrogram(y=samples.astype(np.float32) / 32768, sr=8000, n_fft=256, hop_length=126,
-                                         n_mels=32)
+  power = librosa.feature.melspectrogram(
+    y=samples.astype(np.float32) / 32768, sr=8000, n_fft=256, hop_length=126, n_mels=32
+  )
   expected = librosa.power_to_db(power)
   made = np.frombuffer(decibels, np.float32).reshape(expected.shape)
   np.testing.assert_allclose(made, expected, rtol=0, atol=0.01)
@@ -104,7 +152,9 @@ def test_compiled_front_end_makes_the_input_that_python_makes(tmp_path, change):
   for clip, bytes_made in ((samples, given), (np.frombuffer(golden, np.int16), front_end)):
     difference = np.abs(np.frombuffer(bytes_made, np.int8) - stored(clip))
     assert difference.max() <= largest and (difference > 0).mean() < 0.01
-  np.testing.assert_array_equal(np.frombuffer(golden, np.int16), firmware.golden_samples(FEATURES.num_samples))
+  np.testing.assert_array_equal(
+    np.frombuffer(golden, np.int16), firmware.golden_samples(FEATURES.num_samples)
+  )
   assert np.frombuffer(front_end, np.int8).std() > 5
   assert model == MODEL
   assert labels.decode().split('\0')[:-1] == list(spec.classes)
@@ -113,32 +163,50 @@ def test_compiled_front_end_makes_the_input_that_python_makes(tmp_path, change):
 @needs_compiler
 def test_c_programs_still_find_libcs_features(tmp_path):
   bundle.write_sources(tmp_path, sources(SPEC))
-  (tmp_path / 'program.c').write_text('#include <stdio.h>\nint main(void) { return puts("c") < 0; }\n')
+  (tmp_path / 'program.c').write_text(
+    '#include <stdio.h>\nint main(void) { return puts("c") < 0; }\n'
+  )
   subprocess.run(['gcc', f'-I{tmp_path}', 'program.c', '-o', 'program'], cwd=tmp_path, check=True)
 
 
 def test_constants_of_the_headers():
   made = sources(SPEC)
-  number = lambda name: float(re.search(rf'\b{name} = (-?[\d.e-]+)', made['features.h'] + made['model_data.h'])[1])
+  number = lambda name: float(
+    re.search(rf'\b{name} = (-?[\d.e-]+)', made['features.h'] + made['model_data.h'])[1]
+  )
   assert number('kMean') == -43.25 and number('kDeviation') == 17.5
-  assert number('kModelBytes') == 768 and number('kInputScale') == 0.03125 and number('kInputZeroPoint') == -7
-  assert number('kArenaBytes') % 1024 == 0 and 52304 * 1.05 <= number('kArenaBytes') < 52304 * 1.05 + 1024
+  assert (
+    number('kModelBytes') == 768
+    and number('kInputScale') == 0.03125
+    and number('kInputZeroPoint') == -7
+  )
+  assert (
+    number('kArenaBytes') % 1024 == 0
+    and 52304 * 1.05 <= number('kArenaBytes') < 52304 * 1.05 + 1024
+  )
   assert re.findall(r'resolver\.(\w+)\(', made['op_resolver.h']) == ['AddAdd', 'AddReverseV2']
   assert 'MicroMutableOpResolver<2>' in made['op_resolver.h']
   # Every constant that the fixed files name is made.
   fixed = ' '.join(path.read_text() for path in sorted((firmware_folder()).iterdir()))
-  named = set(re.findall(r'\bk[A-Z]\w+', fixed)) - set(re.findall(r'constexpr \w+ (k\w+)', fixed)) - {'kTfLiteOk'}
+  named = (
+    set(re.findall(r'\bk[A-Z]\w+', fixed))
+    - set(re.findall(r'constexpr \w+ (k\w+)', fixed))
+    - {'kTfLiteOk'}
+  )
   assert not {name for name in named if not re.search(rf'\b{name}\b', ' '.join(made.values()))}
 
 
 def firmware_folder():
   from importlib import resources
+
   return resources.files('m3net_jax.deploy') / 'cc'
 
 
 def test_features_that_the_firmware_cannot_make_are_refused():
   with pytest.raises(UserError, match='n_fft=400.*--n_fft=256'):
-    firmware.check(dataclasses.replace(SPEC, features=dataclasses.replace(FEATURES, n_fft=400, win_length=0)))
+    firmware.check(
+      dataclasses.replace(SPEC, features=dataclasses.replace(FEATURES, n_fft=400, win_length=0))
+    )
   firmware.check(SPEC)
 
 
@@ -152,7 +220,9 @@ def test_a_bundle_is_whole_or_absent_and_takes_the_place_of_a_bundle_only(tmp_pa
   for content in ('1', '2'):
     with bundle.replacing(place) as folder:
       (folder / 'model.json').write_text(content)
-  assert (place / 'model.json').read_text() == '2' and [each.name for each in place.parent.iterdir()] == ['bundle']
+  assert (place / 'model.json').read_text() == '2' and [
+    each.name for each in place.parent.iterdir()
+  ] == ['bundle']
   (tmp_path / 'other').mkdir()
   (tmp_path / 'other' / 'thesis.tex').write_text('mine')
   with pytest.raises(UserError, match='--out_dir=.*other: is not empty and holds no bundle'):
@@ -165,7 +235,9 @@ def test_interval_of_the_card_is_wilsons():
   # Wilson (1927), by his formula.
   k, n, z = 480, 600, 1.959963984540054
   centre, half = (k / n + z**2 / 2 / n), z * np.sqrt(k / n * (1 - k / n) / n + z**2 / 4 / n**2)
-  np.testing.assert_allclose(intervals.wilson(k, n), [(centre + s * half) / (1 + z**2 / n) for s in (-1, 1)])
+  np.testing.assert_allclose(
+    intervals.wilson(k, n), [(centre + s * half) / (1 + z**2 / n) for s in (-1, 1)]
+  )
 
 
 def test_the_list_of_operators_leaves_out_what_quantises_wrongly():

@@ -1,4 +1,5 @@
 """A trained lane as .tflite files in both runtimes, the proof, and every deliberate damage caught."""
+
 import csv
 import dataclasses
 import json
@@ -34,9 +35,19 @@ OWN = 'tests.attentions'
 def exported(trained, tmp_path_factory):
   """The bundle of a trained study by the command: study, folder."""
   folder = tmp_path_factory.mktemp('export')
-  ended = subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={trained.path}',
-                          f'--out_dir={folder / "bundle"}', '--max_drop=10'], capture_output=True, text=True,
-                         check=False)
+  ended = subprocess.run(
+    [
+      sys.executable,
+      '-m',
+      'm3net_jax.export',
+      f'--workdir={trained.path}',
+      f'--out_dir={folder / "bundle"}',
+      '--max_drop=10',
+    ],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert ended.returncode == 0, ended.stderr
   assert all(len(line) < 80 for line in ended.stdout.splitlines() if not line.startswith('wrote'))
   return trained, folder / 'bundle'
@@ -46,15 +57,21 @@ def exported(trained, tmp_path_factory):
 def mixed(tones_dir, tmp_path_factory):
   """A study of tones and silence, of two variants that firmware can run and three that it cannot."""
   import soundfile
+
   folder = tmp_path_factory.mktemp('mixed')
   shutil.copytree(tones_dir, folder / 'corpus')
   (folder / 'corpus' / 'hush').mkdir()
   for take in range(30):  # so many that the first clip chosen for calibration is one of them
     soundfile.write(folder / 'corpus' / 'hush' / f'{take}.wav', np.zeros(2000), 8000)
-  prepared = store.load(prepare('folder', folder / 'corpus', folder / 'stores', FEATURES, num_processes=1))
-  config = dataclasses.replace(studied.CONFIG, num_seeds=1, num_epochs=1,
-                               variants=('full', 'stem16', f'{OWN}:Cosine', f'{OWN}:Sorted',
-                                                                     f'{OWN}:HardSwish'))
+  prepared = store.load(
+    prepare('folder', folder / 'corpus', folder / 'stores', FEATURES, num_processes=1)
+  )
+  config = dataclasses.replace(
+    studied.CONFIG,
+    num_seeds=1,
+    num_epochs=1,
+    variants=('full', 'stem16', f'{OWN}:Cosine', f'{OWN}:Sorted', f'{OWN}:HardSwish'),
+  )
   return studied.train(prepared, folder / 'study', config)
 
 
@@ -62,8 +79,20 @@ def mixed(tones_dir, tmp_path_factory):
 def stem16(mixed, tmp_path_factory):
   """A bundle of one variant of a study of several, without int16x8."""
   folder = tmp_path_factory.mktemp('stem16') / 'bundle'
-  subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={mixed.path}', '--variant=stem16',
-                  f'--out_dir={folder}', '--max_drop=100', '--noint16x8'], check=True, stdout=subprocess.DEVNULL)
+  subprocess.run(
+    [
+      sys.executable,
+      '-m',
+      'm3net_jax.export',
+      f'--workdir={mixed.path}',
+      '--variant=stem16',
+      f'--out_dir={folder}',
+      '--max_drop=100',
+      '--noint16x8',
+    ],
+    check=True,
+    stdout=subprocess.DEVNULL,
+  )
   return folder
 
 
@@ -83,8 +112,12 @@ def test_every_runtime_was_measured_on_the_whole_test_split(exported, tested):
   reference, mels, labels = tested
   expected = {('JAX', 'float32'): reference}
   spec = classifier.read_spec(folder / 'model.json')
-  for kind, runtime in (('float32', 'ai-edge-litert'), ('int8', 'ai-edge-litert'), ('int16x8', 'ai-edge-litert'),
-                        ('int8', 'TFLite Micro')):
+  for kind, runtime in (
+    ('float32', 'ai-edge-litert'),
+    ('int8', 'ai-edge-litert'),
+    ('int16x8', 'ai-edge-litert'),
+    ('int8', 'TFLite Micro'),
+  ):
     model = runtimes.Model((folder / f'model_{kind}.tflite').read_bytes(), runtime)
     expected[runtime, kind] = model.logits(spec.images(mels))
   assert [(row['runtime'], row['kind']) for row in told['runtimes']] == list(expected)
@@ -93,23 +126,34 @@ def test_every_runtime_was_measured_on_the_whole_test_split(exported, tested):
     assert row['clips'] == 12
     assert row['accuracy'] == np.mean(logits.argmax(1) == labels) > 0.8
     assert row['agreement'] == np.mean(logits.argmax(1) == reference.argmax(1))
-    assert row['largest_logit_difference'] == pytest.approx(np.abs(logits - reference).max(), abs=1e-6)
+    assert row['largest_logit_difference'] == pytest.approx(
+      np.abs(logits - reference).max(), abs=1e-6
+    )
     for index, name in enumerate(spec.classes):
       mine = labels == index
       assert row['change_by_class'][name] == pytest.approx(
-          np.mean(logits[mine].argmax(1) == index) - np.mean(reference[mine].argmax(1) == index))
+        np.mean(logits[mine].argmax(1) == index) - np.mean(reference[mine].argmax(1) == index)
+      )
   assert told['runtimes'][1]['largest_logit_difference'] < 1e-4
   assert len(exported_rows(told)) == 5 and exported_rows(told)[4]['arena (bytes)']
 
 
 def test_integers_in_and_out_and_a_scale_a_channel(exported):
   from ai_edge_litert.interpreter import Interpreter
+
   _, folder = exported
   for kind, dtype in (('int8', np.int8), ('int16x8', np.int16)):
     program = Interpreter(str(folder / f'model_{kind}.tflite'))
-    assert program.get_input_details()[0]['dtype'] == program.get_output_details()[0]['dtype'] == dtype
-    kernels = [each for each in program.get_tensor_details() if each['dtype'] == np.int8 and len(each['shape']) == 4
-               and len(each['quantization_parameters']['scales']) > 1]
+    assert (
+      program.get_input_details()[0]['dtype'] == program.get_output_details()[0]['dtype'] == dtype
+    )
+    kernels = [
+      each
+      for each in program.get_tensor_details()
+      if each['dtype'] == np.int8
+      and len(each['shape']) == 4
+      and len(each['quantization_parameters']['scales']) > 1
+    ]
     assert {len(each['quantization_parameters']['scales']) for each in kernels} == {32, 64, 128}
 
 
@@ -118,7 +162,10 @@ def test_the_arena_is_enough_and_needed(exported):
   told = json.loads((folder / 'export.json').read_text())
   model = (folder / 'model_int8.tflite').read_bytes()
   arena = told['files']['int8']['arena']
-  assert arena['total'] == arena['head'] + arena['tail'] and told['firmware_ram']['tensor arena'] > arena['total']
+  assert (
+    arena['total'] == arena['head'] + arena['tail']
+    and told['firmware_ram']['tensor arena'] > arena['total']
+  )
   micro = runtimes.package('tflite_micro').runtime.Interpreter
   micro.from_bytes(model, arena_size=told['firmware_ram']['tensor arena'])
   with pytest.raises(RuntimeError):
@@ -130,8 +177,14 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
   told, of_stem16 = bundles.row(folder), bundles.row(stem16)
   found = trained.results()['variants']['full']
   export_json = json.loads((folder / 'export.json').read_text())
-  assert told['arena_bytes'] == export_json['files']['int8']['arena']['total'] and told['macs'] == found['macs']
-  assert told['accuracy'] == export_json['runtimes'][4]['accuracy'] and told['low'] < told['accuracy'] <= told['high']
+  assert (
+    told['arena_bytes'] == export_json['files']['int8']['arena']['total']
+    and told['macs'] == found['macs']
+  )
+  assert (
+    told['accuracy'] == export_json['runtimes'][4]['accuracy']
+    and told['low'] < told['accuracy'] <= told['high']
+  )
   assert told['study_mean'] == found['mean'] and told['input'] == '16x16x1'
   assert told['ram_bytes'] == sum(export_json['firmware_ram'].values())
   assert of_stem16['variant'] == 'stem16' and of_stem16['arena_bytes'] < told['arena_bytes']
@@ -139,20 +192,31 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
   tested = json.loads((stem16 / 'export.json').read_text())['study']['test']
   assert (tested['variant'], tested['against'], tested['n']) == ('stem16', 'full', 1)
   assert of_stem16['p_value'] is None and 'Wilcoxon' not in (stem16 / 'MODEL_CARD.md').read_text()
-  with pytest.raises(UserError, match='different clips .folder, random split, 12 clips; folder, .* 18 clips'):
+  with pytest.raises(
+    UserError, match='different clips .folder, random split, 12 clips; folder, .* 18 clips'
+  ):
     bundles.compare([folder, stem16])
   shutil.copytree(stem16, tmp_path / 'other')
   changed = json.loads((stem16 / 'export.json').read_text())
   changed['study']['test'] |= {'p_value': 0.03125, 'p_holm': 0.0625}
   files.write_json(tmp_path / 'other' / 'export.json', changed)
   files.write_json(tmp_path / 'strange' / 'export.json', {**changed, 'test_sha256': 'of others'})
-  with pytest.raises(UserError, match='different recordings .folder, random split, 18 clips, but not the same'):
+  with pytest.raises(
+    UserError, match='different recordings .folder, random split, 18 clips, but not the same'
+  ):
     bundles.compare([stem16, tmp_path / 'strange'])
-  ended = subprocess.run([sys.executable, '-m', 'm3net_jax.edge', stem16, tmp_path / 'other', f'--out_dir={tmp_path}'],
-                         capture_output=True, text=True, check=False)
+  ended = subprocess.run(
+    [sys.executable, '-m', 'm3net_jax.edge', stem16, tmp_path / 'other', f'--out_dir={tmp_path}'],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert ended.returncode == 0, ended.stderr
   shown = f'{100 * of_stem16["accuracy"]:.2f}'
-  assert [line.split()[-2:] for line in ended.stdout.splitlines()[1:3]] == [[shown, '-'], [shown, '0.062']]
+  assert [line.split()[-2:] for line in ended.stdout.splitlines()[1:3]] == [
+    [shown, '-'],
+    [shown, '0.062'],
+  ]
   with open(tmp_path / 'edge.csv', newline='') as file:
     assert [row['p_value'] for row in csv.DictReader(file)] == ['', '0.0625']
   assert (tmp_path / 'edge.png').stat().st_size > 5000
@@ -163,14 +227,24 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
 def test_a_bundle_may_leave_int16x8_out(stem16):
   told = json.loads((stem16 / 'export.json').read_text())
   assert [(row['runtime'], row['kind']) for row in told['runtimes'][1:]] == [
-      ('ai-edge-litert', 'float32'), ('ai-edge-litert', 'int8'), ('TFLite Micro', 'int8')]
-  assert list(told['files']) == ['float32', 'int8'] and not (stem16 / 'model_int16x8.tflite').exists()
+    ('ai-edge-litert', 'float32'),
+    ('ai-edge-litert', 'int8'),
+    ('TFLite Micro', 'int8'),
+  ]
+  assert (
+    list(told['files']) == ['float32', 'int8'] and not (stem16 / 'model_int16x8.tflite').exists()
+  )
   assert 'int16x8' not in (stem16 / 'MODEL_CARD.md').read_text()
 
 
 def test_the_card_says_what_the_study_and_its_figures_leave_open(mixed, stem16):
   exported, results = json.loads((stem16 / 'export.json').read_text()), mixed.results()
-  exported['study']['test'] |= {'hodges_lehmann': -0.0117, 'p_value': 0.03125, 'p_holm': 0.0625, 'n': 6}
+  exported['study']['test'] |= {
+    'hodges_lehmann': -0.0117,
+    'p_value': 0.03125,
+    'p_holm': 0.0625,
+    'n': 6,
+  }
   card = model_card.text(exported, results)
   assert 'Against full: -1.17 points, p = 0.062 (Wilcoxon over 6 pairs of lanes, Holm).' in card
   assert 'was the only one to choose from' in card and 'not known' not in card
@@ -266,11 +340,17 @@ needs_compiler = pytest.mark.skipif(not shutil.which('g++'), reason='needs g++')
 
 def stand_in(folder):
   """The headers that the example includes, with an interpreter of images [16, 16, 1] and three classes."""
-  adders = ' '.join(f'TfLiteStatus {each}() {{ return kTfLiteOk; }}' for each in operators.RESOLVER.values())
+  adders = ' '.join(
+    f'TfLiteStatus {each}() {{ return kTfLiteOk; }}' for each in operators.RESOLVER.values()
+  )
   header = STAND_IN.replace('ADDERS', adders).replace('INPUT', '256').replace('OUTPUT', '3')
   (folder / 'stand_in.h').write_text(header)
-  for name in ('micro/micro_interpreter.h', 'micro/micro_mutable_op_resolver.h', 'micro/system_setup.h',
-               'schema/schema_generated.h'):
+  for name in (
+    'micro/micro_interpreter.h',
+    'micro/micro_mutable_op_resolver.h',
+    'micro/system_setup.h',
+    'schema/schema_generated.h',
+  ):
     path = folder / 'tensorflow' / 'lite' / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('#include "stand_in.h"\n')
@@ -282,21 +362,40 @@ def test_the_ram_of_the_card_is_what_the_compiler_sets_aside(exported, tmp_path)
   told = json.loads((folder / 'export.json').read_text())['firmware_ram']
   stand_in(tmp_path)
   sources = [folder / 'example.cc', folder / 'frontend.cc']
-  subprocess.run(['g++', '-std=c++17', '-O1', '-c', f'-I{tmp_path}', f'-I{folder}', *sources], cwd=tmp_path, check=True)
-  symbols = subprocess.run(['nm', '-S', 'example.o', 'frontend.o'], cwd=tmp_path, capture_output=True, text=True,
-                           check=True).stdout
-  static = [int(size, 16) for size in re.findall(r'^[0-9a-f]+ ([0-9a-f]+) [bBdD] ', symbols, re.MULTILINE)]
+  subprocess.run(
+    ['g++', '-std=c++17', '-O1', '-c', f'-I{tmp_path}', f'-I{folder}', *sources],
+    cwd=tmp_path,
+    check=True,
+  )
+  symbols = subprocess.run(
+    ['nm', '-S', 'example.o', 'frontend.o'],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    check=True,
+  ).stdout
+  static = [
+    int(size, 16) for size in re.findall(r'^[0-9a-f]+ ([0-9a-f]+) [bBdD] ', symbols, re.MULTILINE)
+  ]
   assert len(static) == 8 and sum(static) == sum(told.values())
-  assert told['tensor arena'] in static and told['samples'] == 2 * 2000 and told['spectrogram'] == 4 * 16 * 16
+  assert (
+    told['tensor arena'] in static
+    and told['samples'] == 2 * 2000
+    and told['spectrogram'] == 4 * 16 * 16
+  )
   card = (folder / 'MODEL_CARD.md').read_text()
   assert 'Its lane has the best validation accuracy of 2 lanes, ' in card
-  assert f'{sum(told.values()):,} bytes: tensor arena with headroom {told["tensor arena"]:,}, samples 4,000' in card
+  assert (
+    f'{sum(told.values()):,} bytes: tensor arena with headroom {told["tensor arena"]:,}, samples 4,000'
+    in card
+  )
 
 
 @needs_compiler
 def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
   """The loop, compiled, with TFLite Micro at the other end of a pipe, on recordings of every class."""
   import soundfile
+
   _, folder = exported
   stand_in(tmp_path)
   (tmp_path / 'board.cc').write_text(BOARD)
@@ -304,8 +403,21 @@ def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
   def compiled(name, folder):
     parts = ('example', 'frontend', 'golden', 'model_data')
     sources = [tmp_path / 'board.cc', *(folder / f'{each}.cc' for each in parts)]
-    subprocess.run(['g++', '-std=c++17', '-O1', '-Wall', '-Wextra', f'-I{tmp_path}', f'-I{folder}', '-o',
-                    tmp_path / name, *sources], check=True)
+    subprocess.run(
+      [
+        'g++',
+        '-std=c++17',
+        '-O1',
+        '-Wall',
+        '-Wextra',
+        f'-I{tmp_path}',
+        f'-I{folder}',
+        '-o',
+        tmp_path / name,
+        *sources,
+      ],
+      check=True,
+    )
     return tmp_path / name
 
   wrong = tmp_path / 'wrong'
@@ -315,13 +427,27 @@ def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
   assert altered != constants
   (wrong / 'features.h').write_text(altered)
   # The self test finds it before the network runs.
-  assert subprocess.run(compiled('deaf', wrong), stdin=subprocess.DEVNULL, capture_output=True).returncode == 3
+  assert (
+    subprocess.run(
+      compiled('deaf', wrong), stdin=subprocess.DEVNULL, capture_output=True
+    ).returncode
+    == 3
+  )
   compiled('listen', folder)
-  clips = [tones_dir / name / f'{take}.wav' for name in ('high', 'low', 'middle') for take in range(4)]
-  np.concatenate([soundfile.read(path, dtype='int16')[0] for path in clips]).tofile(tmp_path / 'samples')
+  clips = [
+    tones_dir / name / f'{take}.wav' for name in ('high', 'low', 'middle') for take in range(4)
+  ]
+  np.concatenate([soundfile.read(path, dtype='int16')[0] for path in clips]).tofile(
+    tmp_path / 'samples'
+  )
   model = runtimes.Model((folder / 'model_int8.tflite').read_bytes(), 'TFLite Micro')
-  process = subprocess.Popen([tmp_path / 'listen'], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE)
+  process = subprocess.Popen(
+    [tmp_path / 'listen'],
+    cwd=tmp_path,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  )
   while len(given := process.stdout.read(256)) == 256:
     process.stdin.write(model.invoke(np.frombuffer(given, np.int8).reshape(16, 16, 1)).tobytes())
     process.stdin.flush()
@@ -329,10 +455,14 @@ def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
   assert process.wait() == 0  # 3 would be the golden vectors
   made = classifier.of_tflite(folder / 'model_int8.tflite', 'TFLite Micro')
   for line, path in zip(said, clips, strict=True):
-    probabilities = predictions.classify(made, '', audio.read(path, made.spec.features.sample_rate), 1000).probabilities[0]
+    probabilities = predictions.classify(
+      made, '', audio.read(path, made.spec.features.sample_rate), 1000
+    ).probabilities[0]
     label, shown = line.split()
     assert label == made.spec.classes[probabilities.argmax()]
-    assert float(shown) == pytest.approx(probabilities.max(), abs=0.02)  # a stored value may round otherwise
+    assert float(shown) == pytest.approx(
+      probabilities.max(), abs=0.02
+    )  # a stored value may round otherwise
 
 
 def test_what_vela_expects_of_the_int8_file(exported):
@@ -344,7 +474,10 @@ def test_what_vela_expects_of_the_int8_file(exported):
   assert small['cpu_operators'] == {'REVERSE_V2': 3} and large['cpu_operators'] == {}
   for row in told['npu']:
     assert 0 < row['seconds'] < 0.01
-    assert 16 * 16 < row['sram_bytes'] < 65536 and 10000 < row['flash_bytes'] < told['files']['int8']['bytes']
+    assert (
+      16 * 16 < row['sram_bytes'] < 65536
+      and 10000 < row['flash_bytes'] < told['files']['int8']['bytes']
+    )
   assert f'| ethos-u55-128 | {small["memory_mode"]} | ' in (folder / 'MODEL_CARD.md').read_text()
   failed = npu.estimate(b'no flatbuffer at all', 'ethos-u55-128')
   assert failed['accelerator'] == 'ethos-u55-128' and failed['error'] and 'seconds' not in failed
@@ -355,7 +488,9 @@ def test_predict_takes_the_bundle(exported, tested):
   _, folder = exported
   reference, mels, _ = tested
   for path in (folder, folder / 'model_int8.tflite', folder / 'model_float32.tflite'):
-    assert np.mean(classifier.load(str(path)).probabilities(mels).argmax(1) == reference.argmax(1)) > 0.8
+    assert (
+      np.mean(classifier.load(str(path)).probabilities(mels).argmax(1) == reference.argmax(1)) > 0.8
+    )
   with pytest.raises(UserError, match='holds one lane'):
     classifier.load(str(folder), seed=0)
 
@@ -386,7 +521,9 @@ def test_a_wrong_normalisation_constant_is_caught(exported, tested, tmp_path):
   parity.check(rows, 0.1)
   for change in ({'mean': scaling.mean + 0.1}, {'std': 1.01 * scaling.std}):
     rows, _ = deploy_export.measure_runtimes(damaged(folder, tmp_path, **change), *tested)
-    with pytest.raises(UserError, match='float32 in ai-edge-litert: a logit differs from JAX .* normalisation'):
+    with pytest.raises(
+      UserError, match='float32 in ai-edge-litert: a logit differs from JAX .* normalisation'
+    ):
       parity.check(rows, 0.1)
     shutil.rmtree(tmp_path / 'damaged')
 
@@ -407,13 +544,18 @@ def test_an_integer_model_that_loses_too_much_is_caught(tested):
   reference, _, labels = tested
   worse = reference.copy()
   worse[np.flatnonzero(reference.argmax(1) == labels)[0]] *= -1
-  rows = [parity.measure('JAX', 'float32', reference, reference, labels, ('high', 'low', 'middle')),
-          parity.measure('TFLite Micro', 'int8', worse, reference, labels, ('high', 'low', 'middle'))]
+  rows = [
+    parity.measure('JAX', 'float32', reference, reference, labels, ('high', 'low', 'middle')),
+    parity.measure('TFLite Micro', 'int8', worse, reference, labels, ('high', 'low', 'middle')),
+  ]
   assert rows[1]['correct'] == rows[0]['correct'] - 1
   parity.check(rows, 1 / 12)
   assert (rows[1]['lost'], rows[1]['won']) == (1, 0)
-  with pytest.raises(UserError, match=r'int8 in TFLite Micro: .* 8.33 points less: more than --max_drop=0.5\. '
-                     '1 right answers are lost and 0 won: chance alone does as much once in 2 times'):
+  with pytest.raises(
+    UserError,
+    match=r'int8 in TFLite Micro: .* 8.33 points less: more than --max_drop=0.5\. '
+    '1 right answers are lost and 0 won: chance alone does as much once in 2 times',
+  ):
     parity.check(rows, 0.005)
 
 
@@ -426,16 +568,40 @@ def test_a_silent_calibration_set_is_caught(tones):
       calibration.check(silent, scaling)
 
 
-@pytest.mark.parametrize('arguments, reason', [
+@pytest.mark.parametrize(
+  'arguments, reason',
+  [
     ([f'--variant={OWN}:Cosine'], 'Cosine: the float32 model needs COS, off the list of operators'),
-    ([f'--variant={OWN}:Sorted'], "Sorted: conversion to float32 failed (exit status 1): 'vhlo.sort_v1' op is not"),
-    ([f'--variant={OWN}:HardSwish'], "yet supported for op: 'HARD_SWISH'.; --noint16x8 leaves it out"),
-    (['--variant=full', '--calibration_clips=1'], 'calibration: the 1 clips have mean -100.0 dB and deviation 0.0 dB')],
-    ids=['operator off the list', 'no operator', 'no 16-bit operator', 'silence'])
+    (
+      [f'--variant={OWN}:Sorted'],
+      "Sorted: conversion to float32 failed (exit status 1): 'vhlo.sort_v1' op is not",
+    ),
+    (
+      [f'--variant={OWN}:HardSwish'],
+      "yet supported for op: 'HARD_SWISH'.; --noint16x8 leaves it out",
+    ),
+    (
+      ['--variant=full', '--calibration_clips=1'],
+      'calibration: the 1 clips have mean -100.0 dB and deviation 0.0 dB',
+    ),
+  ],
+  ids=['operator off the list', 'no operator', 'no 16-bit operator', 'silence'],
+)
 def test_what_cannot_be_exported_is_refused_with_its_reason(mixed, tmp_path, arguments, reason):
   before = sorted((path, path.stat().st_mtime_ns) for path in mixed.path.iterdir())
-  ended = subprocess.run([sys.executable, '-m', 'm3net_jax.export', f'--workdir={mixed.path}',
-                          f'--out_dir={tmp_path / "bundle"}', *arguments], capture_output=True, text=True, check=False)
+  ended = subprocess.run(
+    [
+      sys.executable,
+      '-m',
+      'm3net_jax.export',
+      f'--workdir={mixed.path}',
+      f'--out_dir={tmp_path / "bundle"}',
+      *arguments,
+    ],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert ended.returncode == 2 and reason in ended.stderr, ended.stderr
   assert ended.stderr.startswith('error: ') and ended.stderr.count('\n') == 1
   assert not list(tmp_path.iterdir())

@@ -1,4 +1,5 @@
 """Input images against librosa, matplotlib and numpy."""
+
 import jax
 import librosa
 import matplotlib
@@ -13,11 +14,15 @@ SCALING = Scaling(np.float32(-40.0), np.float32(20.0))
 
 
 def made(shape, mels=MELS, channels='magma', normalisation='train'):
-  return np.asarray(image.to_image(mels, shape, SCALING, channels=channels, normalisation=normalisation))
+  return np.asarray(
+    image.to_image(mels, shape, SCALING, channels=channels, normalisation=normalisation)
+  )
 
 
 def test_one_channel_is_the_log_mel_scaled_by_the_training_clips():
-  np.testing.assert_allclose(made((16, 20, 1))[..., 0], (MELS.astype(np.float32) + 40) / 20, rtol=1e-5)
+  np.testing.assert_allclose(
+    made((16, 20, 1))[..., 0], (MELS.astype(np.float32) + 40) / 20, rtol=1e-5
+  )
 
 
 def test_one_channel_scaled_by_each_clip():
@@ -50,7 +55,9 @@ def test_resizing_keeps_a_ramp_and_the_orientation():
   np.testing.assert_allclose(x[4:-4, 7], np.arange(4, 28) / 2 - 0.25, atol=1e-4)
 
 
-@pytest.mark.parametrize('shape, channels', [((8, 8, 1), 'magma'), ((8, 8, 3), 'magma'), ((8, 8, 3), 'delta')])
+@pytest.mark.parametrize(
+  'shape, channels', [((8, 8, 1), 'magma'), ((8, 8, 3), 'magma'), ((8, 8, 3), 'delta')]
+)
 @pytest.mark.parametrize('normalisation', options.NORMALISATIONS)
 def test_silence_stays_finite(shape, channels, normalisation):
   silent = np.full((1, 16, 20), -100, np.float16)
@@ -66,5 +73,7 @@ def test_scaling_is_the_mean_and_deviation_of_the_clips_named():
 
 
 def test_runs_inside_a_jitted_step():
-  compiled = jax.jit(lambda mels: image.to_image(mels, (8, 8, 3), SCALING, channels='magma', normalisation='train'))
+  compiled = jax.jit(
+    lambda mels: image.to_image(mels, (8, 8, 3), SCALING, channels='magma', normalisation='train')
+  )
   np.testing.assert_allclose(compiled(MELS), made((8, 8, 3)), atol=0.02)

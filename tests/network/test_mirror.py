@@ -1,4 +1,5 @@
 """The mirror operations, against the paper's matrices applied to indices."""
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,11 +8,13 @@ from m3net_jax.network import mirror
 
 # Equations (2), (3) and (5), with W - 1 and H - 1 for W and H so that indices stay on the grid.
 MATRICES = {
-    mirror.hmf: lambda w, h: np.array([[-1, 0, w - 1], [0, 1, 0], [0, 0, 1]]),
-    mirror.vmf: lambda w, h: np.array([[1, 0, 0], [0, -1, h - 1], [0, 0, 1]]),
-    mirror.csf: lambda w, h: np.array([[-1, 0, w - 1], [0, -1, h - 1], [0, 0, 1]]),
+  mirror.hmf: lambda w, h: np.array([[-1, 0, w - 1], [0, 1, 0], [0, 0, 1]]),
+  mirror.vmf: lambda w, h: np.array([[1, 0, 0], [0, -1, h - 1], [0, 0, 1]]),
+  mirror.csf: lambda w, h: np.array([[-1, 0, w - 1], [0, -1, h - 1], [0, 0, 1]]),
 }
-X = np.random.default_rng(0).standard_normal((2, 5, 7, 3)).astype(np.float32)  # clips, H (frequency), W (time), C
+X = (
+  np.random.default_rng(0).standard_normal((2, 5, 7, 3)).astype(np.float32)
+)  # clips, H (frequency), W (time), C
 
 
 @pytest.mark.parametrize('operation', MATRICES)
@@ -37,7 +40,9 @@ def test_csf_is_hmf_after_vmf():
 
 
 def test_each_reverses_its_own_axis_only():
-  ramp = jnp.broadcast_to(jnp.arange(5.0)[None, :, None, None], (1, 5, 7, 1))  # varies with frequency only
+  ramp = jnp.broadcast_to(
+    jnp.arange(5.0)[None, :, None, None], (1, 5, 7, 1)
+  )  # varies with frequency only
   np.testing.assert_array_equal(mirror.hmf(ramp), ramp)
   np.testing.assert_array_equal(mirror.vmf(ramp)[0, :, 0, 0], jnp.arange(5.0)[::-1])
 

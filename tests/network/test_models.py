@@ -1,4 +1,5 @@
 """The network: every count of the design's table, every block against numpy, every variant against its description."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,9 @@ def variables_of(model, shape=SHAPE):
   variables = jax.jit(lambda key: models.init(model, key, shape))(jax.random.key(0))
   leaves, tree = jax.tree.flatten(variables)
   rng = np.random.default_rng(1)
-  moved = [np.asarray(leaf) + rng.uniform(0.05, 0.2, leaf.shape).astype(np.float32) for leaf in leaves]
+  moved = [
+    np.asarray(leaf) + rng.uniform(0.05, 0.2, leaf.shape).astype(np.float32) for leaf in leaves
+  ]
   return jax.tree.unflatten(tree, moved)
 
 
@@ -30,11 +33,11 @@ def images(n=3, shape=SHAPE):
 
 # Keras's counts, by hand: weights, biases, and four values a channel for batch norm.
 BLOCKS = {
-    'stem': 3 * 3 * 3 * 32 + 32 + 4 * 32,
-    'sfp1': 9 * 32 + 32 * 64 + 64 + 4 * 64,
-    'sfp2': 9 * 64 + 64 * 64 + 64 + 4 * 64,
-    'mfp': (9 * 128 + 128 * 64 + 64 + 4 * 64) + (9 * 64 + 64 * 64 + 64 + 4 * 64),
-    'dfp': 9 * 64 + 64 * 64 + 64 + 4 * 64 + 3,
+  'stem': 3 * 3 * 3 * 32 + 32 + 4 * 32,
+  'sfp1': 9 * 32 + 32 * 64 + 64 + 4 * 64,
+  'sfp2': 9 * 64 + 64 * 64 + 64 + 4 * 64,
+  'mfp': (9 * 128 + 128 * 64 + 64 + 4 * 64) + (9 * 64 + 64 * 64 + 64 + 4 * 64),
+  'dfp': 9 * 64 + 64 * 64 + 64 + 4 * 64 + 3,
 }
 
 
@@ -44,13 +47,29 @@ def test_every_row_of_the_designs_table():
     assert cost.block_sizes(VARIANTS['full'], classes, (256, 256, 3)) == {**BLOCKS, 'head': head}
 
 
-@pytest.mark.parametrize('variant, classes, total', [
-    ('full', 10, 28973), ('full', 35, 30598), ('no_ma', 10, 9322), ('no_sfp', 10, 23981), ('no_mfp', 10, 14317),
-    ('no_dfp', 10, 23978), ('plain', 10, 28970), ('eca', 10, 28973), ('eca_csf', 10, 28973),
-    ('eca_csf_vmf', 10, 28973)])
+@pytest.mark.parametrize(
+  'variant, classes, total',
+  [
+    ('full', 10, 28973),
+    ('full', 35, 30598),
+    ('no_ma', 10, 9322),
+    ('no_sfp', 10, 23981),
+    ('no_mfp', 10, 14317),
+    ('no_dfp', 10, 23978),
+    ('plain', 10, 28970),
+    ('eca', 10, 28973),
+    ('eca_csf', 10, 28973),
+    ('eca_csf_vmf', 10, 28973),
+  ],
+)
 def test_total_count_in_keras_terms(variant, classes, total):
   size = cost.size(VARIANTS[variant], classes, (256, 256, 3))
-  batch_norms = {'no_ma': 32 + 2 * 64, 'no_sfp': 32 + 4 * 64, 'no_mfp': 32 + 3 * 64, 'no_dfp': 32 + 4 * 64}
+  batch_norms = {
+    'no_ma': 32 + 2 * 64,
+    'no_sfp': 32 + 4 * 64,
+    'no_mfp': 32 + 3 * 64,
+    'no_dfp': 32 + 4 * 64,
+  }
   moving = 2 * batch_norms.get(variant, 32 + 5 * 64)
   assert size == (total, total - moving)
 
@@ -61,14 +80,18 @@ PADS = {1: (1, 1), 2: (0, 1), 4: (0, 0)}  # before and behind: TensorFlow's SAME
 def np_conv(x, kernel, stride):
   """SAME 3x3 convolution for sizes that the stride divides; kernel [3, 3, in, out]."""
   pads = PADS[stride]
-  windows = sliding_window_view(np.pad(x, ((0, 0), pads, pads, (0, 0))), (3, 3), (1, 2))[:, ::stride, ::stride]
+  windows = sliding_window_view(np.pad(x, ((0, 0), pads, pads, (0, 0))), (3, 3), (1, 2))[
+    :, ::stride, ::stride
+  ]
   return np.einsum('nhwcab,abcd->nhwd', windows, kernel)
 
 
 def np_separable(x, params, stats, stride):
   depthwise, pointwise = np.asarray(params['depthwise']), np.asarray(params['pointwise'])[0, 0]
   pads = PADS[stride]
-  windows = sliding_window_view(np.pad(x, ((0, 0), pads, pads, (0, 0))), (3, 3), (1, 2))[:, ::stride, ::stride]
+  windows = sliding_window_view(np.pad(x, ((0, 0), pads, pads, (0, 0))), (3, 3), (1, 2))[
+    :, ::stride, ::stride
+  ]
   y = np.einsum('nhwcab,abc->nhwc', windows, depthwise[:, :, 0]) @ pointwise + params['bias']
   return np_norm_relu(y, params['bn'], stats['bn'])
 
@@ -80,16 +103,22 @@ def np_norm_relu(y, params, stats):
 
 def np_eca(x, kernel):
   means = np.pad(x.mean((1, 2)), ((0, 0), (1, 1)))
-  mixed = sum(means[:, i:i + x.shape[-1]] * kernel[i, 0, 0] for i in range(3))
+  mixed = sum(means[:, i : i + x.shape[-1]] * kernel[i, 0, 0] for i in range(3))
   return (1 / (1 + np.exp(-mixed)))[:, None, None]
 
 
 def np_forward(variant, variables, x):
   """The network in numpy, written from the paper alone."""
-  p, s = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (variables['params'], variables['batch_stats']))
+  p, s = jax.tree.map(
+    lambda leaf: np.asarray(leaf, np.float64), (variables['params'], variables['batch_stats'])
+  )
   on = VARIANTS[variant].switches
   strides = (4, 1) if variant == 'stride4' else (2, 2)
-  x = np_norm_relu(np_conv(x, p['stem']['kernel'], strides[0]) + p['stem']['bias'], p['stem']['bn'], s['stem']['bn'])
+  x = np_norm_relu(
+    np_conv(x, p['stem']['kernel'], strides[0]) + p['stem']['bias'],
+    p['stem']['bn'],
+    s['stem']['bn'],
+  )
   x = np_separable(x, p['sfp1'], s['sfp1'], 2)
   if variant != 'no_sfp':
     x = np_separable(x, p['sfp2'], s['sfp2'], strides[1])
@@ -122,12 +151,15 @@ def test_forward_pass_against_numpy(variant, lowering):
 @pytest.mark.parametrize('variant', ALL)
 def test_lowerings_train_alike(variant):
   """Loss, gradients and moving statistics of a training step."""
+
   def step(lowering):
     model = M3Net(VARIANTS[variant], 10, lowering)
     variables = variables_of(model)
 
     def loss(params):
-      (logits, _), updated = model.apply({**variables, 'params': params}, images(4), train=True, mutable=['batch_stats'])
+      (logits, _), updated = model.apply(
+        {**variables, 'params': params}, images(4), train=True, mutable=['batch_stats']
+      )
       return nn.log_softmax(logits)[:, 3].mean(), updated
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))(variables['params'])
@@ -135,8 +167,14 @@ def test_lowerings_train_alike(variant):
   ((conv_loss, conv_stats), conv_gradient), ((loss, stats), gradient) = step('conv'), step('shift')
   np.testing.assert_allclose(loss, conv_loss, rtol=1e-5)
   scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(conv_gradient))
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4 * scale, rtol=1e-2), gradient, conv_gradient)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), stats, conv_stats)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4 * scale, rtol=1e-2),
+    gradient,
+    conv_gradient,
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), stats, conv_stats
+  )
 
 
 @pytest.mark.parametrize('variant', ('full', 'plain', 'eca', 'eca_csf', 'eca_csf_vmf'))
@@ -144,7 +182,8 @@ def test_switches_as_lane_values_equal_the_variant(variant):
   full, own = M3Net(VARIANTS['full'], 10, 'shift'), M3Net(VARIANTS[variant], 10, 'shift')
   variables = variables_of(full)
   traced = jax.jit(lambda on: full.apply(variables, images(), switches=on)[0])(
-      Switches(*map(jnp.asarray, VARIANTS[variant].switches)))
+    Switches(*map(jnp.asarray, VARIANTS[variant].switches))
+  )
   np.testing.assert_allclose(traced, own.apply(variables, images())[0], rtol=1e-4, atol=1e-5)
   assert VARIANTS[variant].program == VARIANTS['full'].program
 
@@ -176,16 +215,23 @@ def test_batch_norm_against_flax():
   """The bias in front only moves the remembered mean; all else is flax's own."""
   y, bias = images(4, (5, 6, 8)), np.linspace(-1, 1, 8, dtype=np.float32)
   reference = nn.BatchNorm(use_running_average=False, momentum=0.9, epsilon=1e-3)
-  theirs, theirs_stats = reference.apply(reference.init(jax.random.key(0), y), y + bias, mutable=['batch_stats'])
+  theirs, theirs_stats = reference.apply(
+    reference.init(jax.random.key(0), y), y + bias, mutable=['batch_stats']
+  )
   mine = layers.BatchNorm()
   variables = mine.init(jax.random.key(0), y, bias, False)
   out, stats = mine.apply(variables, y, bias, True, mutable=['batch_stats'])
   np.testing.assert_allclose(out, theirs, rtol=1e-4, atol=1e-5)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), stats, theirs_stats)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), stats, theirs_stats
+  )
   still = nn.BatchNorm(use_running_average=True, momentum=0.9, epsilon=1e-3)
-  np.testing.assert_allclose(mine.apply({**variables, **stats}, y, bias, False),
-                             still.apply({**reference.init(jax.random.key(0), y), **theirs_stats}, y + bias), rtol=1e-4,
-                             atol=1e-5)
+  np.testing.assert_allclose(
+    mine.apply({**variables, **stats}, y, bias, False),
+    still.apply({**reference.init(jax.random.key(0), y), **theirs_stats}, y + bias),
+    rtol=1e-4,
+    atol=1e-5,
+  )
 
 
 @pytest.mark.parametrize('variant, stem', [('full', 32), ('stride4', 16)])
@@ -193,7 +239,14 @@ def test_macs_are_those_of_the_shapes(variant, stem):
   """Counted again from the kernels and maps of a traced network: kernel size times output places."""
   model = M3Net(VARIANTS[variant], 10, 'conv')
   variables = models.init(model, jax.random.key(0), (64, 64, 1))
-  places = {'stem': stem**2, 'sfp1': (stem // 2)**2, 'sfp2': 8 * 8, 'mfp': 8 * 8, 'dfp': 8 * 8, 'head': 1}
+  places = {
+    'stem': stem**2,
+    'sfp1': (stem // 2) ** 2,
+    'sfp2': 8 * 8,
+    'mfp': 8 * 8,
+    'dfp': 8 * 8,
+    'head': 1,
+  }
   counted = dict.fromkeys(places, 0)
   for path, leaf in jax.tree_util.tree_leaves_with_path(variables['params']):
     block, name = path[0].key, path[-1].key
@@ -228,9 +281,15 @@ def test_a_users_own_module_takes_the_place_of_mirror_attention():
   assert cost.block_sizes(architecture, 5, SHAPE)['attention'] == 64 * 16 + 16
 
 
-@pytest.mark.parametrize('variant, message', [
-    ('fulll', '--variants=fulll: unknown'), ('nowhere:Thing', 'cannot be imported'), (f'{__name__}:SHAPE', 'not a Flax'),
-    (f'{__name__}:Gone', 'cannot be imported')])
+@pytest.mark.parametrize(
+  'variant, message',
+  [
+    ('fulll', '--variants=fulll: unknown'),
+    ('nowhere:Thing', 'cannot be imported'),
+    (f'{__name__}:SHAPE', 'not a Flax'),
+    (f'{__name__}:Gone', 'cannot be imported'),
+  ],
+)
 def test_a_variant_that_is_none_is_named(variant, message):
   with pytest.raises(UserError, match=message):
     architecture_of(variant)
@@ -244,5 +303,7 @@ def test_a_module_that_returns_no_map_is_named():
 def test_a_users_file_that_fails_as_it_is_imported_is_named(tmp_path, monkeypatch):
   (tmp_path / 'broken_of_mine.py').write_text('1 / 0\n')
   monkeypatch.syspath_prepend(tmp_path)
-  with pytest.raises(UserError, match=r'--variants=broken_of_mine:Mine: cannot be imported \(ZeroDivisionError'):
+  with pytest.raises(
+    UserError, match=r'--variants=broken_of_mine:Mine: cannot be imported \(ZeroDivisionError'
+  ):
     architecture_of('broken_of_mine:Mine')

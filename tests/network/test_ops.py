@@ -1,4 +1,5 @@
 """Every convolution in both lowerings: against loops in numpy, and each other's values and gradients."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,10 @@ def by_hand(x, kernel, stride):
   """A 3x3 convolution with TensorFlow's SAME padding, one output value at a time; kernel [3, 3, in, out]."""
   n, height, width, _ = x.shape
   out = np.zeros((n, -(-height // stride), -(-width // stride), kernel.shape[-1]))
-  before = [max((size - 1) * stride + 3 - full, 0) // 2 for size, full in zip(out.shape[1:3], (height, width))]
+  before = [
+    max((size - 1) * stride + 3 - full, 0) // 2
+    for size, full in zip(out.shape[1:3], (height, width))
+  ]
   for i in range(out.shape[1]):
     for j in range(out.shape[2]):
       for a in range(3):
@@ -30,7 +34,9 @@ def by_hand(x, kernel, stride):
 @pytest.mark.parametrize('height, width, stride', SIZES)
 def test_conv_is_the_sum_of_its_definition(height, width, stride, lowering):
   x, kernel = normal(2, height, width, 3), normal(3, 3, 3, 4)
-  np.testing.assert_allclose(ops.conv(x, kernel, stride, lowering), by_hand(x, kernel, stride), rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(
+    ops.conv(x, kernel, stride, lowering), by_hand(x, kernel, stride), rtol=1e-4, atol=1e-5
+  )
 
 
 @pytest.mark.parametrize('lowering', options.LOWERINGS)
@@ -40,8 +46,9 @@ def test_depthwise_is_the_sum_of_its_definition(height, width, stride, lowering)
   dense = np.zeros((3, 3, 3, 3), np.float32)
   for channel in range(3):
     dense[:, :, channel, channel] = kernel[:, :, 0, channel]
-  np.testing.assert_allclose(ops.depthwise(x, kernel, stride, lowering), by_hand(x, dense, stride), rtol=1e-4,
-                             atol=1e-5)
+  np.testing.assert_allclose(
+    ops.depthwise(x, kernel, stride, lowering), by_hand(x, dense, stride), rtol=1e-4, atol=1e-5
+  )
 
 
 @pytest.mark.parametrize('lowering', options.LOWERINGS)
@@ -65,11 +72,17 @@ def test_lowerings_have_equal_gradients(name, height, width, stride, batched_ker
     one = lambda x, kernel: getattr(ops, name)(x, kernel, *arguments, lowering)
     function = jax.vmap(one) if batched_kernel else one
     # A nonlinear reduction, so that the gradient that comes in is different everywhere.
-    return jax.jit(jax.grad(lambda *given: jnp.sin(function(*given)).sum(), argnums=(0, 1)))(x, kernel)
+    return jax.jit(jax.grad(lambda *given: jnp.sin(function(*given)).sum(), argnums=(0, 1)))(
+      x, kernel
+    )
 
   for mine, reference in zip(gradients('shift'), gradients('conv')):
     np.testing.assert_allclose(mine, reference, rtol=1e-3, atol=1e-4)
 
 
 def test_a_cpu_shifts_and_an_accelerator_convolves():
-  assert [ops.lowering_for(backend) for backend in ('cpu', 'gpu', 'tpu')] == ['shift', 'conv', 'conv']
+  assert [ops.lowering_for(backend) for backend in ('cpu', 'gpu', 'tpu')] == [
+    'shift',
+    'conv',
+    'conv',
+  ]

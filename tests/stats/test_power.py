@@ -1,4 +1,5 @@
 """Power against tables, against the test itself run many times, and seeds needed against their meaning."""
+
 import numpy as np
 import pytest
 
@@ -10,7 +11,21 @@ from m3net_jax.stats.wilcoxon import paired
 def test_critical_values_are_those_of_the_printed_tables():
   # Two-sided 0.05, as in R. L. McCornack, Extended tables of the Wilcoxon matched pair signed rank
   # statistic, JASA 60, 1965.
-  printed = {5: None, 6: 0, 7: 2, 8: 3, 9: 5, 10: 8, 11: 10, 12: 13, 13: 17, 14: 21, 15: 25, 20: 52, 25: 89}
+  printed = {
+    5: None,
+    6: 0,
+    7: 2,
+    8: 3,
+    9: 5,
+    10: 8,
+    11: 10,
+    12: 13,
+    13: 17,
+    14: 21,
+    15: 25,
+    20: 52,
+    25: 89,
+  }
   assert {n: critical_value(n) for n in printed} == printed
 
 
@@ -63,7 +78,9 @@ def test_spread_pools_the_paired_differences():
   variants = {'full': full, 'a': {0: 0.94, 1: 0.94, 2: 0.94}, 'b': {1: 0.96, 2: 0.99, 7: 0.1}}
   # Differences -0.01 -0.02 -0.03 and 0, 0.02: squares 2e-4 and 2e-4 over 2 + 1 degrees of freedom.
   found = spread(variants)
-  assert found.std == pytest.approx(np.sqrt(4e-4 / 3)) and found.source == 'paired differences from full'
+  assert (
+    found.std == pytest.approx(np.sqrt(4e-4 / 3)) and found.source == 'paired differences from full'
+  )
 
 
 def test_spread_of_a_single_variant_takes_lanes_as_unrelated():
@@ -73,19 +90,26 @@ def test_spread_of_a_single_variant_takes_lanes_as_unrelated():
 
 
 def test_power_of_one_of_several_tests_is_at_a_smaller_level():
-  assert [critical_value(n, 0.01) for n in (7, 8, 14)] == [None, 0, 12]  # two-sided 0.01 of the same tables
+  assert [critical_value(n, 0.01) for n in (7, 8, 14)] == [
+    None,
+    0,
+    12,
+  ]  # two-sided 0.01 of the same tables
   rng = np.random.default_rng(4)
   differences = rng.normal(0.01, 0.012, size=(1500, 14))
   found = np.mean([paired(0.9 + row, np.full(14, 0.9)).p_value <= 0.05 / 8 for row in differences])
-  assert power_at(14, 0.01, 0.012, 0.05 / 8) == pytest.approx(found, abs=3.5 * np.sqrt(found * (1 - found) / 1500))
+  assert power_at(14, 0.01, 0.012, 0.05 / 8) == pytest.approx(
+    found, abs=3.5 * np.sqrt(found * (1 - found) / 1500)
+  )
   assert seeds_needed(0.01, 0.015, alpha=0.05 / 8) > seeds_needed(0.01, 0.015)
   assert seeds_needed(0.01, 0.0, alpha=0.05 / 8) == 9  # 2 / 2 ** 9 is the first at or below
   # Beyond 60 pairs too.
   assert power_at(61, 0.3, 1.0, 0.05 / 8) < power_at(61, 0.3, 1.0)
 
 
-@pytest.mark.parametrize('arguments', [(0, 0.01, 0.01), (14, 0.0, 0.01), (14, 0.01, -1.0),
-                                       (14, 0.01, np.nan)])
+@pytest.mark.parametrize(
+  'arguments', [(0, 0.01, 0.01), (14, 0.0, 0.01), (14, 0.01, -1.0), (14, 0.01, np.nan)]
+)
 def test_nonsense_is_refused(arguments):
   with pytest.raises(ValueError, match='power needs'):
     power_at(*arguments)

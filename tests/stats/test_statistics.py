@@ -1,4 +1,5 @@
 """The tests between variants against scipy, against all sign vectors counted out, and under the null."""
+
 import itertools
 import json
 import math
@@ -36,10 +37,15 @@ def test_untied_p_is_scipys_exact_one_and_all_signs_agree():
   test = paired(UNTIED + 0.9, np.full(10, 0.9))
   expected = stats.wilcoxon(UNTIED, method='exact')
   assert test.method == 'exact'
-  assert (test.statistic, test.ties, test.zero_differences, test.note) == (expected.statistic, 0, 0, '')
+  assert (test.statistic, test.ties, test.zero_differences, test.note) == (
+    expected.statistic,
+    0,
+    0,
+    '',
+  )
   assert test.p_value == pytest.approx(expected.pvalue, abs=1e-12)
   assert test.p_value == pytest.approx(by_all_signs(UNTIED), abs=1e-12)
-  assert test.smallest_p == 2 / 2 ** 10
+  assert test.smallest_p == 2 / 2**10
 
 
 @pytest.mark.parametrize('seed', range(8))
@@ -53,14 +59,19 @@ def test_tied_p_is_the_share_of_all_sign_vectors(seed):
   assert test.zero_differences == np.sum(differences == 0)
   assert 'mid-ranks' in test.method and f'{shared} tied differences' in test.note
   assert test.p_value == pytest.approx(by_all_signs(differences), abs=1e-12)
-  permutation = stats.wilcoxon(nonzero, method=stats.PermutationMethod(n_resamples=2 ** nonzero.size))
+  permutation = stats.wilcoxon(nonzero, method=stats.PermutationMethod(n_resamples=2**nonzero.size))
   assert test.p_value == pytest.approx(permutation.pvalue, abs=1e-12)
   assert test.statistic == permutation.statistic
 
 
 def test_equal_differences_are_ties_although_their_last_bits_differ():
-  a, b = np.array([0.3, 0.8, 0.7, 0.9, 0.95, 0.99, 0.6]), np.array([0.2, 0.7, 0.6, 0.8, 0.8, 0.7, 0.2])
-  assert len(set((a - b)[:4])) > 1  # the premise: the four differences of 0.1 are not equal as floats
+  a, b = (
+    np.array([0.3, 0.8, 0.7, 0.9, 0.95, 0.99, 0.6]),
+    np.array([0.2, 0.7, 0.6, 0.8, 0.8, 0.7, 0.2]),
+  )
+  assert (
+    len(set((a - b)[:4])) > 1
+  )  # the premise: the four differences of 0.1 are not equal as floats
   assert paired(a, b).ties == 4
   assert unpaired([0.1 + 0.2, 0.5, 0.6], [0.3, 0.7, 0.8]).ties == 2
 
@@ -81,26 +92,29 @@ def test_effect_size_is_the_share_of_ranks_for_less_that_against():
   # |differences| 1 to 6 points, only the third negative: plus 18, minus 3.
   test = paired([0.91, 0.92, 0.87, 0.94, 0.95, 0.96], [0.90] * 6)
   assert test.effect_size == pytest.approx((18 - 3) / 21)
-  assert paired([0.90] * 6, [0.91, 0.92, 0.87, 0.94, 0.95, 0.96]).effect_size == pytest.approx(-15 / 21)
+  assert paired([0.90] * 6, [0.91, 0.92, 0.87, 0.94, 0.95, 0.96]).effect_size == pytest.approx(
+    -15 / 21
+  )
 
 
 @pytest.mark.parametrize('n', [1, 2, 3, 4, 5])
 def test_too_few_lanes_get_words_and_no_p(n):
   test = paired(0.95 + 0.001 * np.arange(1, n + 1), np.full(n, 0.9))
   assert test.p_value is None and test.hodges_lehmann_ci95 is None
-  assert test.smallest_p == min(1, 2 / 2 ** n)
+  assert test.smallest_p == min(1, 2 / 2**n)
   assert test.note == f'n = {n} cannot reach 0.05 (smallest possible p = {test.smallest_p:.3g})'
 
 
 def test_words_of_four_lanes():
   assert paired([0.9, 0.91, 0.93, 0.96], [0.8] * 4).note == (
-      'n = 4 cannot reach 0.05 (smallest possible p = 0.125)')
+    'n = 4 cannot reach 0.05 (smallest possible p = 0.125)'
+  )
 
 
 def test_zero_differences_can_leave_too_few():
   differences = np.array([0.0] * 9 + [0.01, 0.02, 0.03, 0.04, 0.06])
   test = paired(0.9 + differences, np.full(14, 0.9))
-  assert test.p_value is None and test.smallest_p == 2 / 2 ** 5
+  assert test.p_value is None and test.smallest_p == 2 / 2**5
   assert 'n = 14 with 5 differences other than zero cannot reach 0.05' in test.note
   same = paired([0.9] * 14, [0.9] * 14)
   assert (same.p_value, same.smallest_p, same.effect_size, same.hodges_lehmann) == (None, 1, 0, 0)
@@ -108,7 +122,7 @@ def test_zero_differences_can_leave_too_few():
 
 def test_six_lanes_can_reach_it():
   test = paired(0.95 + 0.001 * np.arange(6), np.full(6, 0.9))
-  assert test.p_value == pytest.approx(2 / 2 ** 6)
+  assert test.p_value == pytest.approx(2 / 2**6)
 
 
 def test_hodges_lehmann_and_its_interval_by_inverting_the_test():
@@ -118,7 +132,12 @@ def test_hodges_lehmann_and_its_interval_by_inverting_the_test():
   assert test.hodges_lehmann == pytest.approx(np.median(walsh))
   low, high = test.hodges_lehmann_ci95
   # The interval holds the shifts that the exact test does not reject.
-  for shift, kept in [(low + 1e-6, True), (low - 1e-6, False), (high - 1e-6, True), (high + 1e-6, False)]:
+  for shift, kept in [
+    (low + 1e-6, True),
+    (low - 1e-6, False),
+    (high - 1e-6, True),
+    (high + 1e-6, False),
+  ]:
     assert (by_all_signs(differences - shift) > 0.05) == kept, shift
 
 
@@ -141,7 +160,12 @@ def test_unpaired_without_ties_is_scipys_exact_mann_whitney():
   assert test.effect_size == pytest.approx(2 * above / 70 - 1)
   assert test.hodges_lehmann == pytest.approx(np.median(np.subtract.outer(a, b)))
   low, high = test.hodges_lehmann_ci95
-  for shift, kept in [(low + 1e-6, True), (low - 1e-6, False), (high - 1e-6, True), (high + 1e-6, False)]:
+  for shift, kept in [
+    (low + 1e-6, True),
+    (low - 1e-6, False),
+    (high - 1e-6, True),
+    (high + 1e-6, False),
+  ]:
     assert (stats.mannwhitneyu(a - shift, b, method='exact').pvalue > 0.05) == kept, shift
 
 
@@ -168,7 +192,11 @@ def test_unpaired_beyond_the_exact_table_says_so():
   assert test.p_value == pytest.approx(stats.mannwhitneyu(a, b, method='asymptotic').pvalue)
   low, high = test.hodges_lehmann_ci95
   assert low < test.hodges_lehmann < high
-  assert stats.mannwhitneyu(a - low - 0.01, b).pvalue > 0.05 > stats.mannwhitneyu(a - low + 0.02, b).pvalue
+  assert (
+    stats.mannwhitneyu(a - low - 0.01, b).pvalue
+    > 0.05
+    > stats.mannwhitneyu(a - low + 0.02, b).pvalue
+  )
 
 
 def test_unpaired_too_few():
@@ -188,7 +216,9 @@ def test_mean_interval_is_students():
   values = np.array([0.971, 0.968, 0.9745, 0.973])
   found = mean_interval(values)
   assert (found.mean, found.std) == pytest.approx((values.mean(), values.std(ddof=1)))
-  assert found.interval == pytest.approx(stats.t.interval(0.95, 3, values.mean(), stats.sem(values)))
+  assert found.interval == pytest.approx(
+    stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
+  )
   assert mean_interval([0.9]) == (0.9, None, None)
 
 
@@ -197,18 +227,18 @@ def test_table_pairs_by_key_corrects_the_family_and_is_json():
   keys = [(seed, seed) for seed in range(14)]
   full = dict(zip(keys, rng.normal(0.97, 0.004, 14)))
   variants = {
-      # Every pair falls, by less than lanes differ; the order of the keys is not the baseline's.
-      'no_ma': {keys[i]: full[keys[i]] - 0.002 - 0.0001 * i for i in rng.permutation(14)},
-      'full': full,
-      'no_dfp': {key: full[key] + rng.normal(0.0, 0.002) for key in keys},
-      'part': {key: full[key] - 0.01 - 0.0001 * key[0] for key in keys[:4]},
-      'apart': {(seed, 'other'): rng.normal(0.96, 0.004) for seed in range(9)},
+    # Every pair falls, by less than lanes differ; the order of the keys is not the baseline's.
+    'no_ma': {keys[i]: full[keys[i]] - 0.002 - 0.0001 * i for i in rng.permutation(14)},
+    'full': full,
+    'no_dfp': {key: full[key] + rng.normal(0.0, 0.002) for key in keys},
+    'part': {key: full[key] - 0.01 - 0.0001 * key[0] for key in keys[:4]},
+    'apart': {(seed, 'other'): rng.normal(0.96, 0.004) for seed in range(9)},
   }
   rows = holm.tests_table(variants)
   assert [row['variant'] for row in rows] == ['no_ma', 'no_dfp', 'part', 'apart']
   assert all(row['against'] == 'full' for row in rows)
   ma, dfp, part, apart = rows
-  assert ma['p_value'] == pytest.approx(2 / 2 ** 14) and ma['effect_size'] == -1
+  assert ma['p_value'] == pytest.approx(2 / 2**14) and ma['effect_size'] == -1
   assert ma['hodges_lehmann'] == pytest.approx(-0.00265)
   assert part['p_value'] is None and part['p_holm'] is None
   assert part['note'].startswith('10 lanes without a partner left out; n = 4 cannot reach 0.05')
@@ -216,22 +246,43 @@ def test_table_pairs_by_key_corrects_the_family_and_is_json():
   kept = [row['p_value'] for row in (ma, dfp, apart)]
   assert [row['p_holm'] for row in (ma, dfp, apart)] == pytest.approx(holm.holm(kept))
   assert json.loads(json.dumps(rows, allow_nan=False)) == rows
-  assert {'name', 'variant', 'against', 'method', 'n', 'statistic', 'p_value', 'p_holm', 'effect_size',
-          'hodges_lehmann', 'hodges_lehmann_ci95', 'zero_differences', 'ties', 'note'} <= set(ma)
+  assert {
+    'name',
+    'variant',
+    'against',
+    'method',
+    'n',
+    'statistic',
+    'p_value',
+    'p_holm',
+    'effect_size',
+    'hodges_lehmann',
+    'hodges_lehmann_ci95',
+    'zero_differences',
+    'ties',
+    'note',
+  } <= set(ma)
 
 
 def test_a_family_too_large_for_its_lanes_is_said():
   """Six pairs all alike reach 2 / 2 ** 6; Holm over two of them 0.0625, of 14 pairs 2 / 2 ** 13 at best."""
   lanes = lambda shift, n: {seed: 0.9 + shift * (1 + 0.01 * seed) for seed in range(n)}
   few = holm.tests_table({'full': lanes(0, 6), 'a': lanes(-0.1, 6), 'b': lanes(0.1, 6)})
-  assert [row['p_holm'] for row in few] == [4 / 2 ** 6] * 2
+  assert [row['p_holm'] for row in few] == [4 / 2**6] * 2
   assert [row['note'] for row in few] == [
-      'with Holm over 2 tests n = 6 cannot reach 0.05 (smallest possible p = 0.0625)'] * 2
+    'with Holm over 2 tests n = 6 cannot reach 0.05 (smallest possible p = 0.0625)'
+  ] * 2
   # The family is of the tests that have a p-value: five pairs can have none.
-  assert holm.tests_table({'full': lanes(0, 6), 'a': lanes(-0.1, 6), 'b': lanes(0.1, 5)})[0]['note'] == ''
+  assert (
+    holm.tests_table({'full': lanes(0, 6), 'a': lanes(-0.1, 6), 'b': lanes(0.1, 5)})[0]['note']
+    == ''
+  )
   # Beside a test of 14 pairs, which comes first, the six need no correction.
   mixed = holm.tests_table({'full': lanes(0, 14), 'a': lanes(-0.1, 6), 'b': lanes(0.1, 14)})
-  assert 'Holm' not in mixed[0]['note'] and [row['p_holm'] for row in mixed] == [2 / 2 ** 6, 4 / 2 ** 14]
+  assert 'Holm' not in mixed[0]['note'] and [row['p_holm'] for row in mixed] == [
+    2 / 2**6,
+    4 / 2**14,
+  ]
 
 
 def test_table_needs_its_baseline():
@@ -254,7 +305,9 @@ def test_false_positive_rate_under_the_null_at_14_seeds(clips):
   rate = np.mean([test.p_value is not None and test.p_value <= 0.05 for test in tests])
   # The exact level is at most 0.05, and by its discreteness 0.0494 without ties; error 0.0056.
   assert 0.033 < rate <= 0.066
-  covered = np.mean([test.hodges_lehmann_ci95[0] <= 0 <= test.hodges_lehmann_ci95[1] for test in tests])
+  covered = np.mean(
+    [test.hodges_lehmann_ci95[0] <= 0 <= test.hodges_lehmann_ci95[1] for test in tests]
+  )
   assert covered >= 0.934
 
 
@@ -266,9 +319,16 @@ def test_null_distributions_sum_to_one_at_any_number_of_lanes():
 def test_what_a_family_cannot_reach_counts_the_differences_that_are_left():
   base = {(seed, 'random'): 0.5 for seed in range(8)}
   better = {key: value + 0.01 * (key[0] + 1) for key, value in base.items()}
-  tied = better | {(7, 'random'): 0.5}  # seven left: 4 x 2 / 2**7 is above 0.05, 4 x 2 / 2**8 is not
-  rows = holm.tests_table({'full': base, 'a': tied, 'b': tied, 'c': tied, 'd': tied}, baseline='full')
+  tied = better | {
+    (7, 'random'): 0.5
+  }  # seven left: 4 x 2 / 2**7 is above 0.05, 4 x 2 / 2**8 is not
+  rows = holm.tests_table(
+    {'full': base, 'a': tied, 'b': tied, 'c': tied, 'd': tied}, baseline='full'
+  )
   for row in rows:
-    assert 'with Holm over 4 tests n = 8 with 7 differences other than zero cannot reach 0.05' in row['note']
+    assert (
+      'with Holm over 4 tests n = 8 with 7 differences other than zero cannot reach 0.05'
+      in row['note']
+    )
   whole = holm.tests_table({'full': base, **dict.fromkeys('abcd', better)}, baseline='full')
   assert not any('cannot reach' in row['note'] for row in whole)

@@ -1,4 +1,5 @@
 """Settings that cannot be are named, with their value and the mend."""
+
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from m3net_jax.study.lanes import Training
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize('settings, message', [
+@pytest.mark.parametrize(
+  'settings, message',
+  [
     ({'num_seeds': 0}, '--num_seeds=0: give 1 or more'),
     ({'batch_size': 1}, '--batch_size=1: give 2 or more'),
     ({'num_epochs': -3}, '--num_epochs=-3'),
@@ -25,7 +28,8 @@ ROOT = Path(__file__).parents[2]
     ({'variants': ()}, '--variants='),
     ({'variants': ('full', 'no_maa')}, '--variants=no_maa: unknown; give full, no_ma'),
     ({'variants': ('full', 'full')}, 'full is named twice'),
-])
+  ],
+)
 def test_a_setting_that_cannot_be(settings, message):
   with pytest.raises(UserError, match=message) as caught:
     Config(**settings)
@@ -34,7 +38,10 @@ def test_a_setting_that_cannot_be(settings, message):
 
 def test_the_plateau_on_record_is_the_lanes_own():
   default, rule = Config(), Training()
-  assert (default.plateau_factor, default.plateau_patience) == (rule.plateau_factor, rule.plateau_patience)
+  assert (default.plateau_factor, default.plateau_patience) == (
+    rule.plateau_factor,
+    rule.plateau_patience,
+  )
 
 
 def test_seeds_follow_the_first():
@@ -46,6 +53,7 @@ def test_every_flagfile_asks_for_what_can_be():
 
   from data_prep.main import features_from
   from m3net_jax import main
+
   paths = sorted((ROOT / 'launch').glob('*.flags'))
   assert len(paths) > 5
   for path in paths:
@@ -54,7 +62,9 @@ def test_every_flagfile_asks_for_what_can_be():
     main.define(values)
     values(['main', f'--flagfile={path}'])
     config, features = main.config_from(values), features_from(values)
-    assert values.workdir.startswith('studies/') and config.num_seeds > 0 and min(features.shape) > 0, path
+    assert (
+      values.workdir.startswith('studies/') and config.num_seeds > 0 and min(features.shape) > 0
+    ), path
     command = f'# python -m m3net_jax.main --flagfile={path.relative_to(ROOT)}'
     assert path.read_text().startswith(('# make study', command)), path
 
@@ -64,6 +74,7 @@ def test_commands_can_be_imported_and_defined_together():
   from absl import flags
 
   from m3net_jax import edge, export, main, predict
+
   for command in (main, predict, export, edge):
     values = flags.FlagValues()
     command.define(values)

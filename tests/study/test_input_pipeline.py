@@ -1,4 +1,5 @@
 """The order of clips, and the same blocks from a store on the device and from one that streams."""
+
 import jax
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ def test_every_epoch_sees_every_clip_once():
   stream = order_of(train, 3, 0, 25, 6).ravel()
   assert len(stream) == 150
   for epoch in range(3):
-    assert sorted(stream[50 * epoch:50 * epoch + 50]) == train.tolist()
+    assert sorted(stream[50 * epoch : 50 * epoch + 50]) == train.tolist()
   assert not np.array_equal(stream[:50], stream[50:100])
 
 
@@ -20,7 +21,7 @@ def test_every_epoch_sees_every_clip_once():
 def test_any_steps_are_made_without_those_before(first, steps):
   train = np.arange(37)
   whole = order_of(train, 5, 0, 40, 8)
-  np.testing.assert_array_equal(order_of(train, 5, first, steps, 8), whole[first:first + steps])
+  np.testing.assert_array_equal(order_of(train, 5, first, steps, 8), whole[first : first + steps])
 
 
 def test_the_order_is_the_seeds():
@@ -45,13 +46,20 @@ def test_a_streaming_store_gives_the_clips_of_a_resident_one(tones):
   rng = np.random.default_rng(0)
   orders = [rng.integers(-1, len(tones.labels), (3, 2, 5)) for _ in range(4)]
   functions = [lambda order=order: order for order in orders]
-  resident, streaming = Feeder(tones, jax.device_put), Feeder(tones, jax.device_put, resident_bytes=0)
+  resident, streaming = (
+    Feeder(tones, jax.device_put),
+    Feeder(tones, jax.device_put, resident_bytes=0),
+  )
   assert resident.resident and not streaming.resident
-  for order, whole, block in zip(orders, resident.blocks(functions), streaming.blocks(functions), strict=True):
+  for order, whole, block in zip(
+    orders, resident.blocks(functions), streaming.blocks(functions), strict=True
+  ):
     taken = order >= 0
     np.testing.assert_array_equal(block.order >= 0, taken)
     for field in ('mels', 'labels'):
-      one, other = (np.asarray(getattr(each.clips, field))[each.order[taken]] for each in (whole, block))
+      one, other = (
+        np.asarray(getattr(each.clips, field))[each.order[taken]] for each in (whole, block)
+      )
       np.testing.assert_array_equal(one, other)
       np.testing.assert_array_equal(one, getattr(tones, field)[order[taken]])
 

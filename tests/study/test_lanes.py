@@ -1,4 +1,5 @@
 """The lane engine: against a plain Flax and optax loop, and a lane alone against the same among others, bit for bit."""
+
 import functools
 
 import jax
@@ -15,21 +16,32 @@ from m3net_jax.study.input_pipeline import Clips, in_batches, order_of
 from m3net_jax.study.lanes import Training
 
 SHAPE, CLASSES, BATCH, STEPS = (16, 16, 1), 4, 6, 5
-TRAINING = Training(learning_rate=0.01, min_learning_rate=1e-6, plateau_factor=0.1, plateau_patience=2)
+TRAINING = Training(
+  learning_rate=0.01, min_learning_rate=1e-6, plateau_factor=0.1, plateau_patience=2
+)
 rng = np.random.default_rng(0)
 LABELS = rng.integers(0, CLASSES, 40).astype(np.int32)
 # A class raises its own four rows, so that a few steps learn it.
-MELS = (rng.normal(-40, 5, (40, 16, 16)) + 25 * (np.arange(16)[None, :, None] // 4 == LABELS[:, None, None])).astype(
-    np.float16)
+MELS = (
+  rng.normal(-40, 5, (40, 16, 16))
+  + 25 * (np.arange(16)[None, :, None] // 4 == LABELS[:, None, None])
+).astype(np.float16)
 CLIPS = Clips(MELS, LABELS)
 SCALING = image.scaling_of(MELS, np.arange(40))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def programs(lowering='shift', lanes_at_once=1):
   """Shared by all tests, for compiling is what takes their time; compiled once for every number of lanes."""
-  return lanes.make_programs(M3Net(VARIANTS['full'], CLASSES, lowering), SHAPE, TRAINING, channels='magma',
-                             normalisation='train', lanes_at_once=lanes_at_once, mesh=lanes.lane_mesh(2))
+  return lanes.make_programs(
+    M3Net(VARIANTS['full'], CLASSES, lowering),
+    SHAPE,
+    TRAINING,
+    channels='magma',
+    normalisation='train',
+    lanes_at_once=lanes_at_once,
+    mesh=lanes.lane_mesh(2),
+  )
 
 
 def made(seeds, variants=None, **options):
@@ -38,9 +50,14 @@ def made(seeds, variants=None, **options):
   count = lanes.padded(len(seeds), lanes.lane_mesh(len(seeds)))
   seeds = np.resize(np.array(seeds, np.int32), count)
   switches = [VARIANTS[variant].switches for variant in np.resize(variants or ['full'], count)]
-  state = compiled.init(seeds, Switches(*map(np.array, zip(*switches))),
-                        Scaling(*(np.full(count, value) for value in SCALING)))
-  order = np.stack([order_of(np.arange(40), int(seed), 0, STEPS, BATCH) for seed in seeds]).astype(np.int32)
+  state = compiled.init(
+    seeds,
+    Switches(*map(np.array, zip(*switches))),
+    Scaling(*(np.full(count, value) for value in SCALING)),
+  )
+  order = np.stack([order_of(np.arange(40), int(seed), 0, STEPS, BATCH) for seed in seeds]).astype(
+    np.int32
+  )
   return compiled, state, order
 
 
@@ -71,7 +88,9 @@ def test_a_lane_equals_a_plain_loop_of_flax_and_optax():
   @jax.jit
   def step(variables, moments, images, labels):
     def loss_of(params):
-      (logits, _), updated = model.apply({**variables, 'params': params}, images, train=True, mutable=['batch_stats'])
+      (logits, _), updated = model.apply(
+        {**variables, 'params': params}, images, train=True, mutable=['batch_stats']
+      )
       return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updated
 
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(variables['params'])
@@ -83,8 +102,11 @@ def test_a_lane_equals_a_plain_loop_of_flax_and_optax():
     variables, moments, loss = step(variables, moments, images, LABELS[batch])
     np.testing.assert_allclose(losses[0, i], loss, rtol=2e-3)
   # A bias in front of batch norm has no gradient here; the plain loop's is rounding, which Adam makes steps of.
-  without_bias = lambda tree: {name: leaf for name, leaf in jax.tree_util.tree_leaves_with_path(tree)
-                               if not (name[-1].key == 'bias' and name[-2].key not in ('bn', 'head'))}
+  without_bias = lambda tree: {
+    name: leaf
+    for name, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    if not (name[-1].key == 'bias' and name[-2].key not in ('bn', 'head'))
+  }
   mine = without_bias(lane_of(state.variables['params'], 0))
   for name, leaf in without_bias(variables['params']).items():
     np.testing.assert_allclose(mine[name], leaf, atol=0.02, err_msg=str(name))
@@ -107,8 +129,10 @@ def test_a_variant_among_others_is_the_variant_alone_bit_for_bit():
   alone_compiled, state, order = made([1], ['plain'])
   alone, _ = alone_compiled.train(state, CLIPS, order)
   assert_identical(lane_of(alone, 0), lane_of(among, 1))
-  assert not np.array_equal(lane_of(among, 0).variables['params']['head']['kernel'],
-                            lane_of(among, 1).variables['params']['head']['kernel'])
+  assert not np.array_equal(
+    lane_of(among, 0).variables['params']['head']['kernel'],
+    lane_of(among, 1).variables['params']['head']['kernel'],
+  )
 
 
 def test_two_calls_equal_one_and_steps_of_minus_one_are_not_taken():
@@ -117,14 +141,16 @@ def test_two_calls_equal_one_and_steps_of_minus_one_are_not_taken():
   compiled, state, _ = made([5, 6])
   nothing = np.full_like(order, -1)
   first, second = nothing.copy(), nothing.copy()
-  first[:, :2], second[:, :STEPS - 2] = order[:, :2], order[:, 2:]
+  first[:, :2], second[:, : STEPS - 2] = order[:, :2], order[:, 2:]
   state, _ = compiled.train(state, CLIPS, first)
   state, losses = compiled.train(state, CLIPS, second)
   assert_identical(jax.tree.map(np.asarray, state), jax.tree.map(np.asarray, whole))
-  assert (np.asarray(losses)[:, STEPS - 2:] == 0).all()
+  assert (np.asarray(losses)[:, STEPS - 2 :] == 0).all()
 
 
-@pytest.mark.parametrize('options', [{'lanes_at_once': 2}, {'lanes_at_once': 4, 'lowering': 'conv'}])
+@pytest.mark.parametrize(
+  'options', [{'lanes_at_once': 2}, {'lanes_at_once': 4, 'lowering': 'conv'}]
+)
 def test_lanes_together_and_the_other_lowering_agree_to_rounding(options):
   compiled, state, order = made([0, 1, 2, 3])
   _, reference = compiled.train(state, CLIPS, order)
@@ -133,14 +159,18 @@ def test_lanes_together_and_the_other_lowering_agree_to_rounding(options):
   np.testing.assert_allclose(losses, reference, rtol=5e-3)
 
 
-@pytest.mark.parametrize('clips_in_cache', [7, 64])  # 48 places: in 7 blocks, the last one filled up, or in one
+@pytest.mark.parametrize(
+  'clips_in_cache', [7, 64]
+)  # 48 places: in 7 blocks, the last one filled up, or in one
 def test_evaluate_scores_every_clip_in_its_place(monkeypatch, clips_in_cache):
   _, state, _ = made([0, 1])
   monkeypatch.setattr(lanes, 'CACHE_BYTES', clips_in_cache * 8 * 8 * 32 * 4)
   assert lanes._clips_a_block(M3Net(VARIANTS['full'], CLASSES, 'shift'), SHAPE) == clips_in_cache
   compiled = programs.__wrapped__()
   order = in_batches([np.arange(40), np.arange(40)], 16)
-  scores = jax.tree.map(np.asarray, compiled.evaluate(state.variables, state.switches, state.scaling, CLIPS, order))
+  scores = jax.tree.map(
+    np.asarray, compiled.evaluate(state.variables, state.switches, state.scaling, CLIPS, order)
+  )
   model = M3Net(VARIANTS['full'], CLASSES, 'conv')
   for lane in range(2):
     images = (MELS.astype(np.float32)[..., None] - SCALING.mean) / SCALING.std
@@ -170,7 +200,9 @@ def test_best_epoch_and_plateau_are_each_lanes_own():
   assert_identical(lane_of(state.best.variables, 1), lane_of(state.variables, 1))
   np.testing.assert_allclose(lanes.learning_rate(TRAINING, state), [0.001, 0.01], rtol=1e-5)
   state = finish(compiled, state, [[1.0, 0.7]] * 20, [[0.1, 0.1]] * 20)
-  np.testing.assert_allclose(lanes.learning_rate(TRAINING, state)[0], TRAINING.min_learning_rate, rtol=1e-4)
+  np.testing.assert_allclose(
+    lanes.learning_rate(TRAINING, state)[0], TRAINING.min_learning_rate, rtol=1e-4
+  )
 
 
 def test_a_lane_that_diverges_keeps_its_best_and_leaves_the_others_alone():
@@ -179,8 +211,10 @@ def test_a_lane_that_diverges_keeps_its_best_and_leaves_the_others_alone():
   compiled, state, order = made([0, 1])
   state = compiled.finish_epoch(state, [1.0, 1.0], [0.5, 0.5])
   kept = lane_of(state.best, 0)
-  broken = CLIPS._replace(mels=np.concatenate([MELS, np.full((1, 16, 16), np.nan, np.float16)]),
-                          labels=np.append(LABELS, 0).astype(np.int32))
+  broken = CLIPS._replace(
+    mels=np.concatenate([MELS, np.full((1, 16, 16), np.nan, np.float16)]),
+    labels=np.append(LABELS, 0).astype(np.int32),
+  )
   order[0, 1, 0] = 40
   state, losses = compiled.train(state, broken, order)
   assert np.asarray(state.status).tolist() == [lanes.DIVERGED, lanes.RUNNING]
@@ -191,11 +225,23 @@ def test_a_lane_that_diverges_keeps_its_best_and_leaves_the_others_alone():
 
 
 def test_each_program_is_compiled_once():
-  compiled = lanes.make_programs(M3Net(VARIANTS['no_ma'], CLASSES, 'shift'), SHAPE, TRAINING, channels='magma',
-                                 normalisation='train', lanes_at_once=1, mesh=lanes.lane_mesh(2))
-  state = compiled.init(np.arange(2, dtype=np.int32), Switches(*[np.array([True, True])] * 4),
-                        Scaling(*(np.full(2, value) for value in SCALING)))
-  order = np.stack([order_of(np.arange(40), seed, 0, 2, BATCH) for seed in range(2)]).astype(np.int32)
+  compiled = lanes.make_programs(
+    M3Net(VARIANTS['no_ma'], CLASSES, 'shift'),
+    SHAPE,
+    TRAINING,
+    channels='magma',
+    normalisation='train',
+    lanes_at_once=1,
+    mesh=lanes.lane_mesh(2),
+  )
+  state = compiled.init(
+    np.arange(2, dtype=np.int32),
+    Switches(*[np.array([True, True])] * 4),
+    Scaling(*(np.full(2, value) for value in SCALING)),
+  )
+  order = np.stack([order_of(np.arange(40), seed, 0, 2, BATCH) for seed in range(2)]).astype(
+    np.int32
+  )
   for _ in range(3):
     state, _ = compiled.train(state, CLIPS, order)
     compiled.evaluate(state.variables, state.switches, state.scaling, CLIPS, order)
@@ -206,6 +252,8 @@ def test_each_program_is_compiled_once():
 def test_training_learns():
   compiled, state, _ = made([0, 1])
   for epoch in range(12):
-    order = np.stack([order_of(np.arange(40), seed, epoch * STEPS, STEPS, BATCH) for seed in (0, 1)]).astype(np.int32)
+    order = np.stack(
+      [order_of(np.arange(40), seed, epoch * STEPS, STEPS, BATCH) for seed in (0, 1)]
+    ).astype(np.int32)
     state, losses = compiled.train(state, CLIPS, order)
   assert np.asarray(losses).mean() < 0.3

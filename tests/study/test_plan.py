@@ -1,4 +1,5 @@
 """The plan of a study: arithmetic by hand, memory of at least its parts, power from a finished study."""
+
 import dataclasses
 
 import numpy as np
@@ -22,18 +23,24 @@ def test_a_plan_measures_every_cohort_and_keeps_nothing(tones):
   measured = plan.measure(config, [config.seeds], tones, splits.make(tones, 'random'))
   assert [len(each.cohort.names) for each in measured] == [3, 3]
   for each in measured:
-    lane_bytes = 4 * 3 * cost.size(each.cohort.program, 3, config.input_shape).trainable  # parameters, two moments
+    lane_bytes = (
+      4 * 3 * cost.size(each.cohort.program, 3, config.input_shape).trainable
+    )  # parameters, two moments
     assert each.device_bytes > len(each.cohort.names) // each.devices * lane_bytes
     assert 0 < each.step_seconds * config.num_epochs < each.seconds
   lines = plan_text.text(config, 3, 1, measured, None).splitlines()
-  assert max(map(len, lines)) <= 79 and lines[1].startswith('no_mfp  ') and lines[2].startswith('no_ma')
+  assert (
+    max(map(len, lines)) <= 79 and lines[1].startswith('no_mfp  ') and lines[2].startswith('no_ma')
+  )
   assert lines[3].split()[:2] == ['all', '6'] and len(lines[3]) == len(lines[1])
   assert 'unknown' in lines[-2]
 
 
 def test_power_is_that_of_the_finished_study():
-  lanes = lambda seed: [{'seed': i, 'split': 'random', 'test_accuracy': value} for i, value in
-                        enumerate(np.random.default_rng(seed).normal(0.9, 0.01, 14))]
+  lanes = lambda seed: [
+    {'seed': i, 'split': 'random', 'test_accuracy': value}
+    for i, value in enumerate(np.random.default_rng(seed).normal(0.9, 0.01, 14))
+  ]
   found = {'variants': {'full': {'lanes': lanes(0)}, 'plain': {'lanes': lanes(1)}}}
   text = plan_text.text(studied.CONFIG, 3, 1, [], found)
   assert 'paired differences from full' in text and text.splitlines()[-1].startswith('2  ')
@@ -42,16 +49,30 @@ def test_power_is_that_of_the_finished_study():
 
 def test_power_counts_folds_as_pairs_and_a_family_of_tests():
   rng = np.random.default_rng(0)
-  lanes = lambda: [{'seed': seed, 'split': f'fold {fold}', 'test_accuracy': rng.normal(0.9, 0.01)}
-                   for fold in range(5) for seed in range(3)]
+  lanes = lambda: [
+    {'seed': seed, 'split': f'fold {fold}', 'test_accuracy': rng.normal(0.9, 0.01)}
+    for fold in range(5)
+    for seed in range(3)
+  ]
   found = {'variants': {'full': {'lanes': lanes()}, 'plain': {'lanes': lanes()}}}
-  config = dataclasses.replace(studied.CONFIG, variants=('full', 'plain', 'eca', 'no_ma'), num_seeds=3)
+  config = dataclasses.replace(
+    studied.CONFIG, variants=('full', 'plain', 'eca', 'no_ma'), num_seeds=3
+  )
   lines = plan_text.text(config, 3, 5, [], found).splitlines()
   assert max(map(len, lines)) <= 79 and any('3 seeds x 5 folds' in line for line in lines)
   assert 'first of 3 with Holm' in lines[-5]
-  std = power.spread({name: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in held['lanes']}
-                      for name, held in found['variants'].items()}).std
+  std = power.spread(
+    {
+      name: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in held['lanes']}
+      for name, held in found['variants'].items()
+    }
+  ).std
   last = lines[-1].split()
   needed = [power.seeds_needed(0.02, std, alpha=alpha) for alpha in (0.05, 0.05 / 3)]
-  assert last == ['2', f'{power.power_at(15, 0.02, std):.0%}', f'{-(-needed[0] // 5)}',
-                  f'{power.power_at(15, 0.02, std, 0.05 / 3):.0%}', f'{-(-needed[1] // 5)}']
+  assert last == [
+    '2',
+    f'{power.power_at(15, 0.02, std):.0%}',
+    f'{-(-needed[0] // 5)}',
+    f'{power.power_at(15, 0.02, std, 0.05 / 3):.0%}',
+    f'{-(-needed[1] // 5)}',
+  ]

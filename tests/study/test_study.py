@@ -1,4 +1,5 @@
 """Whole studies of tones: trained, stopped and continued, added to, with a module of the user's own."""
+
 import dataclasses
 import json
 import shutil
@@ -12,8 +13,14 @@ from m3net_jax.study import checkpoint, results, splits, trainer, workdir
 from m3net_jax.study.cohorts import LaneName
 from m3net_jax.study.config import Config
 
-CONFIG = Config(variants=('full', 'plain'), num_seeds=3, num_epochs=4, batch_size=12, learning_rate=0.01,
-                input_shape=(16, 16, 1))
+CONFIG = Config(
+  variants=('full', 'plain'),
+  num_seeds=3,
+  num_epochs=4,
+  batch_size=12,
+  learning_rate=0.01,
+  input_shape=(16, 16, 1),
+)
 
 
 def run(tones, path, config=CONFIG):
@@ -22,8 +29,12 @@ def run(tones, path, config=CONFIG):
   here = workdir.open_for(path, config, tones.features, tones.path, 'sha')
   finished = trainer.train(config, here.seeds, tones, made, here.path)
   rows = [row for cohort in finished for row in cohort.rows]
-  found = results.build(config, tones, made, rows, compilations=sum(each.compilations for each in finished), seconds=1)
-  predicted = {name: each for cohort in finished for name, each in zip(cohort.names, cohort.predictions)}
+  found = results.build(
+    config, tones, made, rows, compilations=sum(each.compilations for each in finished), seconds=1
+  )
+  predicted = {
+    name: each for cohort in finished for name, each in zip(cohort.names, cohort.predictions)
+  }
   return json.loads(json.dumps(found)), here.metrics(), predicted
 
 
@@ -44,25 +55,37 @@ def test_results_follow_the_contract(whole, tones):
   assert set(found['variants']) == {'full', 'plain'}
   full = found['variants']['full']
   # 30,598 and 28,973 are with three input channels and 35 or 10 classes; here one and three.
-  assert full['parameters'] == {'total': 28973 - 2 * 9 * 32 - 7 * 65, 'trainable': 28973 - 2 * 9 * 32 - 7 * 65 - 704}
+  assert full['parameters'] == {
+    'total': 28973 - 2 * 9 * 32 - 7 * 65,
+    'trainable': 28973 - 2 * 9 * 32 - 7 * 65 - 704,
+  }
   assert [lane['seed'] for lane in full['lanes']] == [0, 1, 2]
   accuracies = [lane['test_accuracy'] for lane in full['lanes']]
-  assert full['mean'] == pytest.approx(np.mean(accuracies)) and full['std'] == pytest.approx(np.std(accuracies, ddof=1))
+  assert full['mean'] == pytest.approx(np.mean(accuracies)) and full['std'] == pytest.approx(
+    np.std(accuracies, ddof=1)
+  )
   assert {(row['variant'], row['seed'], row['epoch']) for row in metrics} == {
-      (variant, seed, epoch) for variant in ('full', 'plain') for seed in range(3) for epoch in range(1, 5)}
+    (variant, seed, epoch)
+    for variant in ('full', 'plain')
+    for seed in range(3)
+    for epoch in range(1, 5)
+  }
   assert found['tests'][0]['variant'] == 'plain' and found['tests'][0]['n'] <= 3
   assert found['tests'][0]['p_value'] is None and 'cannot reach 0.05' in found['tests'][0]['note']
 
 
 def test_accuracies_are_those_of_the_predictions_and_rows(whole, tones):
   _, found, metrics, predicted = whole
-  split, = splits.make(tones, 'random')
+  (split,) = splits.make(tones, 'random')
   for variant in ('full', 'plain'):
     for lane in found['variants'][variant]['lanes']:
       mine = predicted[LaneName(variant, lane['seed'], 0)]
       assert lane['test_accuracy'] == (mine == tones.labels[split.test]).mean()
-      epochs = [row['validation_accuracy'] for row in metrics
-                if (row['variant'], row['seed']) == (variant, lane['seed'])]
+      epochs = [
+        row['validation_accuracy']
+        for row in metrics
+        if (row['variant'], row['seed']) == (variant, lane['seed'])
+      ]
       assert lane['validation_accuracy'] == max(epochs)
       assert lane['best_epoch'] == 1 + int(np.argmax(epochs))
 
@@ -76,9 +99,14 @@ def test_the_summary_fits_a_terminal(whole):
   text = summary.text(whole[1])
   assert max(map(len, text.splitlines())) < 80
   assert 'full' in text and 'random 6:2:2' in text and '4 programs compiled' in text
-  tested = next(line for line in text.splitlines() if line.startswith('plain') and line.split()[1] == '3'
-                and line.endswith('-'))
-  assert tested.split()[-2:] == ['-', '-'] and 'cannot reach 0.05' in text  # no p-value of three lanes
+  tested = next(
+    line
+    for line in text.splitlines()
+    if line.startswith('plain') and line.split()[1] == '3' and line.endswith('-')
+  )
+  assert (
+    tested.split()[-2:] == ['-', '-'] and 'cannot reach 0.05' in text
+  )  # no p-value of three lanes
 
 
 def test_a_stopped_study_continues_to_the_same_result(whole, tones, tmp_path, monkeypatch):
@@ -97,8 +125,10 @@ def test_a_stopped_study_continues_to_the_same_result(whole, tones, tmp_path, mo
     run(tones, tmp_path / 'study')
   monkeypatch.undo()
   # What a killed run may have left: a checkpoint half-written.
-  shutil.copytree(tmp_path / 'study/checkpoints/full+plain_seeds_0-2/2',
-                  tmp_path / 'study/checkpoints/full+plain_seeds_0-2/3.orbax-checkpoint-tmp')
+  shutil.copytree(
+    tmp_path / 'study/checkpoints/full+plain_seeds_0-2/2',
+    tmp_path / 'study/checkpoints/full+plain_seeds_0-2/3.orbax-checkpoint-tmp',
+  )
   again, again_metrics, again_predicted = run(tones, tmp_path / 'study')
   assert len(calls) == 3
   assert again['variants'] == found['variants']
@@ -112,16 +142,24 @@ def test_seeds_added_later_equal_those_asked_for_at_once(whole, tones, tmp_path)
   more, metrics, _ = run(tones, tmp_path / 'study', dataclasses.replace(CONFIG, num_seeds=4))
   assert more['variants']['full']['lanes'][:3] == found['variants']['full']['lanes']
   # Those there are not trained again: their rows are the old ones with their times.
-  assert [row for row in metrics if row['seed'] < 3] == whole[2] and len(metrics) == len(whole[2]) * 4 // 3
+  assert [row for row in metrics if row['seed'] < 3] == whole[2] and len(metrics) == len(
+    whole[2]
+  ) * 4 // 3
   assert [lane['seed'] for lane in more['variants']['plain']['lanes']] == [0, 1, 2, 3]
-  alone, *_ = run(tones, tmp_path / 'alone', dataclasses.replace(CONFIG, variants=('plain',), num_seeds=1, first_seed=3))
+  alone, *_ = run(
+    tones,
+    tmp_path / 'alone',
+    dataclasses.replace(CONFIG, variants=('plain',), num_seeds=1, first_seed=3),
+  )
   assert more['variants']['plain']['lanes'][3] == alone['variants']['plain']['lanes'][0]
 
 
 def test_restore_gives_the_best_of_a_lane(whole, tones):
   path, found, *_ = whole
   here = workdir.read(path)
-  lane = checkpoint.restore_lane(here.config, here.seeds, len(tones.classes), 1, path, LaneName('plain', 2, 0))
+  lane = checkpoint.restore_lane(
+    here.config, here.seeds, len(tones.classes), 1, path, LaneName('plain', 2, 0)
+  )
   expected = found['variants']['plain']['lanes'][2]
   assert int(lane.best.epoch) == expected['best_epoch']
   assert float(lane.best.accuracy) == pytest.approx(expected['validation_accuracy'])
@@ -138,6 +176,10 @@ class OneConv(nn.Module):
 
 def test_a_users_own_variant_is_studied(tones, tmp_path):
   name = f'{__name__}:OneConv'
-  found, *_ = run(tones, tmp_path / 'study', dataclasses.replace(CONFIG, variants=(name,), num_seeds=1, num_epochs=1))
+  found, *_ = run(
+    tones,
+    tmp_path / 'study',
+    dataclasses.replace(CONFIG, variants=(name,), num_seeds=1, num_epochs=1),
+  )
   assert found['variants'][name]['lanes'][0]['status'] == 'finished'
   assert max(map(len, summary.text(found).splitlines())) < 80

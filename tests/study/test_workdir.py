@@ -1,4 +1,5 @@
 """A workdir holds one study: continued by the same settings, refused to others, added to by more seeds."""
+
 import dataclasses
 
 import numpy as np
@@ -24,14 +25,26 @@ def test_reads_what_was_opened(tmp_path):
     opened(tmp_path).results()
 
 
-@pytest.mark.parametrize('change, message', [
-    ({'config': dataclasses.replace(CONFIG, batch_size=32)}, 'holds a study with batch_size=64, this one has 32'),
-    ({'config': dataclasses.replace(CONFIG, input_shape=(64, 64, 1))}, 'input_shape=256,256,3, this one has 64,64,1'),
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (
+      {'config': dataclasses.replace(CONFIG, batch_size=32)},
+      'holds a study with batch_size=64, this one has 32',
+    ),
+    (
+      {'config': dataclasses.replace(CONFIG, input_shape=(64, 64, 1))},
+      'input_shape=256,256,3, this one has 64,64,1',
+    ),
     ({'config': dataclasses.replace(CONFIG, num_seeds=2)}, '--num_seeds=2: the study in .* has 3'),
-    ({'config': dataclasses.replace(CONFIG, plateau_factor=0.1)}, 'plateau_factor=0.5, this one has 0.1'),
+    (
+      {'config': dataclasses.replace(CONFIG, plateau_factor=0.1)},
+      'plateau_factor=0.5, this one has 0.1',
+    ),
     ({'features': Features(n_mels=64)}, 'n_mels=128, this one has 64'),
     ({'sha': 'other'}, 'store_sha256'),
-])
+  ],
+)
 def test_refuses_another_study(tmp_path, change, message):
   opened(tmp_path)
   with pytest.raises(UserError, match=message) as caught:
