@@ -4,9 +4,11 @@ import _ctypes
 import ctypes
 import os
 from types import TracebackType
+from typing import Any
 
-import espeakng_loader
 import numpy as np
+
+from data_prep.errors import UserError
 
 _RETRIEVAL = (
   2  # AUDIO_OUTPUT_SYNCHRONOUS: no sound device; the callback has all samples when a call returns
@@ -37,14 +39,12 @@ class Speaker:
     """
     if variant not in variants():
       raise ValueError(f'variant={variant!r}: eSpeak NG ignores unknown ones in silence')
-    self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+    self._library = ctypes.CDLL(loader().get_library_path())
     self._chunks: list[np.ndarray] = []
     self._callback = _CALLBACK(self._collect)  # kept: the library holds only its address
-    ctypes.CDLL(None).srand(seed)
+    _c_library().srand(seed)
     self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
-    self.rate = self._library.espeak_Initialize(
-      _RETRIEVAL, 0, espeakng_loader.get_data_path().encode(), 0
-    )
+    self.rate = self._library.espeak_Initialize(_RETRIEVAL, 0, loader().get_data_path().encode(), 0)
     self._library.espeak_SetSynthCallback(self._callback)
     if self.rate <= 0 or self._library.espeak_SetVoiceByName(f'{accent}+{variant}'.encode()):
       self.close()
@@ -66,7 +66,8 @@ class Speaker:
 
   def close(self) -> None:
     self._library.espeak_Terminate()
-    _ctypes.dlclose(self._library._handle)
+    unload = getattr(_ctypes, 'dlclose', None) or _ctypes.FreeLibrary  # the latter on Windows
+    unload(self._library._handle)
 
   def __enter__(self) -> 'Speaker':
     return self
@@ -79,4 +80,21 @@ class Speaker:
 
 def variants() -> set[str]:
   """Names of the voice variants that the wheel brings."""
-  return set(os.listdir(os.path.join(espeakng_loader.get_data_path(), 'voices', '!v')))
+  return set(os.listdir(os.path.join(loader().get_data_path(), 'voices', '!v')))
+
+
+def loader() -> Any:
+  """The package that brings the library; UserError if the extra `synthetic` is not installed."""
+  try:
+    import espeakng_loader
+  except ImportError as error:
+    raise UserError(
+      '--corpus=synthetic_commands: needs eSpeak NG (GPL-3.0-or-later): in the folder of m3net_jax, '
+      "pip install -e '.[synthetic]'"
+    ) from error
+  return espeakng_loader
+
+
+def _c_library() -> ctypes.CDLL:
+  """The C library of this process."""
+  return ctypes.cdll.msvcrt if os.name == 'nt' else ctypes.CDLL(None)

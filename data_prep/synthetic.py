@@ -157,6 +157,7 @@ def make(
   takes: int = 8,
 ) -> None:
   """Writes the corpus to `root`, completely or not at all."""
+  espeak.loader()  # refused before anything is made if it is not installed
   print(
     f'{root}: making a synthetic corpus, {len(WORDS) * num_speakers * takes} words spoken by eSpeak NG',
     file=sys.stderr,

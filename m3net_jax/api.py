@@ -260,12 +260,12 @@ class Study:
     config, made = opened.config, splits.make(store, opened.config.split)
     devices.use_all_cores(self.path.absolute().parent / '.compiled')
     begun = time.monotonic()
-    num_lanes = sum(map(len, opened.seeds)) * len(made)
+    num_lanes = sum(map(len, opened.seed_ranges)) * len(made)
     with contextlib.ExitStack() as stack:
       on_epoch = ignore_rows
       if tensorboard:
         on_epoch = stack.enter_context(Board(self.path / 'tensorboard', num_lanes)).add
-      finished = trainer.train(config, opened.seeds, store, made, self.path, on_epoch)
+      finished = trainer.train(config, opened.seed_ranges, store, made, self.path, on_epoch)
     seconds = time.monotonic() - begun
     opened.write_predictions(trainer.predictions_by_key(finished, made))
     metrics = opened.metrics()

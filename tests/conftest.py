@@ -54,6 +54,6 @@ def tones(tones_dir, tmp_path_factory):
 @pytest.fixture(scope='session')
 def trained(tones, tmp_path_factory):
   """A finished study of them: its workdir."""
-  from tests import studied
+  from tests import small_study
 
-  return studied.train(tones, tmp_path_factory.mktemp('trained') / 'study')
+  return small_study.train(tones, tmp_path_factory.mktemp('trained') / 'study')

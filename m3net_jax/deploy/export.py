@@ -51,7 +51,7 @@ def write(
     runtimes.package(name)  # before any work is done
   prepared = load_store(study)
   split = splits.make(prepared, study.config.split)[lane.name.split]
-  reference = classifier.of_lane(study, lane, 'conv')
+  reference = classifier.from_lane(study, lane, 'conv')
   spec = reference.spec
   firmware.check(spec)
   chosen = calibration.choose(prepared, split, calibration_clips)
@@ -158,7 +158,7 @@ def measure_runtimes(
   computer, micro = runtimes.RUNTIMES
   kinds = [kind for kind in convert.KINDS if (folder / f'model_{kind}.tflite').exists()]
   for kind, runtime in (*((kind, computer) for kind in kinds), ('int8', micro)):
-    logits = classifier.of_tflite(folder / f'model_{kind}.tflite', runtime).logits(mels)
+    logits = classifier.from_tflite(folder / f'model_{kind}.tflite', runtime).logits(mels)
     rows.append(parity.measure(runtime, kind, logits, reference, labels, classes))
   return rows, logits.argmax(1)
 

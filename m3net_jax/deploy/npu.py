@@ -54,7 +54,7 @@ def estimate(model: bytes, accelerator: str) -> dict[str, Any]:
     with open(tables[0], newline='') as file:
       row = next(csv.DictReader(file))
     # In the compiled file all that the processor runs is one operator of its own; the others are left.
-    left = operators.counted((folder / 'model_vela.tflite').read_bytes())
+    left = operators.count((folder / 'model_vela.tflite').read_bytes())
   kib = lambda *columns: round(1024 * sum(float(row[column]) for column in columns))
   return {
     'accelerator': accelerator,

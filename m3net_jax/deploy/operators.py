@@ -41,7 +41,7 @@ RESOLVER = {
 }
 
 
-def counted(model: bytes) -> dict[str, int]:
+def count(model: bytes) -> dict[str, int]:
   """The operators of a .tflite file and how often each is in it; a custom one by its own name."""
   from ai_edge_litert import schema_py_generated as schema
 
@@ -69,7 +69,7 @@ def check(model: bytes, variant: str, kind: str) -> list[str]:
   Raises:
     UserError: naming the operators off the list.
   """
-  found = list(counted(model))
+  found = list(count(model))
   if missing := [name for name in found if name not in RESOLVER]:
     raise UserError(
       f'variant {variant}: the {kind} model needs {", ".join(missing)}, off the list of operators that '

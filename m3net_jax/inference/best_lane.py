@@ -57,7 +57,12 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
   names = [split['name'] for split in results['corpus']['splits']]
   name = LaneName(variant, row['seed'], names.index(row['split']))
   lane = checkpoint.restore_lane(
-    workdir.config, workdir.seeds, results['corpus']['num_classes'], len(names), workdir.path, name
+    workdir.config,
+    workdir.seed_ranges,
+    results['corpus']['num_classes'],
+    len(names),
+    workdir.path,
+    name,
   )
   return TrainedLane(
     name, row, lane.best.variables, Scaling(*map(float, lane.scaling)), len(candidates)

@@ -123,14 +123,14 @@ def load(model: str | Path, variant: str | None = None, seed: int | None = None)
         f"--model={model}: holds one lane, and --variant or --seed asks for one: give the study's "
         'folder'
       )
-    return of_tflite(path)
+    return from_tflite(path)
   study = workdir.read(path)
-  return of_lane(
+  return from_lane(
     study, best_lane.load(study, variant, seed), ops.lowering_for(jax.default_backend())
   )
 
 
-def of_lane(study: Workdir, lane: TrainedLane, lowering: str) -> Classifier:
+def from_lane(study: Workdir, lane: TrainedLane, lowering: str) -> Classifier:
   """A lane of a study in JAX, its convolutions in one of `options.LOWERINGS`."""
   corpus, config = study.results()['corpus'], study.config
   name = f'{lane.name.variant}, seed {lane.name.seed}, {lane.row["split"]} split, {corpus["name"]}'
@@ -153,7 +153,7 @@ def of_lane(study: Workdir, lane: TrainedLane, lowering: str) -> Classifier:
   return Classifier(spec, lambda images: np.asarray(apply(images)))
 
 
-def of_tflite(path: Path, runtime: str = runtimes.RUNTIMES[0]) -> Classifier:
+def from_tflite(path: Path, runtime: str = runtimes.RUNTIMES[0]) -> Classifier:
   """A .tflite file of a bundle, in one of `runtimes.RUNTIMES`; model.json must lie beside it.
 
   Raises:

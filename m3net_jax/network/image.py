@@ -17,8 +17,8 @@ _DELTA_WIDTH = 9  # frames; librosa.feature.delta's default
 class Scaling(NamedTuple):
   """Mean and standard deviation of the training clips' values, in dB; scalars, or one a lane."""
 
-  mean: jax.Array
-  std: jax.Array
+  mean: jax.Array | np.floating
+  std: jax.Array | np.floating
 
 
 def scaling_of(mels: np.ndarray, indices: np.ndarray) -> Scaling:

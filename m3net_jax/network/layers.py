@@ -6,6 +6,8 @@ kernels, zero biases, epsilon 1e-3. Momentum is 0.9, for Keras's 0.99 lags
 behind on a corpus of a few dozen steps an epoch.
 """
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -100,7 +102,8 @@ class EfficientChannelAttention(nn.Module):
       mixed = mixed[:, :, 0]
     else:
       padded = jnp.pad(means, ((0, 0), (1, 1)))
-      mixed = sum(padded[:, tap : tap + x.shape[-1]] * kernel[tap, 0, 0] for tap in range(3))
+      taps = (padded[:, tap : tap + x.shape[-1]] * kernel[tap, 0, 0] for tap in range(3))
+      mixed = cast(jax.Array, sum(taps))
     return nn.sigmoid(mixed)[:, None, None, :]
 
 

@@ -5,6 +5,8 @@ w to W - w and h to H - h, which leaves the grid 0..W-1; the operation meant, an
 done here, is w to W - 1 - w. Each one is its own inverse.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -27,7 +29,9 @@ def csf(x: jax.Array) -> jax.Array:
   return jnp.flip(x, (FREQUENCY, TIME))
 
 
-def where(on: bool | jax.Array, mirror, x: jax.Array) -> jax.Array:
+def where(
+  on: bool | jax.Array, mirror: Callable[[jax.Array], jax.Array], x: jax.Array
+) -> jax.Array:
   """`mirror(x)` where `on`, else `x`; `on` may be a lane's value, so that ablations share one program."""
   if isinstance(on, bool):
     return mirror(x) if on else x

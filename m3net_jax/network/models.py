@@ -120,4 +120,4 @@ def _call_own(module: nn.Module, x: jax.Array, train: bool) -> jax.Array:
 
 def init(model: M3Net, key: jax.Array, input_shape: tuple[int, int, int]) -> dict[str, Any]:
   """Initial variables ('params', 'batch_stats') for images of `input_shape` (height, width, channels)."""
-  return model.init(key, jnp.zeros((1, *input_shape)), train=False)
+  return dict(model.init(key, jnp.zeros((1, *input_shape)), train=False))

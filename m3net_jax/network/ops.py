@@ -11,6 +11,7 @@ padding is SAME as in TensorFlow; kernels are 3x3 unless said otherwise.
 """
 
 import functools
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +108,8 @@ def _shifted(padded: jax.Array, stride: int) -> list[jax.Array]:
 
 
 def _tap_sum(padded: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-  return sum(view * kernel[tap] for view, tap in zip(_shifted(padded, stride), _TAPS))
+  products = (view * kernel[tap] for view, tap in zip(_shifted(padded, stride), _TAPS))
+  return cast(jax.Array, sum(products))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -115,7 +117,9 @@ def _depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
   return _tap_sum(_pad_same(x, stride), kernel, stride)
 
 
-def _depthwise_backward(stride: int, saved: tuple[jax.Array, jax.Array], g: jax.Array):
+def _depthwise_backward(
+  stride: int, saved: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   x, kernel = saved
   for_x = (
     _tap_sum(_pad_same(g, 1), kernel[::-1, ::-1], 1)
@@ -140,7 +144,7 @@ def _input_gradient(x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int) 
   phases = []
   for row_phase in range(stride):
     for column_phase in range(stride):
-      total = 0.0
+      total: Any = 0.0
       for row, column in _TAPS:
         shift_row, left_row = divmod(row_phase + _same_padding(height, stride)[0] - row, stride)
         shift_column, left_column = divmod(
@@ -174,7 +178,7 @@ def _kernel_gradient(padded: jax.Array, g: jax.Array, stride: int) -> jax.Array:
   cache; nine reductions over the whole batch read it from memory nine times.
   """
 
-  def add(sums: list[jax.Array], clip: tuple[jax.Array, jax.Array]):
+  def add(sums: list[jax.Array], clip: tuple[jax.Array, jax.Array]) -> tuple[list[jax.Array], None]:
     view_of, g_of = clip
     return [total + view * g_of for total, view in zip(sums, _shifted(view_of, stride))], None
 

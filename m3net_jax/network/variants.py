@@ -39,7 +39,7 @@ class Architecture:
   mfp: bool = True
   dfp: bool = True
   switches: Switches = Switches()
-  attention: 'Callable[[], nn.Module] | None' = None
+  attention: 'Callable[..., nn.Module] | None' = None
 
   @property
   def program(self) -> 'Architecture':

@@ -42,7 +42,7 @@ def learned(workdir: Workdir, store: Store, made: Sequence[Split]) -> dict[str, 
     FileNotFoundError: the checkpoints are gone.
   """
   found: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-  for cohort in cohorts.make(workdir.config, workdir.seeds, len(made)):
+  for cohort in cohorts.make(workdir.config, workdir.seed_ranges, len(made)):
     mine = [name for name in cohort.names if _has_attention(architecture_of(name.variant))]
     if not mine:
       continue

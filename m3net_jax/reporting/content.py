@@ -29,7 +29,7 @@ from m3net_jax.reporting import (
 )
 from m3net_jax.reporting import text as report_text
 from m3net_jax.reporting.channel_weights import Weights
-from m3net_jax.reporting.evidence import Tested
+from m3net_jax.reporting.evidence import LanePredictions
 from m3net_jax.reporting.exported import rows as runtime_rows
 from m3net_jax.reporting.tables import Table
 from m3net_jax.study import splits
@@ -169,7 +169,7 @@ def _paper(here: Workdir, results: Mapping[str, Any], store: Store | None) -> li
 
 
 def _confusions(
-  answers: Sequence[Tested], store: Store | None, names: Sequence[str]
+  answers: Sequence[LanePredictions], store: Store | None, names: Sequence[str]
 ) -> dict[str, Confusion]:
   made = {}
   for name in names:
@@ -181,7 +181,7 @@ def _confusions(
 
 def _read_answers(
   here: Workdir, missing: dict[str, str]
-) -> tuple[Store | None, list[Split], list[Tested]]:
+) -> tuple[Store | None, list[Split], list[LanePredictions]]:
   try:
     store = stores.load(here.store)
   except UserError as error:
@@ -196,7 +196,7 @@ def _read_answers(
   if not (here.path / 'predictions.npz').exists():
     missing['clips'] = 'predictions.npz is gone'
     return store, made, []
-  return store, made, evidence.tested(here.predictions(), made)
+  return store, made, evidence.lane_predictions(here.predictions(), made)
 
 
 def _read_weights(
@@ -225,7 +225,7 @@ def _blocks(
   }
 
 
-def _classes_table(lanes: Sequence[Tested], store: Store, variant: str) -> Table:
+def _classes_table(lanes: Sequence[LanePredictions], store: Store, variant: str) -> Table:
   accuracies = evidence.class_accuracies(lanes, store.labels, len(store.classes))
   counts = evidence.confusion(lanes, store.labels, len(store.classes))
   rows = []
@@ -281,7 +281,7 @@ def _confusion_table(confusion: Confusion, variant: str) -> Table:
 
 
 def _hardest(
-  lanes: Sequence[Tested], everyone: Sequence[Tested], store: Store
+  lanes: Sequence[LanePredictions], everyone: Sequence[LanePredictions], store: Store
 ) -> list[dict[str, Any]]:
   others = [lane for lane in everyone if lane.variant != lanes[0].variant]
   return [

@@ -12,7 +12,7 @@ import numpy as np
 from m3net_jax.study.splits import Split
 
 
-class Tested(NamedTuple):
+class LanePredictions(NamedTuple):
   """A lane on its test clips: `clips` [n] positions in the store, `predicted` [n] classes."""
 
   variant: str
@@ -21,7 +21,7 @@ class Tested(NamedTuple):
   predicted: np.ndarray
 
 
-class Hard(NamedTuple):
+class HardClip(NamedTuple):
   """A clip that `wrong` of `lanes` lanes get wrong, and what they took it for, most often first."""
 
   clip: int
@@ -31,17 +31,19 @@ class Hard(NamedTuple):
   taken_for: tuple[tuple[int, int], ...]  # (class, lanes)
 
 
-def tested(predictions: Mapping[str, np.ndarray], made: Sequence[Split]) -> list[Tested]:
+def lane_predictions(
+  predictions: Mapping[str, np.ndarray], made: Sequence[Split]
+) -> list[LanePredictions]:
   """The lanes of `Workdir.predictions`, whose keys are 'variant/split/seed'."""
   clips = {split.name: split.test for split in made}
   parts = [(key.rsplit('/', 2), predicted) for key, predicted in predictions.items()]
   return [
-    Tested(variant, int(seed), clips[split], predicted)
+    LanePredictions(variant, int(seed), clips[split], predicted)
     for (variant, split, seed), predicted in parts
   ]
 
 
-def confusion(lanes: Sequence[Tested], labels: np.ndarray, num_classes: int) -> np.ndarray:
+def confusion(lanes: Sequence[LanePredictions], labels: np.ndarray, num_classes: int) -> np.ndarray:
   """Answers of all lanes, [true class, predicted class] int64, of labels [clips]."""
   counts = np.zeros((num_classes, num_classes), np.int64)
   for lane in lanes:
@@ -49,7 +51,9 @@ def confusion(lanes: Sequence[Tested], labels: np.ndarray, num_classes: int) -> 
   return counts
 
 
-def class_accuracies(lanes: Sequence[Tested], labels: np.ndarray, num_classes: int) -> np.ndarray:
+def class_accuracies(
+  lanes: Sequence[LanePredictions], labels: np.ndarray, num_classes: int
+) -> np.ndarray:
   """Share of a class's test clips that a lane gets right, [lanes, classes]; NaN where it tests none."""
   counts = np.stack([confusion([lane], labels, num_classes) for lane in lanes])
   clips = counts.sum(2)
@@ -58,8 +62,11 @@ def class_accuracies(lanes: Sequence[Tested], labels: np.ndarray, num_classes: i
 
 
 def hardest(
-  lanes: Sequence[Tested], labels: np.ndarray, most: int, others: Sequence[Tested] = ()
-) -> list[Hard]:
+  lanes: Sequence[LanePredictions],
+  labels: np.ndarray,
+  most: int,
+  others: Sequence[LanePredictions] = (),
+) -> list[HardClip]:
   """Up to `most` clips by the share of lanes that get them wrong; then by that of `others`, then in order."""
   share, of_others = _wrong(lanes, labels), _wrong(others, labels)
   missed = np.flatnonzero(share > 0)
@@ -72,11 +79,11 @@ def hardest(
     ]
     mistakes = Counter(answer for answer in answers if answer != labels[clip])
     taken_for = tuple(sorted(mistakes.items(), key=lambda item: (-item[1], item[0])))
-    found.append(Hard(int(clip), int(labels[clip]), mistakes.total(), len(answers), taken_for))
+    found.append(HardClip(int(clip), int(labels[clip]), mistakes.total(), len(answers), taken_for))
   return found
 
 
-def _wrong(lanes: Sequence[Tested], labels: np.ndarray) -> np.ndarray:
+def _wrong(lanes: Sequence[LanePredictions], labels: np.ndarray) -> np.ndarray:
   """Share of the lanes testing a clip that get it wrong, [clips]; 0 where none tests it."""
   wrong, seen = np.zeros(len(labels)), np.zeros(len(labels))
   for lane in lanes:

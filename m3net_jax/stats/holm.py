@@ -61,7 +61,7 @@ def correct(rows: Sequence[dict]) -> None:
     tested, holm([row['p_value'] for row in tested]), holm([row['smallest_p'] for row in tested])
   ):
     row['p_holm'] = p_holm
-    if least > ALPHA:
+    if least is not None and least > ALPHA:
       left = row['n'] - row['zero_differences']
       lanes = f'n = {row["n"]}' + (
         f' with {left} differences other than zero' if left < row['n'] else ''

@@ -157,8 +157,8 @@ def spread(
 
 
 def _pooled_std(groups: Sequence[Sequence[float]]) -> float | None:
-  groups = [np.asarray(group) for group in groups if len(group) > 1]
-  if not groups:
+  arrays = [np.asarray(group) for group in groups if len(group) > 1]
+  if not arrays:
     return None
-  squares = sum(((group - group.mean()) ** 2).sum() for group in groups)
-  return float(math.sqrt(squares / sum(group.size - 1 for group in groups)))
+  squares = sum(((array - array.mean()) ** 2).sum() for array in arrays)
+  return float(math.sqrt(squares / sum(array.size - 1 for array in arrays)))

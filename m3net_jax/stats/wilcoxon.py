@@ -76,6 +76,7 @@ def _signed_rank(name: str, differences: np.ndarray) -> Test:
   ties = _tied(np.abs(nonzero))
   plus, minus = float(ranks[nonzero > 0].sum()), float(ranks[nonzero < 0].sum())
   statistic = min(plus, minus)
+  p_value: float | None
   smallest = min(1.0, 2.0 ** (1 - m))
   method = 'exact'
   if ties:
@@ -126,6 +127,7 @@ def unpaired(a: ArrayLike, b: ArrayLike) -> Test:
   exact = n <= _MOST_LANES_EXACT
   doubled = np.rint(2 * stats.rankdata(both)).astype(int)
   smallest = 2 / math.comb(n, a.size)
+  p_value: float | None
   if exact and ties:
     method = 'exact over all divisions of the mid-ranks'
     statistic = float(doubled[: a.size].sum() / 2 - a.size * (a.size + 1) / 2)

@@ -79,7 +79,7 @@ class Feeder:
     self.resident = store.mels.nbytes <= resident_bytes
     self._whole = put(Clips(np.asarray(store.mels), store.labels)) if self.resident else None
 
-  def steps_a_block(self, lanes: int, batch_size: int, steps: int) -> int:
+  def steps_per_block(self, lanes: int, batch_size: int, steps: int) -> int:
     """How many of `steps` steps fit in a block."""
     return (
       steps

@@ -26,7 +26,7 @@ from m3net_jax.study.input_pipeline import Clips
 Variables = dict[str, Any]  # 'params' and 'batch_stats'
 
 RUNNING, DIVERGED = 0, 1
-STEPS_A_CALL = 16  # a call of the training program takes so many steps of every lane
+STEPS_PER_CALL = 16  # a call of the training program takes so many steps of every lane
 CACHE_BYTES = (
   2**19
 )  # of a core's cache, for the largest map of the clips that are evaluated together
@@ -88,20 +88,20 @@ class Programs(NamedTuple):
   """The compiled programs of lanes that share an architecture.
 
   Attributes:
-    init: (seeds [lanes], switches [lanes], scaling [lanes]) -> lanes.
-    train: (lanes, clips, order [lanes, steps, batch]) -> lanes, losses [lanes, steps]; lanes are donated. A step
+    init_fn: (seeds [lanes], switches [lanes], scaling [lanes]) -> lanes.
+    train_fn: (lanes, clips, order [lanes, steps, batch]) -> lanes, losses [lanes, steps]; lanes are donated. A step
       whose order is -1 is not taken, so that epochs of any length are calls of one length.
-    evaluate: (variables, switches, scaling [lanes], clips, order [lanes, steps, batch]) -> Scores. The
+    eval_fn: (variables, switches, scaling [lanes], clips, order [lanes, steps, batch]) -> Scores. The
       lowering for CPUs takes the clips in blocks of few, so that their maps stay in the cache.
-    finish_epoch: (lanes, validation loss [lanes], validation accuracy [lanes]) -> lanes; lanes are donated.
+    finish_fn: (lanes, validation loss [lanes], validation accuracy [lanes]) -> lanes; lanes are donated.
     memory: (lanes, clips, order) -> bytes a device holds while it trains, as the compiler plans them.
     compilations: how many programs were compiled so far.
   """
 
-  init: Callable[..., Lane]
-  train: Callable[..., tuple[Lane, jax.Array]]
-  evaluate: Callable[..., Scores]
-  finish_epoch: Callable[..., Lane]
+  init_fn: Callable[..., Lane]
+  train_fn: Callable[..., tuple[Lane, jax.Array]]
+  eval_fn: Callable[..., Scores]
+  finish_fn: Callable[..., Lane]
   memory: Callable[..., int]
   compilations: Callable[[], int]
 
@@ -182,7 +182,7 @@ def learning_rate(training: Training, lane: Lane) -> jax.Array:
   return jnp.maximum(training.learning_rate * lane.plateau.scale, training.min_learning_rate)
 
 
-def evaluate(
+def eval_step(
   model: M3Net,
   to_image: Callable[[jax.Array, Scaling], jax.Array],
   variables: Variables,
@@ -230,11 +230,11 @@ def make_programs(
   def score(
     evaluated: tuple[Variables, Switches, Scaling], clips: Clips, order: jax.Array
   ) -> Scores:
-    block_of = lambda block: evaluate(
+    block_of = lambda block: eval_step(
       model, to_image, *evaluated, clips.mels[block], clips.labels[block]
     )
     size = (
-      min(_clips_a_block(model, input_shape), order.size)
+      min(_clips_per_block(model, input_shape), order.size)
       if model.lowering == 'shift'
       else order.shape[1]
     )
@@ -250,12 +250,12 @@ def make_programs(
   put = lambda tree: jax.device_put(tree, sharding)
   jitted = (init_all, train_all, score_all, finish_all)
   return Programs(
-    init=lambda *per_lane: put(init_all(*per_lane)),
-    train=lambda lanes, clips, order: train_all(lanes, clips, put(order)),
-    evaluate=lambda variables, switches, scaling, clips, order: score_all(
+    init_fn=lambda *per_lane: put(init_all(*per_lane)),
+    train_fn=lambda lanes, clips, order: train_all(lanes, clips, put(order)),
+    eval_fn=lambda variables, switches, scaling, clips, order: score_all(
       (variables, switches, scaling), clips, put(order)
     ),
-    finish_epoch=lambda lanes, loss, accuracy: finish_all(
+    finish_fn=lambda lanes, loss, accuracy: finish_all(
       lanes, put(np.asarray(loss, np.float32)), put(np.asarray(accuracy, np.float32))
     ),
     memory=lambda lanes, clips, order: _planned_bytes(
@@ -297,7 +297,7 @@ def _over_lanes(
   return jax.jit(sharded, donate_argnums=(0,) if donate else ())
 
 
-def _clips_a_block(model: M3Net, input_shape: tuple[int, int, int]) -> int:
+def _clips_per_block(model: M3Net, input_shape: tuple[int, int, int]) -> int:
   """Clips whose stem's output, about the largest map, fits in CACHE_BYTES; at inference no clip needs others."""
   parts = model.architecture
   height, width = (-(-side // parts.stem_stride) for side in input_shape[:2])

@@ -52,7 +52,7 @@ def _measure(runner: Runner, num_epochs: int) -> Measured:
   seconds = []
   for _ in range(1 + _TIMED_CALLS):  # the first call compiles
     begun = time.monotonic()
-    state, loss = runner.programs.train(state, block.clips, block.order)
+    state, loss = runner.programs.train_fn(state, block.clips, block.order)
     jax.block_until_ready(loss)
     seconds.append(time.monotonic() - begun)
   step = min(seconds[1:]) / steps

@@ -31,7 +31,7 @@ class Runner:
     training: the rule of the learning rate.
     programs: compiled on first use.
     steps: training steps per epoch, the same for every lane.
-    call_steps: training steps per call of `programs.train`.
+    call_steps: training steps per call of `programs.train_fn`.
     num_devices: devices that share the lanes.
     lanes_at_once: lanes that a device works on together.
   """
@@ -65,15 +65,15 @@ class Runner:
     everywhere = NamedSharding(mesh, PartitionSpec())
     self._feeder = Feeder(store, lambda tree: jax.device_put(tree, everywhere))
     self.steps = steps_per_epoch(splits, config.batch_size)
-    self.call_steps = self._feeder.steps_a_block(
-      num_lanes, config.batch_size, min(self.steps, lanes.STEPS_A_CALL)
+    self.call_steps = self._feeder.steps_per_block(
+      num_lanes, config.batch_size, min(self.steps, lanes.STEPS_PER_CALL)
     )
 
   def initial(self) -> Lane:
     """All lanes before their first step."""
     scaling = [image.scaling_of(self._store.mels, split.train) for split in self._splits]
     switches = [architecture_of(name.variant).switches for name in self.names]
-    return self.programs.init(
+    return self.programs.init_fn(
       np.array([name.seed for name in self.names], np.int32),
       Switches(*map(np.array, zip(*switches))),
       image.Scaling(*map(np.array, zip(*(scaling[name.split] for name in self.names)))),
@@ -121,14 +121,14 @@ class Runner:
     """Predicted classes and float64 cross-entropies of every lane on every clip of a side."""
     indices = [getattr(self._splits[name.split], side) for name in self.names]
     batches = in_batches(indices, self._config.batch_size)
-    size = self._feeder.steps_a_block(len(indices), self._config.batch_size, batches.shape[1])
+    size = self._feeder.steps_per_block(len(indices), self._config.batch_size, batches.shape[1])
     orders = [
       lambda start=start: batches[:, start : start + size]
       for start in range(0, batches.shape[1], size)
     ]
     scores = [
       jax.tree.map(
-        np.asarray, self.programs.evaluate(variables, state.switches, state.scaling, *block)
+        np.asarray, self.programs.eval_fn(variables, state.switches, state.scaling, *block)
       )
       for block in self._feeder.blocks(orders)
     ]

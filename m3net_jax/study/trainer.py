@@ -121,7 +121,7 @@ class _Trainer:
     self._progress.start(f'epoch {first + 1}/{self._num_epochs}  {num_lanes} lanes')
     losses: list[np.ndarray] = []
     for block, taken in runner.training_blocks(first, self._num_epochs):
-      state, loss = runner.programs.train(state, block.clips, block.order)
+      state, loss = runner.programs.train_fn(state, block.clips, block.order)
       losses.append(np.asarray(loss, np.float64)[:, :taken])
       self._progress.advance(taken * num_lanes)
       if sum(each.shape[1] for each in losses) == runner.steps:
@@ -164,7 +164,7 @@ class _Trainer:
     predicted, loss = runner.scores(state, state.variables, 'validation')
     accuracy = np.array([_accuracy(p, l) for p, l in zip(predicted, runner.labels('validation'))])
     mean_loss = np.array([each.mean() for each in loss])
-    state = runner.programs.finish_epoch(state, mean_loss, accuracy)
+    state = runner.programs.finish_fn(state, mean_loss, accuracy)
     seconds = round(time.monotonic() - begun, 2)
     status, epoch = np.asarray(state.status), int(state.epoch[0])
     rows = [

@@ -11,6 +11,7 @@ results.json     the findings, written last: its presence says that the study is
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ class Workdir(NamedTuple):
 
   Attributes:
     config: its settings.
-    seeds: the ranges of seeds it was asked for, one after another.
+    seed_ranges: the ranges of seeds it was asked for, one after another.
     features: of its store.
     store: the store's folder, where it was when the study ran.
     store_sha256: of the store's mels.npy.
@@ -35,7 +36,7 @@ class Workdir(NamedTuple):
 
   path: Path
   config: Config
-  seeds: list[range]
+  seed_ranges: list[range]
   features: Features
   store: Path
   store_sha256: str
@@ -70,7 +71,7 @@ def prediction_key(variant: str, split: str, seed: int) -> str:
   return f'{variant}/{split}/{seed}'
 
 
-def read(path: str | Path) -> Workdir:
+def read(path: str | os.PathLike[str]) -> Workdir:
   """A study's folder; UserError where it holds none."""
   path = Path(path)
   try:
@@ -118,7 +119,7 @@ def open_for(
       f'--workdir={path}: holds a study with {name}={_shown(old)}, this one has {_shown(new)}: '
       'give another --workdir, or the same settings'
     )
-  end = there.seeds[-1].stop
+  end = there.seed_ranges[-1].stop
   if config.seeds.stop < end:
     raise UserError(
       f'--num_seeds={config.num_seeds}: the study in --workdir={path} has {end - config.first_seed}: '
@@ -126,7 +127,9 @@ def open_for(
     )
   if config.seeds.stop == end:
     return there
-  more = there._replace(config=config, seeds=[*there.seeds, range(end, config.seeds.stop)])
+  more = there._replace(
+    config=config, seed_ranges=[*there.seed_ranges, range(end, config.seeds.stop)]
+  )
   # Without its results first: a study whose lanes are being added is not finished.
   (path / 'results.json').unlink(missing_ok=True)
   _write(more)
@@ -137,7 +140,7 @@ def lacking(path: Path, config: Config, features: Features, store_sha256: str) -
   """The seeds that a study of these settings would train in this folder: all, or those that one there has not."""
   if (path / 'results.json').exists():
     there = read(path)
-    end = there.seeds[-1].stop
+    end = there.seed_ranges[-1].stop
     asked = Workdir(path, config, [config.seeds], features, there.store, store_sha256)
     if not _differing(there, asked) and end < config.seeds.stop:
       return [range(end, config.seeds.stop)]
@@ -163,7 +166,7 @@ def _write(workdir: Workdir) -> None:
     workdir.path / 'config.json',
     {
       **workdir.config.to_json(),
-      'seeds': [[each.start, each.stop] for each in workdir.seeds],
+      'seeds': [[each.start, each.stop] for each in workdir.seed_ranges],
       'features': workdir.features.to_json(),
       'store': str(workdir.store),
       'store_sha256': workdir.store_sha256,

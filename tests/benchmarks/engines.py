@@ -124,7 +124,7 @@ def start(setting: Setting, seeds: np.ndarray, switches: Sequence[Switches]) -> 
     mesh=mesh,
   )
   filled = Switches(*(np.resize(each, count) for each in zip(*switches)))
-  state = programs.init(
+  state = programs.init_fn(
     np.resize(seeds, count).astype(np.int32),
     filled,
     Scaling(*(np.full(count, each) for each in SCALING)),
@@ -143,14 +143,12 @@ def engine(setting: Setting, some: Data, steps: int) -> Contender:
   clips = jax.device_put(some.clips, NamedSharding(mesh, PartitionSpec()))
 
   def train() -> np.ndarray:
-    held[0], losses = programs.train(held[0], clips, filled)
+    held[0], losses = programs.train_fn(held[0], clips, filled)
     return np.asarray(losses)[: setting.lanes, 0]
 
   def evaluate() -> None:
     now = held[0]
-    jax.block_until_ready(
-      programs.evaluate(now.variables, now.switches, now.scaling, clips, filled)
-    )
+    jax.block_until_ready(programs.eval_fn(now.variables, now.switches, now.scaling, clips, filled))
 
   return Contender(
     f'{ops.lowering_for(jax.default_backend())}, scanned, {mesh.size} devices',
@@ -184,7 +182,7 @@ def natural(setting: Setting, some: Data) -> Contender:
 
   @jax.jit
   def evaluate_all(variables, clips, order):
-    one = lambda variables, batch: lanes.evaluate(
+    one = lambda variables, batch: lanes.eval_step(
       net, to_image, variables, Switches(), SCALING, clips.mels[batch], clips.labels[batch]
     )
     return jax.vmap(one)(variables, order)

@@ -39,7 +39,7 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
   engines.use_all_cores()
   print(
     f'{_LANES.value} lanes x {_BATCH.value} clips at {_SIZE.value}x{_SIZE.value}x1, {_CLIPS.value} clips, '
-    f'{_CALLS.value} calls of {lanes.STEPS_A_CALL} steps\n'
+    f'{_CALLS.value} calls of {lanes.STEPS_PER_CALL} steps\n'
   )
   print(f'{"":<12}{"waits":>8}{"used, clips/s":>16}{"fed, clips/s":>16}{"ratio":>8}')
   with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +59,7 @@ def _measure(store: SimpleNamespace, resident_bytes: int) -> tuple[float, float,
   feeder = Feeder(
     store, lambda tree: jax.device_put(tree, NamedSharding(mesh, PartitionSpec())), resident_bytes
   )
-  steps = feeder.steps_a_block(count, _BATCH.value, lanes.STEPS_A_CALL)
+  steps = feeder.steps_per_block(count, _BATCH.value, lanes.STEPS_PER_CALL)
   waited = trained = 0.0
   orders = _orders(count, steps)
   blocks = feeder.blocks(orders)
@@ -67,7 +67,7 @@ def _measure(store: SimpleNamespace, resident_bytes: int) -> tuple[float, float,
   for number in range(len(orders)):
     block = next(blocks)
     begun = time.perf_counter()
-    state, losses = programs.train(state, block.clips, block.order)
+    state, losses = programs.train_fn(state, block.clips, block.order)
     np.asarray(losses)
     ended = time.perf_counter()
     if number:  # the first call compiles

@@ -30,7 +30,7 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
   folder, study = Path(_BUNDLE.value), workdir.read(_STUDY.value)
   spec = classifier.read_spec(folder / 'model.json')
   programs = {
-    'JAX float32': classifier.of_lane(
+    'JAX float32': classifier.from_lane(
       study, best_lane.load(study, *best_lane.asked()), 'shift'
     ).of_images
   }

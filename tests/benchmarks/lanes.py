@@ -44,7 +44,7 @@ _LANES = flags.DEFINE_integer('lanes', 4, 'lanes trained', lower_bound=1)
 _BATCH = flags.DEFINE_integer('batch', 32, 'clips a step', lower_bound=2)
 _STEPS = flags.DEFINE_integer(
   'steps',
-  lanes.STEPS_A_CALL,
+  lanes.STEPS_PER_CALL,
   'steps of every lane timed at a time (natural: one); with '
   'fewer than a study takes, the engine pays more often for the memory of a call, which is '
   'given back after it',

@@ -65,7 +65,7 @@ def _program(names, order, built_in):
   programs, state, mesh = engines.start(setting, np.arange(len(order)), switches)
   filled = np.resize(order, (lanes.padded(setting.lanes, mesh), *order.shape[1:]))
   held = [state]
-  train = _built_in(setting, switches[0], mesh) if built_in else programs.train
+  train = _built_in(setting, switches[0], mesh) if built_in else programs.train_fn
 
   def call(clips):
     held[0], losses = train(held[0], clips, filled)

@@ -21,7 +21,7 @@ from m3net_jax.network import image
 from m3net_jax.reporting import bundles, model_card
 from m3net_jax.reporting.exported import rows as exported_rows
 from m3net_jax.study import splits
-from tests import studied
+from tests import small_study
 from tests.conftest import FEATURES
 
 pytest.importorskip('tensorflow')
@@ -67,12 +67,12 @@ def mixed(tones_dir, tmp_path_factory):
     prepare('folder', folder / 'corpus', folder / 'stores', FEATURES, num_processes=1)
   )
   config = dataclasses.replace(
-    studied.CONFIG,
+    small_study.CONFIG,
     num_seeds=1,
     num_epochs=1,
     variants=('full', 'stem16', f'{OWN}:Cosine', f'{OWN}:Sorted', f'{OWN}:HardSwish'),
   )
-  return studied.train(prepared, folder / 'study', config)
+  return small_study.train(prepared, folder / 'study', config)
 
 
 @pytest.fixture(scope='module')
@@ -101,7 +101,7 @@ def tested(exported, tones):
   """Logits of JAX [clips, classes], log-Mel arrays and labels of the test split."""
   trained, _ = exported
   test = splits.make(tones, 'random')[0].test
-  reference = classifier.of_lane(trained, best_lane.load(trained), 'conv')
+  reference = classifier.from_lane(trained, best_lane.load(trained), 'conv')
   return reference.logits(tones.mels[test]), tones.mels[test], tones.labels[test]
 
 
@@ -286,7 +286,7 @@ def test_the_sources_hold_the_file_and_exactly_its_operators(exported):
   array = re.search(r'kModel\[\] = \{(.*?)\}', (folder / 'model_data.cc').read_text(), re.DOTALL)[1]
   assert bytes(int(value, 16) for value in re.findall('0x..', array)) == model
   linked = re.findall(r'resolver\.(\w+)\(', (folder / 'op_resolver.h').read_text())
-  assert linked == [operators.RESOLVER[name] for name in operators.counted(model)]
+  assert linked == [operators.RESOLVER[name] for name in operators.count(model)]
 
 
 STAND_IN = """
@@ -453,7 +453,7 @@ def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
     process.stdin.flush()
   said = process.stderr.read().decode().splitlines()
   assert process.wait() == 0  # 3 would be the golden vectors
-  made = classifier.of_tflite(folder / 'model_int8.tflite', 'TFLite Micro')
+  made = classifier.from_tflite(folder / 'model_int8.tflite', 'TFLite Micro')
   for line, path in zip(said, clips, strict=True):
     probabilities = predictions.classify(
       made, '', audio.read(path, made.spec.features.sample_rate), 1000

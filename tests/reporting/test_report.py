@@ -49,7 +49,7 @@ def finished(tones, tmp_path_factory):
   here = workdir.open_for(
     tmp_path_factory.mktemp('reported') / 'study', CONFIG, tones.features, tones.path, tones.sha256
   )
-  trained = trainer.train(CONFIG, here.seeds, tones, made, here.path)
+  trained = trainer.train(CONFIG, here.seed_ranges, tones, made, here.path)
   here.write_predictions(trainer.predictions_by_key(trained, made))
   rows = [row for cohort in trained for row in cohort.rows]
   files.write_json(
@@ -228,7 +228,7 @@ def test_channel_weights_are_those_of_the_network_and_of_variants_that_have_them
   found = channel_weights.learned(finished, tones, [split])
   assert set(found) == {'full', 'eca'} and found['full'].mean.shape == (2, 64)
   lane = checkpoint.restore_lane(
-    CONFIG, finished.seeds, 3, 1, finished.path, LaneName('full', 1, 0)
+    CONFIG, finished.seed_ranges, 3, 1, finished.path, LaneName('full', 1, 0)
   )
   model = models.M3Net(architecture_of('full'), 3, 'conv')
   pictures = image.to_image(

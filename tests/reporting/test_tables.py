@@ -324,9 +324,9 @@ def test_latex_compiles(tmp_path):
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
 LANES = [
-  evidence.Tested('full', 0, np.array([0, 1, 2, 3]), np.array([0, 2, 2, 1])),
-  evidence.Tested('full', 1, np.array([0, 1, 2, 3]), np.array([0, 2, 0, 1])),
-  evidence.Tested('full', 2, np.array([1, 4, 5]), np.array([0, 1, 1])),
+  evidence.LanePredictions('full', 0, np.array([0, 1, 2, 3]), np.array([0, 2, 2, 1])),
+  evidence.LanePredictions('full', 1, np.array([0, 1, 2, 3]), np.array([0, 2, 0, 1])),
+  evidence.LanePredictions('full', 2, np.array([1, 4, 5]), np.array([0, 1, 1])),
 ]
 
 
@@ -354,7 +354,7 @@ def test_the_hardest_clips_are_wrong_in_the_largest_share_of_the_lanes_that_test
     (2, 1, 2),
   ]
   assert hard[0].taken_for == ((2, 2), (0, 1)) and hard[0].label == 1
-  others = [evidence.Tested('no_ma', 0, np.array([3, 5]), np.array([0, 0]))]  # 3 right, 5 wrong
+  others = [evidence.LanePredictions('no_ma', 0, np.array([3, 5]), np.array([0, 0]))]  # 3 right, 5 wrong
   assert [clip.clip for clip in evidence.hardest(LANES, LABELS, 2, others)] == [5, 1]
 
 
@@ -362,5 +362,5 @@ def test_predictions_are_read_by_variant_split_and_seed():
   from m3net_jax.study.splits import Split
 
   made = [Split(f'fold {i}', *[np.arange(0)] * 2, np.array([i, i + 1])) for i in (1, 2)]
-  lanes = evidence.tested({'a.b:C/fold 2/13': np.array([0, 1])}, made)
+  lanes = evidence.lane_predictions({'a.b:C/fold 2/13': np.array([0, 1])}, made)
   assert lanes[0].variant == 'a.b:C' and lanes[0].seed == 13 and lanes[0].clips.tolist() == [2, 3]

@@ -66,7 +66,7 @@ def test_a_streaming_store_gives_the_clips_of_a_resident_one(tones):
 
 def test_blocks_stay_below_their_size(tones):
   feeder = Feeder(tones, jax.device_put, resident_bytes=0, block_bytes=20 * tones.mels[0].nbytes)
-  assert feeder.steps_a_block(2, 5, 100) == 2
-  assert feeder.steps_a_block(2, 50, 100) == 1
-  assert Feeder(tones, jax.device_put).steps_a_block(2, 50, 100) == 100
+  assert feeder.steps_per_block(2, 5, 100) == 2
+  assert feeder.steps_per_block(2, 50, 100) == 1
+  assert Feeder(tones, jax.device_put).steps_per_block(2, 50, 100) == 100
   assert input_pipeline.RESIDENT_BYTES >= tones.mels.nbytes

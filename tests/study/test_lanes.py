@@ -50,7 +50,7 @@ def made(seeds, variants=None, **options):
   count = lanes.padded(len(seeds), lanes.lane_mesh(len(seeds)))
   seeds = np.resize(np.array(seeds, np.int32), count)
   switches = [VARIANTS[variant].switches for variant in np.resize(variants or ['full'], count)]
-  state = compiled.init(
+  state = compiled.init_fn(
     seeds,
     Switches(*map(np.array, zip(*switches))),
     Scaling(*(np.full(count, value) for value in SCALING)),
@@ -79,7 +79,7 @@ def test_devices_share_the_lanes():
 def test_a_lane_equals_a_plain_loop_of_flax_and_optax():
   """The same seed and clips through nn.Module.apply and optax.adam, in the reference lowering, not vmapped or scanned."""
   compiled, state, order = made([7, 8])
-  state, losses = compiled.train(state, CLIPS, order)
+  state, losses = compiled.train_fn(state, CLIPS, order)
   model = M3Net(VARIANTS['full'], CLASSES, 'conv')
   variables = dict(models.init(model, jax.random.key(7), SHAPE))
   adam = optax.adam(TRAINING.learning_rate)
@@ -115,9 +115,9 @@ def test_a_lane_equals_a_plain_loop_of_flax_and_optax():
 
 def test_a_lane_alone_is_the_same_lane_among_four_bit_for_bit():
   compiled, state, order = made([0, 1, 2, 3])
-  among, losses = compiled.train(state, CLIPS, order)
+  among, losses = compiled.train_fn(state, CLIPS, order)
   alone_compiled, state, order = made([3])
-  alone, own_losses = alone_compiled.train(state, CLIPS, order)
+  alone, own_losses = alone_compiled.train_fn(state, CLIPS, order)
   assert_identical(lane_of(alone, 0), lane_of(among, 3))
   assert_identical(own_losses[0], losses[3])
   assert not np.array_equal(losses[2], losses[3])
@@ -125,9 +125,9 @@ def test_a_lane_alone_is_the_same_lane_among_four_bit_for_bit():
 
 def test_a_variant_among_others_is_the_variant_alone_bit_for_bit():
   compiled, state, order = made([1, 1, 1], ['full', 'plain', 'eca_csf'])
-  among, _ = compiled.train(state, CLIPS, order)
+  among, _ = compiled.train_fn(state, CLIPS, order)
   alone_compiled, state, order = made([1], ['plain'])
-  alone, _ = alone_compiled.train(state, CLIPS, order)
+  alone, _ = alone_compiled.train_fn(state, CLIPS, order)
   assert_identical(lane_of(alone, 0), lane_of(among, 1))
   assert not np.array_equal(
     lane_of(among, 0).variables['params']['head']['kernel'],
@@ -137,13 +137,13 @@ def test_a_variant_among_others_is_the_variant_alone_bit_for_bit():
 
 def test_two_calls_equal_one_and_steps_of_minus_one_are_not_taken():
   compiled, state, order = made([5, 6])
-  whole, _ = compiled.train(state, CLIPS, order)
+  whole, _ = compiled.train_fn(state, CLIPS, order)
   compiled, state, _ = made([5, 6])
   nothing = np.full_like(order, -1)
   first, second = nothing.copy(), nothing.copy()
   first[:, :2], second[:, : STEPS - 2] = order[:, :2], order[:, 2:]
-  state, _ = compiled.train(state, CLIPS, first)
-  state, losses = compiled.train(state, CLIPS, second)
+  state, _ = compiled.train_fn(state, CLIPS, first)
+  state, losses = compiled.train_fn(state, CLIPS, second)
   assert_identical(jax.tree.map(np.asarray, state), jax.tree.map(np.asarray, whole))
   assert (np.asarray(losses)[:, STEPS - 2 :] == 0).all()
 
@@ -153,9 +153,9 @@ def test_two_calls_equal_one_and_steps_of_minus_one_are_not_taken():
 )
 def test_lanes_together_and_the_other_lowering_agree_to_rounding(options):
   compiled, state, order = made([0, 1, 2, 3])
-  _, reference = compiled.train(state, CLIPS, order)
+  _, reference = compiled.train_fn(state, CLIPS, order)
   compiled, state, order = made([0, 1, 2, 3], **options)
-  _, losses = compiled.train(state, CLIPS, order)
+  _, losses = compiled.train_fn(state, CLIPS, order)
   np.testing.assert_allclose(losses, reference, rtol=5e-3)
 
 
@@ -165,11 +165,11 @@ def test_lanes_together_and_the_other_lowering_agree_to_rounding(options):
 def test_evaluate_scores_every_clip_in_its_place(monkeypatch, clips_in_cache):
   _, state, _ = made([0, 1])
   monkeypatch.setattr(lanes, 'CACHE_BYTES', clips_in_cache * 8 * 8 * 32 * 4)
-  assert lanes._clips_a_block(M3Net(VARIANTS['full'], CLASSES, 'shift'), SHAPE) == clips_in_cache
+  assert lanes._clips_per_block(M3Net(VARIANTS['full'], CLASSES, 'shift'), SHAPE) == clips_in_cache
   compiled = programs.__wrapped__()
   order = in_batches([np.arange(40), np.arange(40)], 16)
   scores = jax.tree.map(
-    np.asarray, compiled.evaluate(state.variables, state.switches, state.scaling, CLIPS, order)
+    np.asarray, compiled.eval_fn(state.variables, state.switches, state.scaling, CLIPS, order)
   )
   model = M3Net(VARIANTS['full'], CLASSES, 'conv')
   for lane in range(2):
@@ -183,15 +183,15 @@ def test_evaluate_scores_every_clip_in_its_place(monkeypatch, clips_in_cache):
 
 def finish(compiled, state, losses, accuracies):
   for loss, accuracy in zip(losses, accuracies):
-    state = compiled.finish_epoch(state, loss, accuracy)
+    state = compiled.finish_fn(state, loss, accuracy)
   return state
 
 
 def test_best_epoch_and_plateau_are_each_lanes_own():
   compiled, state, order = made([0, 1])
   first = lane_of(state.variables, 0)
-  state = compiled.finish_epoch(state, [1.0, 1.0], [0.5, 0.2])
-  state, _ = compiled.train(state, CLIPS, order)
+  state = compiled.finish_fn(state, [1.0, 1.0], [0.5, 0.2])
+  state, _ = compiled.train_fn(state, CLIPS, order)
   # Lane 0 stays at its loss for two more epochs and is not better; lane 1 improves every time.
   state = finish(compiled, state, [[1.0, 0.9], [1.0, 0.8]], [[0.5, 0.3], [0.4, 0.6]])
   assert np.asarray(state.best.epoch).tolist() == [1, 3]
@@ -207,19 +207,19 @@ def test_best_epoch_and_plateau_are_each_lanes_own():
 
 def test_a_lane_that_diverges_keeps_its_best_and_leaves_the_others_alone():
   compiled, state, order = made([0, 1])
-  _, clean = compiled.train(state, CLIPS, order)
+  _, clean = compiled.train_fn(state, CLIPS, order)
   compiled, state, order = made([0, 1])
-  state = compiled.finish_epoch(state, [1.0, 1.0], [0.5, 0.5])
+  state = compiled.finish_fn(state, [1.0, 1.0], [0.5, 0.5])
   kept = lane_of(state.best, 0)
   broken = CLIPS._replace(
     mels=np.concatenate([MELS, np.full((1, 16, 16), np.nan, np.float16)]),
     labels=np.append(LABELS, 0).astype(np.int32),
   )
   order[0, 1, 0] = 40
-  state, losses = compiled.train(state, broken, order)
+  state, losses = compiled.train_fn(state, broken, order)
   assert np.asarray(state.status).tolist() == [lanes.DIVERGED, lanes.RUNNING]
   assert_identical(losses[1], clean[1])
-  state = compiled.finish_epoch(state, [np.nan, 0.5], [0.9, 0.9])
+  state = compiled.finish_fn(state, [np.nan, 0.5], [0.9, 0.9])
   assert_identical(lane_of(state.best, 0), kept)
   assert np.asarray(state.best.epoch).tolist() == [1, 2]
 
@@ -234,7 +234,7 @@ def test_each_program_is_compiled_once():
     lanes_at_once=1,
     mesh=lanes.lane_mesh(2),
   )
-  state = compiled.init(
+  state = compiled.init_fn(
     np.arange(2, dtype=np.int32),
     Switches(*[np.array([True, True])] * 4),
     Scaling(*(np.full(2, value) for value in SCALING)),
@@ -243,9 +243,9 @@ def test_each_program_is_compiled_once():
     np.int32
   )
   for _ in range(3):
-    state, _ = compiled.train(state, CLIPS, order)
-    compiled.evaluate(state.variables, state.switches, state.scaling, CLIPS, order)
-    state = compiled.finish_epoch(state, [1.0, 1.0], [0.5, 0.5])
+    state, _ = compiled.train_fn(state, CLIPS, order)
+    compiled.eval_fn(state.variables, state.switches, state.scaling, CLIPS, order)
+    state = compiled.finish_fn(state, [1.0, 1.0], [0.5, 0.5])
   assert compiled.compilations() == 4
 
 
@@ -255,5 +255,5 @@ def test_training_learns():
     order = np.stack(
       [order_of(np.arange(40), seed, epoch * STEPS, STEPS, BATCH) for seed in (0, 1)]
     ).astype(np.int32)
-    state, losses = compiled.train(state, CLIPS, order)
+    state, losses = compiled.train_fn(state, CLIPS, order)
   assert np.asarray(losses).mean() < 0.3

@@ -9,7 +9,7 @@ from m3net_jax.network.variants import VARIANTS
 from m3net_jax.reporting import plan_text
 from m3net_jax.stats import power
 from m3net_jax.study import plan, splits
-from tests import studied
+from tests import small_study
 
 
 def test_a_step_is_three_passes_of_two_operations_a_multiply_add():
@@ -19,7 +19,7 @@ def test_a_step_is_three_passes_of_two_operations_a_multiply_add():
 
 
 def test_a_plan_measures_every_cohort_and_keeps_nothing(tones):
-  config = dataclasses.replace(studied.CONFIG, variants=('no_mfp', 'no_ma'), num_seeds=3)
+  config = dataclasses.replace(small_study.CONFIG, variants=('no_mfp', 'no_ma'), num_seeds=3)
   measured = plan.measure(config, [config.seeds], tones, splits.make(tones, 'random'))
   assert [len(each.cohort.names) for each in measured] == [3, 3]
   for each in measured:
@@ -42,7 +42,7 @@ def test_power_is_that_of_the_finished_study():
     for i, value in enumerate(np.random.default_rng(seed).normal(0.9, 0.01, 14))
   ]
   found = {'variants': {'full': {'lanes': lanes(0)}, 'plain': {'lanes': lanes(1)}}}
-  text = plan_text.text(studied.CONFIG, 3, 1, [], found)
+  text = plan_text.text(small_study.CONFIG, 3, 1, [], found)
   assert 'paired differences from full' in text and text.splitlines()[-1].startswith('2  ')
   assert 'Holm' not in text  # one variant: no family
 
@@ -56,7 +56,7 @@ def test_power_counts_folds_as_pairs_and_a_family_of_tests():
   ]
   found = {'variants': {'full': {'lanes': lanes()}, 'plain': {'lanes': lanes()}}}
   config = dataclasses.replace(
-    studied.CONFIG, variants=('full', 'plain', 'eca', 'no_ma'), num_seeds=3
+    small_study.CONFIG, variants=('full', 'plain', 'eca', 'no_ma'), num_seeds=3
   )
   lines = plan_text.text(config, 3, 5, [], found).splitlines()
   assert max(map(len, lines)) <= 79 and any('3 seeds x 5 folds' in line for line in lines)

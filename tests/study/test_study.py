@@ -27,7 +27,7 @@ def run(tones, path, config=CONFIG):
   """A study as the main command runs it; returns its results.json, metrics and predictions."""
   made = splits.make(tones, config.split)
   here = workdir.open_for(path, config, tones.features, tones.path, 'sha')
-  finished = trainer.train(config, here.seeds, tones, made, here.path)
+  finished = trainer.train(config, here.seed_ranges, tones, made, here.path)
   rows = [row for cohort in finished for row in cohort.rows]
   found = results.build(
     config, tones, made, rows, compilations=sum(each.compilations for each in finished), seconds=1
@@ -158,7 +158,7 @@ def test_restore_gives_the_best_of_a_lane(whole, tones):
   path, found, *_ = whole
   here = workdir.read(path)
   lane = checkpoint.restore_lane(
-    here.config, here.seeds, len(tones.classes), 1, path, LaneName('plain', 2, 0)
+    here.config, here.seed_ranges, len(tones.classes), 1, path, LaneName('plain', 2, 0)
   )
   expected = found['variants']['plain']['lanes'][2]
   assert int(lane.best.epoch) == expected['best_epoch']

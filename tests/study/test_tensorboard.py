@@ -88,7 +88,7 @@ def test_a_study_that_goes_on_has_every_epoch_once(tones, tmp_path):
 
   def train():
     with tensorboard.Board(here.path / 'tensorboard', lanes=3) as board:
-      trainer.train(config, here.seeds, tones, made, here.path, board.add)
+      trainer.train(config, here.seed_ranges, tones, made, here.path, board.add)
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(trainer._Trainer, '_end_epoch', interrupted)

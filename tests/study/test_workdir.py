@@ -56,7 +56,7 @@ def test_more_seeds_are_added_after_those_there(tmp_path):
   first = opened(tmp_path)
   files.write_json(first.path / 'results.json', {})
   more = opened(tmp_path, dataclasses.replace(CONFIG, num_seeds=5))
-  assert more.seeds == [range(0, 3), range(3, 5)] and not more.finished
+  assert more.seed_ranges == [range(0, 3), range(3, 5)] and not more.finished
   assert opened(tmp_path, dataclasses.replace(CONFIG, num_seeds=5)) == more
 
 

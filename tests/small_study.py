@@ -20,7 +20,7 @@ def train(tones, path, config=CONFIG):
   """Trains on the store of tones; returns the finished workdir."""
   made = splits.make(tones, config.split)
   here = workdir.open_for(path, config, tones.features, tones.path, tones.sha256)
-  finished = trainer.train(config, here.seeds, tones, made, here.path)
+  finished = trainer.train(config, here.seed_ranges, tones, made, here.path)
   here.write_predictions(trainer.predictions_by_key(finished, made))
   rows = [row for cohort in finished for row in cohort.rows]
   found = results.build(config, tones, made, rows, compilations=0, seconds=1)
