@@ -84,7 +84,7 @@ def prepare(
 def prepare_arrays(
   clips: Sequence[np.ndarray],
   labels: Sequence[str],
-  sample_rate: int,
+  rate: int,
   *,
   groups: Sequence[str] | None = None,
   store_dir: PathLike = 'stores',
@@ -95,7 +95,7 @@ def prepare_arrays(
   Args:
     clips: one mono array [samples] per clip, in -1..1, of any length.
     labels: the class of each clip.
-    sample_rate: of the clips, Hz.
+    rate: of the clips, Hz; they are resampled to the sample rate of the features.
     groups: speaker or source recording of each clip, for splits that keep them apart.
     store_dir: folder of the stores.
     **features: fields of `Features`, such as sample_rate (Hz), clip_seconds, n_fft, n_mels.
@@ -104,7 +104,7 @@ def prepare_arrays(
     UserError: see `data_prep.arrays.prepare`.
   """
   return arrays.prepare(
-    clips, labels, sample_rate, Features(**features), groups=groups, store_dir=store_dir
+    clips, labels, rate, Features(**features), groups=groups, store_dir=store_dir
   )
 
 
@@ -124,9 +124,9 @@ def train(
   """Trains a study, continues one that was stopped, or reads one that is finished.
 
   Args:
-    store: of `prepare`, `prepare_arrays` or `load_store`.
-    workdir: folder of the study; it holds one study.
-    config: all settings; else give them one by one.
+    store: from `prepare`, `prepare_arrays` or `load_store`.
+    workdir: folder of the study; a folder holds one study.
+    config: all settings; otherwise pass them one by one.
     tensorboard: also write event files for TensorBoard (extra `tensorboard`).
     **settings: fields of `Config`, such as num_seeds, num_epochs, batch_size, input_shape (height,
       width, channels), split. `variants` may name variants and hold Flax classes, which take the
@@ -146,7 +146,7 @@ def create(store: Store, path: Path, config: Config) -> 'Study':
 
   A finished study that lacks its report, because it was stopped before, gets it.
   """
-  splits.make(store, config.split)  # what cannot be split is refused before a folder is made
+  splits.make(store, config.split)  # raises before a folder is made
   opened = workdir.open_for(path, config, store.features, store.path, store.sha256)
   study = Study(opened.path)
   if study.finished and not (study.path / 'report.html').exists():
@@ -155,17 +155,19 @@ def create(store: Store, path: Path, config: Config) -> 'Study':
 
 
 def plan(store: Store, path: Path, config: Config) -> str:
-  """What a study would take, from a few timed steps, and what its seeds can show; trains nothing.
+  """Memory and time that a study would need, and differences that its seeds can show.
+
+  Times a few training steps and discards them.
 
   If `path` holds a finished study of the same settings, only the seeds that it lacks are planned.
   """
   # Read before anything is timed: a workdir that cannot be read is reported at once.
   finished = workdir.read(path).results() if (path / 'results.json').exists() else None
-  made = splits.make(store, config.split)
+  study_splits = splits.make(store, config.split)
   seed_ranges = workdir.lacking(path, config, store.features, store.sha256)
   devices.use_all_cores(path.absolute().parent / '.compiled')
-  measured = measure(config, seed_ranges, store, made)
-  text = plan_text.text(config, len(store.classes), len(made), measured, finished)
+  measured = measure(config, seed_ranges, store, study_splits)
+  text = plan_text.text(config, len(store.classes), len(study_splits), measured, finished)
   if seed_ranges == [config.seeds]:
     return text
   new = seed_ranges[0]
@@ -205,7 +207,7 @@ def load_model(path: PathLike, variant: str | None = None, seed: int | None = No
 def classify(
   model: Classifier,
   recording: PathLike | np.ndarray,
-  sample_rate: int | None = None,
+  rate: int | None = None,
   hop_seconds: float | None = None,
 ) -> Prediction:
   """Classifies a file or an array.
@@ -213,7 +215,7 @@ def classify(
   Args:
     recording: a file, or mono samples [samples] in -1..1. More than 1.1 clips are classified
       window by window; less is cut or padded as in training.
-    sample_rate: of the array, Hz (default: the model's).
+    rate: of the array, Hz (default: the model's).
     hop_seconds: from one window to the next (default: half a clip).
 
   Raises:
@@ -223,8 +225,9 @@ def classify(
   features = model.spec.features
   hop = predictions.hop_of(hop_seconds, features)
   if isinstance(recording, np.ndarray):
-    rate = sample_rate or features.sample_rate
-    samples = audio.resample(recording.astype(np.float32), rate, features.sample_rate)
+    samples = audio.resample(
+      recording.astype(np.float32), rate or features.sample_rate, features.sample_rate
+    )
     return predictions.classify(model, 'array', samples, hop)
   samples = audio.read(recording, features.sample_rate)
   return predictions.classify(model, os.fspath(recording), samples, hop)
@@ -251,28 +254,33 @@ class Study:
     return workdir.read(self.path)
 
   def train(self, store: Store, *, tensorboard: bool = False) -> list[Path]:
-    """Trains what is not trained yet, tests it and writes results, figures and report.
+    """Trains and tests the remaining lanes; writes results, figures and report.
+
+    Args:
+      store: the store of the study.
+      tensorboard: also write event files for TensorBoard (extra `tensorboard`).
 
     Returns:
       The files written.
     """
     opened = self._workdir
-    config, made = opened.config, splits.make(store, opened.config.split)
+    config = opened.config
+    study_splits = splits.make(store, config.split)
     devices.use_all_cores(self.path.absolute().parent / '.compiled')
-    begun = time.monotonic()
-    num_lanes = sum(map(len, opened.seed_ranges)) * len(made)
+    start = time.monotonic()
+    num_lanes = sum(map(len, opened.seed_ranges)) * len(study_splits)
     with contextlib.ExitStack() as stack:
       on_epoch = ignore_rows
       if tensorboard:
         on_epoch = stack.enter_context(Board(self.path / 'tensorboard', num_lanes)).add
-      finished = trainer.train(config, opened.seed_ranges, store, made, self.path, on_epoch)
-    seconds = time.monotonic() - begun
-    opened.write_predictions(trainer.predictions_by_key(finished, made))
+      finished = trainer.train(config, opened.seed_ranges, store, study_splits, self.path, on_epoch)
+    seconds = time.monotonic() - start
+    opened.write_predictions(trainer.predictions_by_key(finished, study_splits))
     metrics = opened.metrics()
     content = results.build(
       config,
       store,
-      made,
+      study_splits,
       [row for cohort in finished for row in cohort.rows],
       compilations=sum(cohort.compilations for cohort in finished),
       seconds=max(seconds, *(row['seconds'] for row in metrics)),
@@ -303,7 +311,7 @@ class Study:
     ]
 
   def table(self) -> Table:
-    """Every variant with its accuracy over lanes, parameters and multiply-adds; Markdown in a notebook."""
+    """Accuracy, parameters and multiply-adds of every variant; Markdown in a notebook."""
     return tables.variants_table(self.results())
 
   def tests(self) -> Table | None:
@@ -342,7 +350,7 @@ class Study:
 
     Args:
       out_dir: the folder to write.
-      lane: of `best_lane` (default: the one with the best validation accuracy).
+      lane: from `best_lane` (default: the one with the best validation accuracy).
       calibration_clips: training clips that set the ranges of the integer models.
       max_drop: largest allowed loss of accuracy of an integer model, as a fraction.
       int16x8: also make an int16x8 model.

@@ -47,7 +47,7 @@ def define(values: flags.FlagValues) -> None:
     'variants',
     list(Config.variants),
     f'architectures, comma-separated: {", ".join(VARIANTS)}, or module.path:Name, a Flax module of '
-    'your own in the place of Mirror Attention',
+    'your own in place of Mirror Attention',
     flag_values=values,
   )
   flags.DEFINE_list(
@@ -78,12 +78,12 @@ def define(values: flags.FlagValues) -> None:
       'split',
       SCHEMES,
       "random: 6:2:2; official: the corpus's lists; grouped: no speaker or recording on two sides; "
-      'folds: every official fold tested by lanes of its own',
+      'folds: each official fold is tested in turn',
     ),
     (
       'channels',
       options.CHANNELS,
-      'what 3 channels are: the log-Mel as a picture, or with its two differences in time',
+      'meaning of 3 channels: the log-Mel as a picture, or with its two differences in time',
     ),
     (
       'normalisation',
@@ -100,7 +100,7 @@ def define(values: flags.FlagValues) -> None:
 
 
 def config_from(values: flags.FlagValues) -> Config:
-  """The settings that the flags ask for; UserError if one is out of range."""
+  """Makes the settings from the flags; UserError if one is out of range."""
   settings = {name: values[name].value for name in Config.__dataclass_fields__ if name in values}
   try:
     settings['input_shape'] = tuple(map(int, values.input_shape))
@@ -112,7 +112,7 @@ def config_from(values: flags.FlagValues) -> Config:
 
 
 def main(arguments: list[str], values: flags.FlagValues) -> None:
-  """Trains the study that the flags ask for, or plans it."""
+  """Trains or plans the study that the flags describe."""
   cli.no_arguments(arguments)
   config = config_from(values)
   store_path = store_command.prepare_from(values)

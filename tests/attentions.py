@@ -1,11 +1,11 @@
-"""What a user might put in the place of Mirror Attention, and firmware cannot run."""
+"""Modules of a user in place of Mirror Attention that firmware cannot run."""
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 
 class Cosine(nn.Module):
-  """In the place of Mirror Attention, what converts to an operator that firmware does not have."""
+  """Converts to an operator that firmware lacks."""
 
   @nn.compact
   def __call__(self, x):
@@ -13,7 +13,7 @@ class Cosine(nn.Module):
 
 
 class Sorted(nn.Module):
-  """In the place of Mirror Attention, what the converter has no operator for."""
+  """Has no operator in the converter."""
 
   @nn.compact
   def __call__(self, x):
@@ -21,7 +21,7 @@ class Sorted(nn.Module):
 
 
 class HardSwish(nn.Module):
-  """In the place of Mirror Attention, what firmware runs in int8, and has no 16-bit form."""
+  """Runs on firmware in int8, but has no 16-bit form."""
 
   @nn.compact
   def __call__(self, x):

@@ -1,5 +1,6 @@
-"""What all tests share: two host devices, as the program makes one per core, and a small store of tones, one class
-per pitch.
+"""Shared by all tests: two host devices (a study makes one per core) and a small store of tones.
+
+The class of a tone is its pitch.
 """
 
 import signal
@@ -14,10 +15,10 @@ from data_prep import store
 from data_prep.features import Features
 from data_prep.prepare import prepare
 
-# A shell's background job ignores Ctrl-C, and so would the commands that tests start and stop with it.
+# A background job of a shell ignores Ctrl-C; commands that tests stop with Ctrl-C must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update('jax_num_cpu_devices', 2)
-# Compiling is what takes the tests' time, and many compile the same; a second run finds it all there.
+# Compiling takes most of the tests' time; compiled programs are kept for other tests and runs.
 jax.config.update(
   'jax_compilation_cache_dir', str(Path(__file__).parents[1] / '.pytest_cache' / 'compiled')
 )
@@ -29,7 +30,7 @@ CLASSES, CLIPS = ('high', 'low', 'middle'), 20
 
 @pytest.fixture(scope='session')
 def tones_dir(tmp_path_factory):
-  """Recordings in the `folder` layout: three classes of twenty."""
+  """Recordings in the `folder` layout: three classes of twenty recordings."""
   root = tmp_path_factory.mktemp('tones')
   rng = np.random.default_rng(0)
   for pitch, name in zip((1800, 300, 800), CLASSES):
@@ -45,7 +46,7 @@ def tones_dir(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def tones(tones_dir, tmp_path_factory):
-  """The store of those recordings."""
+  """The store of the recordings in `tones_dir`."""
   return store.load(
     prepare('folder', tones_dir, tmp_path_factory.mktemp('stores'), FEATURES, num_processes=1)
   )
@@ -53,7 +54,7 @@ def tones(tones_dir, tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def trained(tones, tmp_path_factory):
-  """A finished study of them: its workdir."""
+  """The workdir of a finished study of the tones."""
   from tests import small_study
 
   return small_study.train(tones, tmp_path_factory.mktemp('trained') / 'study')

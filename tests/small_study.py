@@ -1,4 +1,4 @@
-"""A small study trained for the tests of what comes after training, as the main command writes it."""
+"""A small study, written as the main command writes it, for tests of later steps."""
 
 import json
 
@@ -18,11 +18,11 @@ CONFIG = Config(
 
 def train(tones, path, config=CONFIG):
   """Trains on the store of tones; returns the finished workdir."""
-  made = splits.make(tones, config.split)
-  here = workdir.open_for(path, config, tones.features, tones.path, tones.sha256)
-  finished = trainer.train(config, here.seed_ranges, tones, made, here.path)
-  here.write_predictions(trainer.predictions_by_key(finished, made))
+  study_splits = splits.make(tones, config.split)
+  study = workdir.open_for(path, config, tones.features, tones.path, tones.sha256)
+  finished = trainer.train(config, study.seed_ranges, tones, study_splits, study.path)
+  study.write_predictions(trainer.predictions_by_key(finished, study_splits))
   rows = [row for cohort in finished for row in cohort.rows]
-  found = results.build(config, tones, made, rows, compilations=0, seconds=1)
-  files.write_json(path / 'results.json', json.loads(json.dumps(found)))
-  return here
+  content = results.build(config, tones, study_splits, rows, compilations=0, seconds=1)
+  files.write_json(path / 'results.json', json.loads(json.dumps(content)))
+  return study

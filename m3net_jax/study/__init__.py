@@ -1,1 +1,1 @@
-"""A study: which lanes there are, how they train, and what they leave on disk."""
+"""A study: its lanes, their training and its files on disk."""

@@ -1,4 +1,4 @@
-"""Orbax checkpoints of a cohort's lanes: the whole state after every epoch, written atomically."""
+"""Orbax checkpoints of a cohort's lanes: the state after each epoch, written atomically."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,38 +17,39 @@ from m3net_jax.study.lanes import Lane
 
 
 class Checkpoints:
-  """The checkpoints of one cohort; a step is the number of epochs finished. The last two are kept."""
+  """The last two checkpoints of one cohort; the step of a checkpoint is its number of epochs."""
 
   def __init__(self, folder: Path):
     options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
     self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
   def latest(self) -> int:
-    """Epochs finished in the last complete checkpoint; 0 if there is none."""
+    """Number of epochs finished in the last complete checkpoint; 0 if there is no checkpoint."""
     return self._manager.latest_step() or 0
 
   def save(self, epoch: int, state: Lane) -> None:
-    """Writes the state of all lanes."""
+    """Writes the state of all lanes after `epoch` epochs."""
     self._manager.save(epoch, args=ocp.args.StandardSave(jax.tree.map(np.asarray, state)))
 
   def restore(self, like: Lane) -> Lane:
-    """The last checkpoint, as numpy arrays of the shapes and types of `like`."""
+    """Reads the last checkpoint as numpy arrays with the shapes and types of `like`."""
     shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
     return self._manager.restore(self.latest(), args=ocp.args.StandardRestore(shapes))
 
   def close(self) -> None:
+    """Releases the checkpoint folder."""
     self._manager.close()
 
 
 def folder_of(workdir: Path, cohort: Cohort) -> Path:
-  """Where a cohort's checkpoints lie."""
+  """The folder of a cohort's checkpoints."""
   return workdir / 'checkpoints' / cohort.folder
 
 
 def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Path) -> Lane:
-  """All lanes of a cohort as their last checkpoint has them, in the order of its names; numpy arrays."""
+  """Reads the last checkpoint of a cohort: numpy arrays [lanes, ...] in the order of its names."""
   model = M3Net(cohort.program, num_classes, 'conv')
-  one = jax.eval_shape(
+  lane = jax.eval_shape(
     lambda: lanes.init_lane(
       model,
       config.input_shape,
@@ -59,7 +60,7 @@ def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Pa
     )
   )
   like = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct((len(cohort.names), *leaf.shape), leaf.dtype), one
+    lambda leaf: jax.ShapeDtypeStruct((len(cohort.names), *leaf.shape), leaf.dtype), lane
   )
   checkpoints = Checkpoints(folder_of(workdir, cohort))
   state = checkpoints.restore(like)
@@ -75,9 +76,8 @@ def restore_lane(
   workdir: Path,
   name: LaneName,
 ) -> Lane:
-  """One lane of a workdir as its last checkpoint has it; leaves without the lane axis, numpy arrays."""
-  cohort = next(
-    each for each in cohorts.make(config, seed_ranges, num_splits) if name in each.names
-  )
+  """Reads one lane from the last checkpoint of its cohort: numpy arrays without the lane axis."""
+  all_cohorts = cohorts.make(config, seed_ranges, num_splits)
+  cohort = next(cohort for cohort in all_cohorts if name in cohort.names)
   state = restore_cohort(config, cohort, num_classes, workdir)
   return jax.tree.map(lambda leaf: leaf[cohort.names.index(name)], state)

@@ -1,4 +1,4 @@
-"""The lanes of a study by name, and their cohorts: lanes of variants that share one compiled program."""
+"""The names of a study's lanes, and cohorts: the lanes that share one compiled program."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from m3net_jax.study.config import Config
 
 
 class LaneName(NamedTuple):
-  """What a lane is; `split` is a position in the study's splits."""
+  """The identity of a lane; `split` is a position in the list of the study's splits."""
 
   variant: str
   seed: int
@@ -23,17 +23,18 @@ class Cohort(NamedTuple):
 
   @property
   def folder(self) -> str:
-    """The name of its folder of checkpoints."""
+    """The name of its checkpoint folder."""
     seeds = sorted({name.seed for name in self.names})
     variants = '+'.join(dict.fromkeys(name.variant.replace(':', '.') for name in self.names))
     return f'{variants}_seeds_{seeds[0]}-{seeds[-1]}'
 
 
 def make(config: Config, seed_ranges: Sequence[range], num_splits: int) -> list[Cohort]:
-  """The cohorts of a study, in the order of --variants.
+  """Makes the cohorts of a study, in the order of `config.variants`.
 
   Args:
-    seed_ranges: ranges of seeds, one after another; lanes of different ranges are in different cohorts.
+    seed_ranges: consecutive ranges of seeds; each range has its own cohorts.
+    num_splits: number of splits; each variant and seed has one lane per split.
   """
   cohorts = []
   for seeds in seed_ranges:

@@ -1,4 +1,4 @@
-"""The settings of a study, checked when they are built. Imports nothing slow."""
+"""The settings of a study, checked when they are made. Imports nothing slow."""
 
 import dataclasses
 from typing import Any
@@ -10,12 +10,13 @@ from m3net_jax.study import splits
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """A study's settings, named as the flags; all but the last two decide its result.
+  """The settings of a study, named like the flags.
 
-  The plateau's rule has no flag, but is on record with the rest: a study never continues under another one.
+  All except the last two decide the result. `plateau_factor` and `plateau_patience` have no flag;
+  they are saved too, so that a study does not continue with another rule.
 
   Raises:
-    UserError: naming the flag, its value and the mend.
+    UserError: a value is out of range; the message names the flag, its value and the fix.
   """
 
   variants: tuple[str, ...] = ('full',)
@@ -68,8 +69,8 @@ class Config:
       or self.input_shape[2] not in (1, 3)
     ):
       raise UserError(
-        f'--input_shape={shape}: give height,width,channels, such as 64,64,1: height and width 8 or more, '
-        'channels 1 or 3'
+        f'--input_shape={shape}: give height,width,channels, such as 64,64,1: height and width 8 '
+        'or more, channels 1 or 3'
       )
     if not self.variants:
       raise UserError('--variants=: give at least one, such as full')
@@ -82,7 +83,9 @@ class Config:
 
   @property
   def seeds(self) -> range:
+    """The seeds of every variant and split."""
     return range(self.first_seed, self.first_seed + self.num_seeds)
 
   def to_json(self) -> dict[str, Any]:
+    """The settings as the values of a JSON object."""
     return dataclasses.asdict(self)

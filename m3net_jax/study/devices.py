@@ -1,4 +1,4 @@
-"""The devices that share the lanes of a study."""
+"""Setup of the devices that share the lanes of a study."""
 
 import os
 import sys
@@ -10,9 +10,9 @@ from data_prep import workers
 
 
 def use_all_cores(cache_dir: str | os.PathLike[str]) -> None:
-  """Makes every core a device of JAX, and keeps compiled programs in `cache_dir` for later studies.
+  """Makes every core a JAX device, and keeps compiled programs in `cache_dir` for later studies.
 
-  JAX fixes its devices when it first computes something. If that has happened, as may be in a
+  JAX cannot change its devices after its first computation. If that has happened, for example in a
   notebook, the devices stay as they are and a line on standard error says so.
   """
   num_cores = workers.num_cores()

@@ -1,9 +1,10 @@
 """The store's clips in the order in which each lane sees them, streamed by grain.
 
-A lane's order is a pure function of its seed and its training clips: one shuffle an epoch, one after another, cut into
-full batches, so that no clip is dropped and any step can be made without those before it.
-A small store lies whole on the device and only positions travel; a large one is gathered from disk in background
-threads, block by block. Training sees the same `Clips` and positions either way.
+The order of a lane is a pure function of its seed and its training clips: one shuffle per epoch,
+joined and cut into full batches. So no clip is dropped, and each step can be computed without the
+steps before it. A small store is copied to the device once, and then only positions are sent. A
+large store is read from disk in a background thread, block by block. Training gets `Clips` and
+positions in both cases.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,8 @@ import numpy as np
 from data_prep.store import Store
 from m3net_jax.study.splits import Split
 
-RESIDENT_BYTES = 2**30  # a store up to this size lies on the device as a whole
-BLOCK_BYTES = 2**28  # a streamed block is about this large
+RESIDENT_BYTES = 2**30  # a store up to this size stays on the device
+BLOCK_BYTES = 2**28  # approximate size of a streamed block
 
 
 class Clips(NamedTuple):
@@ -28,11 +29,11 @@ class Clips(NamedTuple):
 
 
 class Block(NamedTuple):
-  """What one call of a program works on.
+  """The input of one call of a program.
 
   Attributes:
-    clips: all clips that `order` may name.
-    order: [lanes, steps, batch] int32 positions in `clips`; -1 is no clip.
+    clips: all clips that `order` can refer to.
+    order: [lanes, steps, batch] int32 positions in `clips`; -1 means no clip.
   """
 
   clips: Clips
@@ -42,7 +43,14 @@ class Block(NamedTuple):
 def order_of(
   train: np.ndarray, seed: int, first_step: int, steps: int, batch_size: int
 ) -> np.ndarray:
-  """The clips of `steps` steps of a lane from step `first_step` on, [steps, batch_size], of `train` [clips]."""
+  """The training clips of a lane in the steps from `first_step` on.
+
+  Args:
+    train: [clips] positions of the training clips.
+
+  Returns:
+    Positions, [steps, batch_size].
+  """
   first, last = first_step * batch_size, (first_step + steps) * batch_size
   epochs = range(first // len(train), -(-last // len(train)))
   shuffled = np.concatenate(
@@ -53,12 +61,15 @@ def order_of(
 
 
 def steps_per_epoch(splits: Sequence[Split], batch_size: int) -> int:
-  """Steps in which a lane sees every training clip; the same for every lane, even if folds differ by a few clips."""
+  """Number of steps in which a lane sees every training clip.
+
+  It is the same for every lane, even if folds differ by a few clips.
+  """
   return -(-max(len(split.train) for split in splits) // batch_size)
 
 
 def in_batches(indices: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
-  """Lanes' clips in their own order, [lanes, steps, batch_size], filled up with -1."""
+  """Cuts the clips of each lane into batches [lanes, steps, batch_size], filled with -1."""
   steps = -(-max(map(len, indices)) // batch_size)
   padded = np.full((len(indices), steps * batch_size), -1, np.int32)
   for row, clips in zip(padded, indices):
@@ -67,20 +78,29 @@ def in_batches(indices: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
 
 
 class Feeder:
-  """Turns positions in a store into blocks on the device."""
+  """Turns positions in a store into blocks on the device.
+
+  Args:
+    store: the clips.
+    put: a function that moves a pytree of arrays to the device, for all lanes.
+    resident_bytes: a store up to this size stays on the device.
+    block_bytes: approximate size of a block of a larger store.
+
+  Attributes:
+    resident: whether the store stays on the device.
+  """
 
   def __init__(
     self, store: Store, put, resident_bytes: int = RESIDENT_BYTES, block_bytes: int = BLOCK_BYTES
   ):
-    """Args: `put` moves a pytree of arrays that all lanes share to the device."""
     self._store, self._put = store, put
     self._clip_bytes = int(np.prod(store.mels.shape[1:])) * store.mels.dtype.itemsize
     self._block_bytes = block_bytes
     self.resident = store.mels.nbytes <= resident_bytes
-    self._whole = put(Clips(np.asarray(store.mels), store.labels)) if self.resident else None
+    self._clips = put(Clips(np.asarray(store.mels), store.labels)) if self.resident else None
 
   def steps_per_block(self, lanes: int, batch_size: int, steps: int) -> int:
-    """How many of `steps` steps fit in a block."""
+    """The number of steps that fit in a block, at most `steps`."""
     return (
       steps
       if self.resident
@@ -88,25 +108,27 @@ class Feeder:
     )
 
   def blocks(self, orders: Sequence) -> Iterator[Block]:
-    """A block for each of `orders`, functions without arguments that return [lanes, steps, batch] positions in the store.
+    """Yields one block per order.
 
-    Orders are made, and clips read, in a background thread, two blocks ahead.
+    Args:
+      orders: functions without arguments that return positions in the store, [lanes, steps,
+        batch]. A background thread calls them and reads the clips, two blocks ahead.
     """
     dataset = grain.MapDataset.range(len(orders)).map(
       lambda position: self._read(orders[position]())
     )
     threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     for clips, order in dataset.to_iter_dataset(threads):
-      yield Block(self._whole if self.resident else self._put(clips), order)
+      yield Block(self._clips if self.resident else self._put(clips), order)
 
   def _read(self, order: np.ndarray) -> tuple[Clips | None, np.ndarray]:
     if self.resident:
       return None, order.astype(np.int32)
-    # Lanes that share a split ask for the same clips: each is read once a block.
-    named, positions = np.unique(order, return_inverse=True)
-    gap = int(named[0] == -1)
-    clips = named[gap:]
-    # Blocks of one size, so that a program is compiled once: the number of clips is filled up to a power of two.
+    # Lanes that share a split need the same clips: each clip is read once per block.
+    unique, positions = np.unique(order, return_inverse=True)
+    gap = int(unique[0] == -1)
+    clips = unique[gap:]
+    # Filled up to a power of two: blocks have one size, so a program is compiled once.
     size = 1 << int(len(clips) - 1).bit_length()
     mels = np.zeros((size, *self._store.mels.shape[1:]), self._store.mels.dtype)
     mels[: len(clips)] = self._store.mels[clips]

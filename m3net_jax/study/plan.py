@@ -1,4 +1,4 @@
-"""What a study would take, measured on a few timed steps of every cohort before it is trained (--plan)."""
+"""Memory and time that a study would need, measured on a few steps of every cohort (`--plan`)."""
 
 import time
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ _TIMED_CALLS = 2
 
 
 class Measured(NamedTuple):
-  """What training a cohort takes.
+  """Memory and time that training a cohort needs.
 
   Attributes:
     lanes_at_once: lanes that a device works on together.
     devices: number of devices that share the lanes.
     device_bytes: memory of each device, as the compiler plans it.
-    step_seconds: one step of all lanes.
-    seconds: all epochs with their validation; without compiling, checkpoints and the test.
+    step_seconds: time of one step of all lanes.
+    seconds: time of all epochs with their validation, without compiling, checkpoints and the test.
   """
 
   cohort: Cohort
@@ -38,7 +38,7 @@ class Measured(NamedTuple):
 def measure(
   config: Config, seed_ranges: Sequence[range], store: Store, splits: list[Split]
 ) -> list[Measured]:
-  """Takes a few steps of every cohort and measures them; writes nothing."""
+  """Measures a few steps of every cohort; writes nothing."""
   return [
     _measure(Runner(config, store, splits, cohort), config.num_epochs)
     for cohort in cohorts.make(config, seed_ranges, len(splits))
@@ -51,15 +51,15 @@ def _measure(runner: Runner, num_epochs: int) -> Measured:
   device_bytes = runner.programs.memory(state, block.clips, block.order)
   seconds = []
   for _ in range(1 + _TIMED_CALLS):  # the first call compiles
-    begun = time.monotonic()
+    start = time.monotonic()
     state, loss = runner.programs.train_fn(state, block.clips, block.order)
     jax.block_until_ready(loss)
-    seconds.append(time.monotonic() - begun)
+    seconds.append(time.monotonic() - start)
   step = min(seconds[1:]) / steps
   runner.scores(state, state.variables, 'validation')
-  begun = time.monotonic()
+  start = time.monotonic()
   runner.scores(state, state.variables, 'validation')
-  epoch = step * runner.steps + time.monotonic() - begun
+  epoch = step * runner.steps + time.monotonic() - start
   return Measured(
     runner.cohort, runner.lanes_at_once, runner.num_devices, device_bytes, step, epoch * num_epochs
   )

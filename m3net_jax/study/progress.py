@@ -17,12 +17,17 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-  """Counts the lane-steps of a whole study; lines stay below 80 columns."""
+  """Shows the progress of a study in lane-steps; lines stay below 80 columns.
+
+  Args:
+    total: lane-steps of the study.
+    stream: where to write (default: standard error).
+  """
 
   def __init__(self, total: int, stream: TextIO | None = None):
     self._stream = stream or sys.stderr
     self._total, self._done, self._timed = total, 0, 0
-    self._begun: float | None = None
+    self._start: float | None = None
     self._bar = auto.tqdm(
       total=total,
       file=self._stream,
@@ -33,15 +38,18 @@ class Progress:
     )
 
   def skip(self, steps: int) -> None:
-    """Counts lane-steps of an earlier run."""
+    """Counts lane-steps that an earlier run took."""
     self._done += steps
     self._bar.initial = self._bar.n = self._done
 
   def advance(self, steps: int) -> None:
-    """Counts lane-steps taken. The clock starts after the first call, which waits for the compiler."""
+    """Counts lane-steps taken.
+
+    The clock starts after the first call, which includes compiling.
+    """
     self._done += steps
-    if self._begun is None:
-      self._begun = time.monotonic()
+    if self._start is None:
+      self._start = time.monotonic()
       if not self._bar.disable:
         self._bar.unpause()
     else:
@@ -49,18 +57,22 @@ class Progress:
     self._bar.update(steps)
 
   def rate(self) -> float | None:
-    """Lane-steps per second since the first call returned."""
-    passed = time.monotonic() - self._begun if self._begun else 0.0
+    """Lane-steps per second since the first call of `advance`; None if unknown."""
+    passed = time.monotonic() - self._start if self._start else 0.0
     return self._timed / passed if self._timed and passed else None
 
   def start(self, text: str) -> None:
-    """Says what comes now, beside the bar."""
-    self._bar.set_description_str(text)
+    """Shows beside the bar what runs now; in a notebook the result of the last epoch stays."""
+    if not (_IN_NOTEBOOK and self._bar.desc):
+      self._bar.set_description_str(text)
 
   def end_epoch(self, text: str) -> None:
-    """Says how an epoch ended: in a notebook beside the bar, elsewhere as a line with the time left."""
-    self._bar.set_description_str(text)
+    """Shows the result of an epoch.
+
+    In a notebook it is shown beside the bar, elsewhere on a line with the time left.
+    """
     if _IN_NOTEBOOK:
+      self._bar.set_description_str(text)
       return
     if rate := self.rate():
       left = duration((self._total - self._done) / rate)
@@ -68,7 +80,7 @@ class Progress:
     self.note(text[:79])
 
   def note(self, text: str) -> None:
-    """Writes a line that stays, above the bar if there is one."""
+    """Writes a permanent line, above the bar if there is a bar."""
     if self._bar.disable:
       self._stream.write(f'{text}\n')
       self._stream.flush()

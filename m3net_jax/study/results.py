@@ -1,6 +1,7 @@
-"""What a finished study found: the content of `results.json`. Pure functions on its rows."""
+"""The content of `results.json`, from the rows of a finished study. Pure functions."""
 
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -8,9 +9,8 @@ from data_prep.store import Store
 from m3net_jax.network import cost
 from m3net_jax.network.variants import architecture_of
 from m3net_jax.stats import holm, intervals
-from m3net_jax.study import splits
 from m3net_jax.study.config import Config
-from m3net_jax.study.splits import Split
+from m3net_jax.study.splits import Split, leak
 
 _PACKAGES = (
   'm3net_jax',
@@ -31,27 +31,37 @@ _PROTOCOLS = {
 }
 
 
-def versions() -> dict[str, str]:
-  return {
-    'python': platform.python_version(),
-    **{name: metadata.version(name) for name in _PACKAGES},
-  }
+def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+  """The versions of Python and of `packages`.
+
+  'not installed' for one without metadata: this project, if it runs from its folder.
+  """
+  return {'python': platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+def _version(package: str) -> str:
+  try:
+    return metadata.version(package)
+  except metadata.PackageNotFoundError:
+    return 'not installed'
 
 
 def build(
   config: Config,
   store: Store,
-  made: list[Split],
+  splits: list[Split],
   rows: list[dict[str, Any]],
   *,
   compilations: int,
   seconds: float,
 ) -> dict[str, Any]:
-  """The content of results.json; accuracies are fractions, at the best validation epoch of each lane.
+  """Makes the content of results.json.
 
   Args:
-    rows: one a lane, with 'variant', 'seed', 'split', 'status', 'test_accuracy', 'validation_accuracy', 'best_epoch'.
-    compilations: programs compiled.
+    splits: the splits of the study.
+    rows: one row per lane, with 'variant', 'seed', 'split', 'status', 'test_accuracy',
+      'validation_accuracy', 'best_epoch'; accuracies are fractions, at the best validation epoch.
+    compilations: number of programs compiled.
     seconds: wall time of all runs of this study.
   """
   variants = {
@@ -59,12 +69,12 @@ def build(
     for variant in config.variants
   }
   accuracies = {
-    variant: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in found['lanes']}
-    for variant, found in variants.items()
+    variant: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in entry['lanes']}
+    for variant, entry in variants.items()
   }
   baseline = 'full' if 'full' in variants else config.variants[0]
   return {
-    'corpus': _corpus(config, store, made),
+    'corpus': _corpus(config, store, splits),
     'variants': variants,
     'tests': holm.tests_table(accuracies, baseline=baseline) if len(variants) > 1 else [],
     'compilations': compilations,
@@ -73,11 +83,12 @@ def build(
   }
 
 
-def _corpus(config: Config, store: Store, made: list[Split]) -> dict[str, Any]:
+def _corpus(config: Config, store: Store, splits: list[Split]) -> dict[str, Any]:
   manifest = store.manifest
-  leaks = [splits.leak(store, split) for split in made]
-  each = [
-    {'name': split.name, 'sizes': split.sizes, **leak._asdict()} for split, leak in zip(made, leaks)
+  leaks = [leak(store, split) for split in splits]
+  rows = [
+    {'name': split.name, 'sizes': split.sizes, **counts._asdict()}
+    for split, counts in zip(splits, leaks)
   ]
   return {
     'name': manifest['corpus'],
@@ -89,11 +100,11 @@ def _corpus(config: Config, store: Store, made: list[Split]) -> dict[str, Any]:
     'num_groups': len(set(store.groups.tolist()) - {''}),
     'split': config.split,
     'protocol': _PROTOCOLS[config.split],
-    'split_sizes': made[0].sizes,
-    'shared_groups': max(leak.shared_groups for leak in leaks),
-    'test_clips_in_shared_groups': sum(leak.test_clips_in_shared_groups for leak in leaks),
-    'test_clips_identical_to_train': sum(leak.test_clips_identical for leak in leaks),
-    'splits': each,
+    'split_sizes': splits[0].sizes,
+    'shared_groups': max(counts.shared_groups for counts in leaks),
+    'test_clips_in_shared_groups': sum(counts.test_clips_in_shared_groups for counts in leaks),
+    'test_clips_identical_to_train': sum(counts.test_clips_identical for counts in leaks),
+    'splits': rows,
   }
 
 
@@ -103,7 +114,7 @@ def _variant(
   architecture = architecture_of(variant)
   size = cost.size(architecture, len(store.classes), config.input_shape)
   interval = intervals.mean_interval([lane['test_accuracy'] for lane in lanes])
-  found = {
+  entry = {
     'parameters': size._asdict(),
     'macs': sum(cost.block_macs(architecture, len(store.classes), config.input_shape).values()),
     'lanes': [{name: value for name, value in lane.items() if name != 'variant'} for lane in lanes],
@@ -113,10 +124,10 @@ def _variant(
   }
   if config.split == 'folds':
     names = list(dict.fromkeys(lane['split'] for lane in lanes))
-    found['folds'] = {
+    entry['folds'] = {
       name: intervals.mean_interval(
         [lane['test_accuracy'] for lane in lanes if lane['split'] == name]
       ).mean
       for name in names
     }
-  return found
+  return entry

@@ -1,6 +1,6 @@
-"""The programs of one cohort on the clips of its splits: what the trainer and the plan both run.
+"""Runs the programs of one cohort on the clips of its splits, for the trainer and the plan.
 
-Knows the store, the splits and the devices; no files, no clocks, no progress.
+Works on the store, the splits and the devices; no files, no clocks, no progress.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from data_prep.store import Store
 from m3net_jax.network import image, ops
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Switches, architecture_of
-from m3net_jax.study import lanes
+from m3net_jax.study import lanes, mapping
 from m3net_jax.study.cohorts import Cohort
 from m3net_jax.study.config import Config
 from m3net_jax.study.input_pipeline import Block, Feeder, in_batches, order_of, steps_per_epoch
@@ -27,9 +27,10 @@ class Runner:
 
   Attributes:
     cohort: the lanes.
-    names: of the lanes that the devices hold; those past the cohort's own only fill devices, and repeat the first.
+    names: names of the lanes on the devices: those of the cohort, then repetitions of the first
+      ones, which only fill the devices.
     training: the rule of the learning rate.
-    programs: compiled on first use.
+    programs: programs of the cohort, compiled on first use.
     steps: training steps per epoch, the same for every lane.
     call_steps: training steps per call of `programs.train_fn`.
     num_devices: devices that share the lanes.
@@ -39,8 +40,8 @@ class Runner:
   def __init__(self, config: Config, store: Store, splits: list[Split], cohort: Cohort):
     self._config, self._store, self._splits = config, store, splits
     self.cohort = cohort
-    mesh = lanes.lane_mesh(len(cohort.names))
-    num_lanes = lanes.padded(len(cohort.names), mesh)
+    mesh = mapping.lane_mesh(len(cohort.names))
+    num_lanes = mapping.padded(len(cohort.names), mesh)
     self.names = [cohort.names[i % len(cohort.names)] for i in range(num_lanes)]
     self.training = Training(
       config.learning_rate, config.min_learning_rate, config.plateau_factor, config.plateau_patience
@@ -62,15 +63,15 @@ class Runner:
       lanes_at_once=lanes_at_once,
       mesh=mesh,
     )
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    self._feeder = Feeder(store, lambda tree: jax.device_put(tree, everywhere))
+    replicated = NamedSharding(mesh, PartitionSpec())
+    self._feeder = Feeder(store, lambda tree: jax.device_put(tree, replicated))
     self.steps = steps_per_epoch(splits, config.batch_size)
     self.call_steps = self._feeder.steps_per_block(
       num_lanes, config.batch_size, min(self.steps, lanes.STEPS_PER_CALL)
     )
 
   def initial(self) -> Lane:
-    """All lanes before their first step."""
+    """Makes all lanes before their first step."""
     scaling = [image.scaling_of(self._store.mels, split.train) for split in self._splits]
     switches = [architecture_of(name.variant).switches for name in self.names]
     return self.programs.init_fn(
@@ -80,28 +81,28 @@ class Runner:
     )
 
   def without_fill(self, state: Any) -> Any:
-    """The cohort's own lanes, as numpy arrays."""
+    """Drops the lanes that only fill the devices; returns numpy arrays."""
     return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(self.cohort.names)], state)
 
   def with_fill(self, state: Any, like: Any) -> Any:
-    """The inverse of `without_fill`: `state` on the devices, as `like` lies there."""
+    """The inverse of `without_fill`: puts `state` on the devices, placed like `like`."""
     num_lanes = len(self.cohort.names)
     filled = jax.tree.map(lambda leaf: leaf[np.arange(len(self.names)) % num_lanes], state)
     return jax.device_put(filled, jax.tree.map(lambda leaf: leaf.sharding, like))
 
   def training_blocks(self, first_epoch: int, num_epochs: int) -> Iterator[tuple[Block, int]]:
-    """The blocks of epochs `first_epoch` to `num_epochs` - 1, each with the number of steps taken in it."""
+    """Yields the blocks of epochs `first_epoch` to `num_epochs` - 1 and their numbers of steps."""
     calls = [
       (epoch, start)
       for epoch in range(first_epoch, num_epochs)
       for start in range(0, self.steps, self.call_steps)
     ]
-    taken = [min(self.call_steps, self.steps - start) for _, start in calls]
+    counts = [min(self.call_steps, self.steps - start) for _, start in calls]
     orders = [
       lambda epoch=epoch, start=start, count=count: self._order(epoch * self.steps + start, count)
-      for (epoch, start), count in zip(calls, taken)
+      for (epoch, start), count in zip(calls, counts)
     ]
-    return zip(self._feeder.blocks(orders), taken)
+    return zip(self._feeder.blocks(orders), counts)
 
   def _order(self, first_step: int, steps: int) -> np.ndarray:
     order = np.full((len(self.names), self.call_steps, self._config.batch_size), -1, np.int32)
@@ -112,13 +113,17 @@ class Runner:
     return order
 
   def labels(self, side: str) -> list[np.ndarray]:
-    """The labels of every lane's clips of a side ('validation' or 'test')."""
+    """The labels of the clips on a side ('validation' or 'test'), one array per lane."""
     return [self._store.labels[getattr(self._splits[name.split], side)] for name in self.names]
 
   def scores(
     self, state: Lane, variables: lanes.Variables, side: str
   ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Predicted classes and float64 cross-entropies of every lane on every clip of a side."""
+    """Scores every lane on the clips of a side ('validation' or 'test').
+
+    Returns:
+      Predicted classes and float64 cross-entropies, one array [clips] per lane.
+    """
     indices = [getattr(self._splits[name.split], side) for name in self.names]
     batches = in_batches(indices, self._config.batch_size)
     size = self._feeder.steps_per_block(len(indices), self._config.batch_size, batches.shape[1])
@@ -132,9 +137,11 @@ class Runner:
       )
       for block in self._feeder.blocks(orders)
     ]
-    whole = [
+    filled = [
       np.concatenate([getattr(score, field) for score in scores], 1).reshape(len(indices), -1)
       for field in ('predicted', 'loss')
     ]
-    predicted, loss = ([row[: len(clips)] for row, clips in zip(each, indices)] for each in whole)
-    return predicted, [each.astype(np.float64) for each in loss]
+    predicted, losses = (
+      [row[: len(clips)] for row, clips in zip(rows, indices)] for rows in filled
+    )
+    return predicted, [loss.astype(np.float64) for loss in losses]

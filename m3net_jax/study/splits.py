@@ -1,7 +1,7 @@
-"""Which clips are train, validation and test; and what the sides share, which every result must say.
+"""Splits into train, validation and test clips, and counts of what these sides share.
 
-Pure functions on a store's labels, groups, folds and parts; a split does not depend on a lane's seed, so that
-lanes of one study are paired.
+Pure functions on the labels, groups, folds and parts of a store. A split does not depend on the
+seed of a lane, so that the lanes of one study are paired.
 """
 
 from typing import NamedTuple
@@ -12,11 +12,14 @@ from data_prep.errors import UserError
 from data_prep.store import Store
 
 SCHEMES = ('random', 'official', 'grouped', 'folds')
-_SEED = 622  # of the shuffles here; the lanes' seeds are their own
+_SEED = 622  # of the shuffles of splits; the seeds of lanes are separate
 
 
 class Split(NamedTuple):
-  """Positions of clips in the store, each ascending; `name` is the scheme, or 'fold 3' by the fold tested."""
+  """Positions of clips in the store, ascending on each side.
+
+  `name` is the scheme, or for example 'fold 3' if fold 3 is tested.
+  """
 
   name: str
   train: np.ndarray
@@ -25,15 +28,16 @@ class Split(NamedTuple):
 
   @property
   def sizes(self) -> dict[str, int]:
+    """Number of clips on each side."""
     return {side: len(getattr(self, side)) for side in ('train', 'validation', 'test')}
 
 
 class Leak(NamedTuple):
-  """What test shares with train.
+  """Counts of what test shares with train.
 
   Attributes:
     shared_groups: groups (speakers or recordings) on both sides.
-    test_clips_in_shared_groups: test clips of those groups.
+    test_clips_in_shared_groups: test clips of these groups.
     test_clips_identical: test clips whose recording is byte-identical to one in train.
   """
 
@@ -43,14 +47,15 @@ class Leak(NamedTuple):
 
 
 def make(store: Store, scheme: str) -> list[Split]:
-  """The splits of a study: one, or one a fold.
+  """Makes the splits of a study: one, or one per fold.
 
   Args:
-    scheme: 'random', 6:2:2 in every class (paper, Section 3.1); 'official', the corpus's own lists; 'grouped', about
-      6:2:2 with no speaker or recording on two sides; 'folds', test on each official fold in turn, validate on the next.
+    scheme: 'random': 6:2:2 in every class (paper, Section 3.1); 'official': the lists of the
+      corpus; 'grouped': about 6:2:2, no speaker or recording on two sides; 'folds': each official
+      fold is tested in turn, and the next one validates.
 
   Raises:
-    UserError: the corpus has not what the scheme needs, or a side would have no clip.
+    UserError: the corpus lacks what the scheme needs, or a side has no clip.
   """
   splits = {'random': _random, 'official': _official, 'grouped': _grouped, 'folds': _folds}[scheme](
     store
@@ -66,11 +71,11 @@ def make(store: Store, scheme: str) -> list[Split]:
 
 
 def leak(store: Store, split: Split) -> Leak:
-  """Counts what the test side shares with the training side; where no group is known, a recording is one."""
+  """Counts what test shares with train; a recording without a known group is a group itself."""
   groups = np.array(_groups(store))
   shared = set(groups[split.train]) & set(groups[split.test])
   train_hashes = set(store.hashes[split.train])
-  # Two segments of one recording share its hash and are not the same clip; a copy has another path.
+  # Segments of one recording have the same hash but are not the same clip; a copy has another path.
   paths = {}
   for index in split.train:
     paths.setdefault(store.hashes[index], set()).add(store.paths[index])
@@ -102,25 +107,26 @@ def _official(store: Store) -> list[Split]:
   sides = [np.flatnonzero(store.parts == part) for part in ('train', 'validation', 'test')]
   if any(len(side) == 0 for side in sides):
     raise UserError(
-      f'--split=official: {store.manifest["corpus"]} here has no official train, validation and test '
-      'lists with clips in each: give --split=random or --split=grouped'
+      f'--split=official: the store of {store.manifest["corpus"]} has no official train, '
+      'validation and test lists with clips in each: give --split=random or --split=grouped'
       + (', or --split=folds' if store.folds.any() else '')
     )
   return [Split('official', *sides)]
 
 
 def _grouped(store: Store) -> list[Split]:
-  from sklearn.model_selection import StratifiedGroupKFold  # slow to import, and only needed here
+  from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 
   if not (store.groups != '').any():
     raise UserError(
-      f'--split=grouped: {store.manifest["corpus"]} names no speakers or recordings: give --split=random'
+      f'--split=grouped: {store.manifest["corpus"]} names no speakers or recordings: '
+      'give --split=random'
     )
   groups = _groups(store)
   if len(set(groups)) < 5:
     raise UserError(
-      f'--split=grouped: {len(set(groups))} speakers or recordings, at least 5 are needed for 6:2:2: '
-      'give --split=random'
+      f'--split=grouped: {len(set(groups))} speakers or recordings, at least 5 are needed for '
+      '6:2:2: give --split=random'
     )
   fifths = [
     test
@@ -132,14 +138,14 @@ def _grouped(store: Store) -> list[Split]:
 
 
 def _folds(store: Store) -> list[Split]:
-  names = sorted(set(store.folds.tolist()) - {0})
-  if len(names) < 3:
+  folds = sorted(set(store.folds.tolist()) - {0})
+  if len(folds) < 3:
     raise UserError(
       f'--split=folds: {store.manifest["corpus"]} has no official folds: give --split=random'
     )
   splits = []
-  for position, tested in enumerate(names):
-    validated = names[(position + 1) % len(names)]
+  for position, tested in enumerate(folds):
+    validated = folds[(position + 1) % len(folds)]
     test, validation = store.folds == tested, store.folds == validated
     splits.append(
       Split(

@@ -1,8 +1,8 @@
-"""Scalars of a study for TensorBoard (`--tensorboard`): a run a lane, and for each variant the mean, lowest
-and highest of its lanes.
+"""Scalars of a study for TensorBoard (`--tensorboard`).
 
-Needs tensorboardX, the extra `tensorboard`. The rows of metrics.jsonl are the truth: a study that goes on
-writes all of them anew, so that no epoch is there twice.
+One run per lane, and for each variant the mean, lowest and highest of its lanes. Needs the extra
+`tensorboard` (tensorboardX). A continued study writes all rows of metrics.jsonl again, so that no
+epoch appears twice.
 """
 
 import shutil
@@ -21,11 +21,11 @@ _AGGREGATES = {'mean': lambda values: sum(values) / len(values), 'lowest': min, 
 
 
 class Board:
-  """Writes rows, as `metrics.jsonl` has them, to event files below a folder; use as a context.
+  """Writes rows of `metrics.jsonl` to event files in a folder; a context manager.
 
   Args:
-    folder: replaced where it is there.
-    lanes: lanes a variant; an aggregate is written when all of them have finished an epoch.
+    folder: replaced if it exists.
+    lanes: lanes per variant; an aggregate is written when all of them have finished an epoch.
 
   Raises:
     UserError: tensorboardX is not installed.
@@ -52,24 +52,24 @@ class Board:
       writer.close()
 
   def add(self, rows: list[dict[str, Any]]) -> None:
-    """Writes rows of lanes at the end of an epoch; a loss that is not finite is None and is left out."""
+    """Writes rows of lanes at the end of an epoch, without values that are None (not finite)."""
     for row in rows:
       run = f'{_folder(row["variant"])}/{_folder(row["split"])}_seed_{row["seed"]}'
       self._write(run, row['epoch'], {field: row[field] for field in _TAGS})
-      together = self._epochs.setdefault((row['variant'], row['epoch']), [])
-      together.append(row)
-      if len(together) == self._lanes:
-        self._aggregate(row['variant'], row['epoch'], together)
+      epoch_rows = self._epochs.setdefault((row['variant'], row['epoch']), [])
+      epoch_rows.append(row)
+      if len(epoch_rows) == self._lanes:
+        self._aggregate(row['variant'], row['epoch'], epoch_rows)
     for writer in self._writers.values():
       writer.flush()
 
   def _aggregate(self, variant: str, epoch: int, rows: list[dict[str, Any]]) -> None:
     values = {field: [row[field] for row in rows if row[field] is not None] for field in _TAGS}
-    for name, of in _AGGREGATES.items():
+    for name, aggregate in _AGGREGATES.items():
       self._write(
         f'{_folder(variant)}/{name}',
         epoch,
-        {field: of(each) if each else None for field, each in values.items()},
+        {field: aggregate(lanes) if lanes else None for field, lanes in values.items()},
       )
 
   def _write(self, run: str, epoch: int, values: dict[str, float | None]) -> None:

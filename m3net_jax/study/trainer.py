@@ -1,4 +1,4 @@
-"""Trains every lane of a study, tests it on its test split, and writes its rows and checkpoints.
+"""Trains every lane of a study, tests it on its test clips, and writes metrics and checkpoints.
 
 Cohorts are trained one after another, each in one jitted program.
 """
@@ -26,17 +26,18 @@ Rows = list[dict[str, Any]]
 
 
 def ignore_rows(rows: Rows) -> None:
-  """What is called after every epoch if nobody asked for it."""
+  """Does nothing; the default `on_epoch` of `train`."""
 
 
 class Finished(NamedTuple):
   """A trained cohort.
 
   Attributes:
-    names: its lanes.
+    names: names of its lanes.
     rows: one row of results per lane.
-    predictions: per lane the predicted classes of its test clips, in the order of `Split.test`.
-    compilations: programs compiled.
+    predictions: predicted classes of the test clips, in the order of `Split.test`; one array
+      [test clips] per lane.
+    compilations: number of programs compiled.
   """
 
   names: tuple[LaneName, ...]
@@ -53,20 +54,21 @@ def train(
   workdir: Path,
   on_epoch: Callable[[Rows], None] = ignore_rows,
 ) -> list[Finished]:
-  """Trains every lane of the study, from its last checkpoint if there is one.
+  """Trains every lane of a study, from its last checkpoint if there is one.
 
   Writes `metrics.jsonl` and `checkpoints/` in `workdir`.
 
   Args:
-    on_epoch: called with the metrics rows of a cohort: once with those up to its checkpoint, then after every epoch.
+    on_epoch: called with metrics rows of a cohort: once with the rows up to its checkpoint, then
+      with the rows of each epoch.
   """
   all_cohorts = cohorts.make(config, seed_ranges, len(splits))
   steps = steps_per_epoch(splits, config.batch_size) * config.num_epochs
   progress = Progress(sum(len(cohort.names) for cohort in all_cohorts) * steps)
   names = [split.name for split in splits]
   progress.note(
-    f'{workdir}: {len(config.variants)} x {len(splits)} x {config.num_seeds} lanes (variants, splits, seeds), '
-    f'{config.num_epochs} epochs'
+    f'{workdir}: {len(config.variants)} x {len(splits)} x {config.num_seeds} lanes (variants, '
+    f'splits, seeds), {config.num_epochs} epochs'
   )
   try:
     return [
@@ -80,7 +82,7 @@ def train(
 
 
 def predictions_by_key(finished: Sequence[Finished], splits: list[Split]) -> dict[str, np.ndarray]:
-  """What `Workdir.write_predictions` takes: the test predictions of every lane by its key."""
+  """The test predictions of every lane by its key, for `Workdir.write_predictions`."""
   return {
     prediction_key(name.variant, splits[name.split].name, name.seed): predicted
     for cohort in finished
@@ -89,7 +91,7 @@ def predictions_by_key(finished: Sequence[Finished], splits: list[Split]) -> dic
 
 
 class _Trainer:
-  """One cohort from its first epoch, or its last checkpoint, to its tested lanes."""
+  """Trains one cohort from its first epoch or its last checkpoint, and tests it."""
 
   def __init__(
     self,
@@ -115,25 +117,35 @@ class _Trainer:
     first = int(state.epoch[0])
     rows = self._rows_until(first)
     self._on_epoch([row for row in rows if self._name(row) in self._cohort.names])
-    # Seconds of this run count on from those of the runs before.
-    begun = time.monotonic() - max((row['seconds'] for row in rows), default=0.0)
+    # The seconds of this run are added to those of earlier runs.
+    start = time.monotonic() - max((row['seconds'] for row in rows), default=0.0)
     self._progress.skip(first * runner.steps * num_lanes)
-    self._progress.start(f'epoch {first + 1}/{self._num_epochs}  {num_lanes} lanes')
+    self._show(first + 1)
     losses: list[np.ndarray] = []
-    for block, taken in runner.training_blocks(first, self._num_epochs):
+    for block, steps in runner.training_blocks(first, self._num_epochs):
       state, loss = runner.programs.train_fn(state, block.clips, block.order)
-      losses.append(np.asarray(loss, np.float64)[:, :taken])
-      self._progress.advance(taken * num_lanes)
-      if sum(each.shape[1] for each in losses) == runner.steps:
-        state, new = self._end_epoch(state, np.concatenate(losses, 1).mean(1), begun)
+      losses.append(np.asarray(loss, np.float64)[:, :steps])
+      self._progress.advance(steps * num_lanes)
+      if sum(part.shape[1] for part in losses) == runner.steps:
+        state, epoch_rows = self._end_epoch(state, np.concatenate(losses, 1).mean(1), start)
         losses = []
-        rows += new
-        self._on_epoch(new)
+        rows += epoch_rows
+        self._on_epoch(epoch_rows)
         files.write_rows(self._metrics, rows)
-        self._checkpoints.save(new[0]['epoch'], runner.without_fill(state))
+        epoch = epoch_rows[0]['epoch']
+        self._checkpoints.save(epoch, runner.without_fill(state))
+        self._show(epoch + 1)
     finished = self._test(state)
     self._checkpoints.close()
     return finished
+
+  def _show(self, epoch: int) -> None:
+    """Shows which epoch is trained, or that the lanes are tested."""
+    lanes_text = f'{len(self._cohort.names)} lanes'
+    if epoch <= self._num_epochs:
+      self._progress.start(f'epoch {epoch}/{self._num_epochs}  {lanes_text}')
+    else:
+      self._progress.start(f'testing  {lanes_text}')
 
   def _first_or_last(self) -> Lane:
     state = self._runner.initial()
@@ -144,12 +156,12 @@ class _Trainer:
     )
 
   def _rows_until(self, epoch: int) -> Rows:
-    """The rows of other cohorts, and of this one up to its checkpoint: later rows of a stopped run are dropped."""
-    own = set(self._cohort.names)
+    """The rows of other cohorts, and those of this one up to `epoch`."""
+    names = set(self._cohort.names)
     return [
       row
       for row in files.read_rows(self._metrics)
-      if row['epoch'] <= epoch or self._name(row) not in own
+      if row['epoch'] <= epoch or self._name(row) not in names
     ]
 
   def _name(self, row: dict[str, Any]) -> LaneName:
@@ -158,14 +170,14 @@ class _Trainer:
   def _row(self, name: LaneName) -> dict[str, Any]:
     return {'variant': name.variant, 'seed': name.seed, 'split': self._split_names[name.split]}
 
-  def _end_epoch(self, state: Lane, train_loss: np.ndarray, begun: float) -> tuple[Lane, Rows]:
+  def _end_epoch(self, state: Lane, train_loss: np.ndarray, start: float) -> tuple[Lane, Rows]:
     runner, names = self._runner, self._cohort.names
     rate = np.asarray(lanes.learning_rate(runner.training, state))
-    predicted, loss = runner.scores(state, state.variables, 'validation')
+    predicted, losses = runner.scores(state, state.variables, 'validation')
     accuracy = np.array([_accuracy(p, l) for p, l in zip(predicted, runner.labels('validation'))])
-    mean_loss = np.array([each.mean() for each in loss])
+    mean_loss = np.array([loss.mean() for loss in losses])
     state = runner.programs.finish_fn(state, mean_loss, accuracy)
-    seconds = round(time.monotonic() - begun, 2)
+    seconds = round(time.monotonic() - start, 2)
     status, epoch = np.asarray(state.status), int(state.epoch[0])
     rows = [
       {
@@ -187,7 +199,7 @@ class _Trainer:
     return state, rows
 
   def _test(self, state: Lane) -> Finished:
-    """Test accuracy of every lane with the parameters of its best validation epoch."""
+    """Tests every lane with the parameters of its best validation epoch."""
     runner = self._runner
     predicted, _ = runner.scores(state, state.best.variables, 'test')
     best_accuracy, best_epoch, status = map(
@@ -196,7 +208,7 @@ class _Trainer:
     sides = zip(self._cohort.names, predicted, runner.labels('test'), runner.labels('validation'))
     rows = []
     for i, (name, classes, labels, validation) in enumerate(sides):
-      # The lane holds a float32; the fraction of clips is exact.
+      # The lane has the accuracy as float32; the number of clips is exact.
       correct = round(max(float(best_accuracy[i]), 0.0) * len(validation))
       rows.append(
         {

@@ -1,13 +1,13 @@
-"""The folder of one study: what it was asked to do, what it found, and its trained lanes.
+"""The folder of one study: its settings, its results and its trained lanes.
 
 config.json      settings, features and store, written first
-metrics.jsonl    a row per lane and epoch
+metrics.jsonl    one row per lane and epoch
 checkpoints/     the lanes of each cohort after its last two epochs
-predictions.npz  the class predicted for every test clip, an array a lane
+predictions.npz  the class predicted for every test clip, one array per lane
 figures/         pictures
-report.html      all of it to read, with report.md and tables/ as LaTeX and CSV
-tensorboard/     event files, where asked for
-results.json     the findings, written last: its presence says that the study is finished
+report.html      the report, with report.md and tables/ as LaTeX and CSV
+tensorboard/     event files, if requested
+results.json     the results, written before the report: if it exists, the study is finished
 """
 
 import json
@@ -27,11 +27,12 @@ class Workdir(NamedTuple):
   """A study on disk.
 
   Attributes:
+    path: its folder.
     config: its settings.
-    seed_ranges: the ranges of seeds it was asked for, one after another.
-    features: of its store.
-    store: the store's folder, where it was when the study ran.
-    store_sha256: of the store's mels.npy.
+    seed_ranges: consecutive ranges of seeds, in the order in which they were requested.
+    features: features of its store.
+    store: folder of the store when the study was made.
+    store_sha256: SHA-256 of the store's mels.npy.
   """
 
   path: Path
@@ -43,10 +44,11 @@ class Workdir(NamedTuple):
 
   @property
   def finished(self) -> bool:
+    """Whether all lanes are trained and tested."""
     return (self.path / 'results.json').exists()
 
   def results(self) -> dict[str, Any]:
-    """results.json; UserError where the study is not finished."""
+    """Reads results.json; UserError if the study is not finished."""
     if not self.finished:
       raise UserError(
         f'{self.path}: this study is not finished (no results.json): run its command again'
@@ -54,35 +56,37 @@ class Workdir(NamedTuple):
     return json.loads((self.path / 'results.json').read_text())
 
   def metrics(self) -> list[dict[str, Any]]:
+    """Reads metrics.jsonl: one row per lane and epoch."""
     return files.read_rows(self.path / 'metrics.jsonl')
 
   def write_predictions(self, predicted: dict[str, np.ndarray]) -> None:
-    """An array [test clips] of classes for each lane, by its `prediction_key`."""
+    """Writes predictions.npz: an array [test clips] of classes for each `prediction_key`."""
     with files.replacing(self.path / 'predictions.npz') as fresh, open(fresh, 'wb') as file:
       np.savez_compressed(file, **predicted)
 
   def predictions(self) -> dict[str, np.ndarray]:
+    """Reads predictions.npz: an array [test clips] of classes for each `prediction_key`."""
     with np.load(self.path / 'predictions.npz') as saved:
       return dict(saved)
 
 
 def prediction_key(variant: str, split: str, seed: int) -> str:
-  """The name of a lane's array in predictions.npz; a variant's own name may hold dots and colons, no slash."""
+  """The name of a lane's array in predictions.npz; the name of a variant contains no slash."""
   return f'{variant}/{split}/{seed}'
 
 
 def read(path: str | os.PathLike[str]) -> Workdir:
-  """A study's folder; UserError where it holds none."""
+  """Reads the folder of a study; UserError if it holds no study or cannot be read."""
   path = Path(path)
   try:
-    there = json.loads((path / 'config.json').read_text())
+    content = json.loads((path / 'config.json').read_text())
     return Workdir(
       path,
-      _config(there),
-      [range(*ends) for ends in there['seeds']],
-      Features.from_json(there['features']),
-      Path(there['store']),
-      there['store_sha256'],
+      _config(content),
+      [range(*ends) for ends in content['seeds']],
+      Features.from_json(content['features']),
+      Path(content['store']),
+      content['store_sha256'],
     )
   except FileNotFoundError as error:
     raise UserError(
@@ -90,74 +94,80 @@ def read(path: str | os.PathLike[str]) -> Workdir:
     ) from error
   except (ValueError, KeyError, TypeError) as error:
     raise UserError(
-      f'{path / "config.json"}: cannot be read ({error}): delete the folder or give another'
+      f'{path / "config.json"}: cannot be read ({error}): delete the folder or use another'
     ) from error
 
 
 def open_for(
   path: Path, config: Config, features: Features, store: Path, store_sha256: str
 ) -> Workdir:
-  """The workdir of these settings: a new one, or one that holds a study of the same.
+  """Makes the workdir of a study, or opens the one with the same settings.
 
-  More seeds than the study there has are added to it; its finished lanes stay as they are.
+  If `config` has more seeds than the existing study, they are added; finished lanes stay as they
+  are.
 
   Raises:
-    UserError: it holds a study of other settings (with the first that differs), or something else.
+    UserError: the folder holds a study with other settings (the message names the first one that
+      differs), or something else.
   """
-  asked = Workdir(path, config, [config.seeds], features, store.absolute(), store_sha256)
+  requested = Workdir(path, config, [config.seeds], features, store.absolute(), store_sha256)
   if not (path / 'config.json').exists():
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
       raise UserError(
-        f'--workdir={path}: is not empty and holds no study (no config.json): give a new folder'
+        f'--workdir={path}: is not empty and holds no study (no config.json): use an empty folder'
       )
-    _write(asked)
-    return asked
-  there = read(path)
-  if differing := _differing(there, asked):
+    _write(requested)
+    return requested
+  existing = read(path)
+  if differing := _differing(existing, requested):
     name, old, new = differing[0]
     raise UserError(
-      f'--workdir={path}: holds a study with {name}={_shown(old)}, this one has {_shown(new)}: '
+      f'--workdir={path}: holds a study with {name}={_text(old)}, this one has {_text(new)}: '
       'give another --workdir, or the same settings'
     )
-  end = there.seed_ranges[-1].stop
+  end = existing.seed_ranges[-1].stop
   if config.seeds.stop < end:
     raise UserError(
-      f'--num_seeds={config.num_seeds}: the study in --workdir={path} has {end - config.first_seed}: '
-      'give as many or more, or another --workdir'
+      f'--num_seeds={config.num_seeds}: the study in --workdir={path} has '
+      f'{end - config.first_seed}: give as many or more, or another --workdir'
     )
   if config.seeds.stop == end:
-    return there
-  more = there._replace(
-    config=config, seed_ranges=[*there.seed_ranges, range(end, config.seeds.stop)]
+    return existing
+  extended = existing._replace(
+    config=config, seed_ranges=[*existing.seed_ranges, range(end, config.seeds.stop)]
   )
-  # Without its results first: a study whose lanes are being added is not finished.
+  # Delete the results first: a study with untrained lanes is not finished.
   (path / 'results.json').unlink(missing_ok=True)
-  _write(more)
-  return more
+  _write(extended)
+  return extended
 
 
 def lacking(path: Path, config: Config, features: Features, store_sha256: str) -> list[range]:
-  """The seeds that a study of these settings would train in this folder: all, or those that one there has not."""
+  """The ranges of seeds that a study with these settings would train in this folder.
+
+  These are all its seeds, or those that a finished study in the folder lacks.
+  """
   if (path / 'results.json').exists():
-    there = read(path)
-    end = there.seed_ranges[-1].stop
-    asked = Workdir(path, config, [config.seeds], features, there.store, store_sha256)
-    if not _differing(there, asked) and end < config.seeds.stop:
+    existing = read(path)
+    end = existing.seed_ranges[-1].stop
+    requested = Workdir(path, config, [config.seeds], features, existing.store, store_sha256)
+    if not _differing(existing, requested) and end < config.seeds.stop:
       return [range(end, config.seeds.stop)]
   return [config.seeds]
 
 
-def _differing(there: Workdir, asked: Workdir) -> list[tuple[str, Any, Any]]:
-  """(name, value there, value asked) of what makes two studies other ones: not more seeds, nor lanes at once."""
+def _differing(existing: Workdir, requested: Workdir) -> list[tuple[str, Any, Any]]:
+  """(name, existing value, requested value) of every setting that differs and affects results."""
   pairs = [
-    (name, getattr(there.config, name), value)
-    for name, value in vars(asked.config).items()
+    (name, getattr(existing.config, name), value)
+    for name, value in vars(requested.config).items()
     if name not in ('num_seeds', 'lanes_at_once')
   ]
   pairs += [
-    (name, getattr(there.features, name), value) for name, value in vars(asked.features).items()
+    (name, getattr(existing.features, name), value)
+    for name, value in vars(requested.features).items()
   ]
-  pairs += [('store_sha256', there.store_sha256, asked.store_sha256)]
+  pairs += [('store_sha256', existing.store_sha256, requested.store_sha256)]
   return [pair for pair in pairs if pair[1] != pair[2]]
 
 
@@ -166,7 +176,7 @@ def _write(workdir: Workdir) -> None:
     workdir.path / 'config.json',
     {
       **workdir.config.to_json(),
-      'seeds': [[each.start, each.stop] for each in workdir.seed_ranges],
+      'seeds': [[seeds.start, seeds.stop] for seeds in workdir.seed_ranges],
       'features': workdir.features.to_json(),
       'store': str(workdir.store),
       'store_sha256': workdir.store_sha256,
@@ -174,12 +184,12 @@ def _write(workdir: Workdir) -> None:
   )
 
 
-def _config(there: dict[str, Any]) -> Config:
-  values = {name: there[name] for name in Config.__dataclass_fields__}
+def _config(content: dict[str, Any]) -> Config:
+  values = {name: content[name] for name in Config.__dataclass_fields__}
   return Config(
     **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
   )
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
   return ','.join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,4 +1,4 @@
-"""Settings that cannot be are named, with their value and the mend."""
+"""Invalid settings are refused; the message names the flag, its value and the fix."""
 
 from pathlib import Path
 
@@ -30,15 +30,15 @@ ROOT = Path(__file__).parents[2]
     ({'variants': ('full', 'full')}, 'full is named twice'),
   ],
 )
-def test_a_setting_that_cannot_be(settings, message):
+def test_an_invalid_setting_is_refused(settings, message):
   with pytest.raises(UserError, match=message) as caught:
     Config(**settings)
   assert '\n' not in str(caught.value)
 
 
-def test_the_plateau_on_record_is_the_lanes_own():
-  default, rule = Config(), Training()
-  assert (default.plateau_factor, default.plateau_patience) == (
+def test_the_saved_plateau_rule_is_the_rule_of_the_lanes():
+  config, rule = Config(), Training()
+  assert (config.plateau_factor, config.plateau_patience) == (
     rule.plateau_factor,
     rule.plateau_patience,
   )
@@ -48,7 +48,7 @@ def test_seeds_follow_the_first():
   assert list(Config(first_seed=5, num_seeds=3).seeds) == [5, 6, 7]
 
 
-def test_every_flagfile_asks_for_what_can_be():
+def test_every_flagfile_is_valid():
   from absl import flags
 
   from data_prep.main import features_from
@@ -70,7 +70,7 @@ def test_every_flagfile_asks_for_what_can_be():
 
 
 def test_commands_can_be_imported_and_defined_together():
-  """Their flags have equal names and are defined when a command runs, not when it is imported."""
+  """Commands share flag names; flags are defined when a command runs, not at its import."""
   from absl import flags
 
   from m3net_jax import edge, export, main, predict

@@ -1,4 +1,4 @@
-"""The order of clips, and the same blocks from a store on the device and from one that streams."""
+"""The order of clips; blocks are equal from a store on the device and from a streamed store."""
 
 import jax
 import numpy as np
@@ -18,13 +18,15 @@ def test_every_epoch_sees_every_clip_once():
 
 
 @pytest.mark.parametrize('first, steps', [(0, 4), (3, 9), (8, 1), (17, 20)])
-def test_any_steps_are_made_without_those_before(first, steps):
+def test_any_steps_are_computed_without_the_steps_before(first, steps):
   train = np.arange(37)
-  whole = order_of(train, 5, 0, 40, 8)
-  np.testing.assert_array_equal(order_of(train, 5, first, steps, 8), whole[first : first + steps])
+  every_step = order_of(train, 5, 0, 40, 8)
+  np.testing.assert_array_equal(
+    order_of(train, 5, first, steps, 8), every_step[first : first + steps]
+  )
 
 
-def test_the_order_is_the_seeds():
+def test_the_order_depends_on_the_seed():
   train = np.arange(64)
   assert np.array_equal(order_of(train, 1, 0, 4, 16), order_of(train, 1, 0, 4, 16))
   assert not np.array_equal(order_of(train, 1, 0, 4, 16), order_of(train, 2, 0, 4, 16))
@@ -42,7 +44,7 @@ def test_in_batches_drops_no_clip():
   assert order[1].ravel().tolist() == [10, 11, 12, 13, 14, -1, -1, -1]
 
 
-def test_a_streaming_store_gives_the_clips_of_a_resident_one(tones):
+def test_a_streamed_store_gives_the_clips_of_a_resident_store(tones):
   rng = np.random.default_rng(0)
   orders = [rng.integers(-1, len(tones.labels), (3, 2, 5)) for _ in range(4)]
   functions = [lambda order=order: order for order in orders]
@@ -51,17 +53,18 @@ def test_a_streaming_store_gives_the_clips_of_a_resident_one(tones):
     Feeder(tones, jax.device_put, resident_bytes=0),
   )
   assert resident.resident and not streaming.resident
-  for order, whole, block in zip(
+  for order, resident_block, streamed_block in zip(
     orders, resident.blocks(functions), streaming.blocks(functions), strict=True
   ):
-    taken = order >= 0
-    np.testing.assert_array_equal(block.order >= 0, taken)
+    is_clip = order >= 0
+    np.testing.assert_array_equal(streamed_block.order >= 0, is_clip)
     for field in ('mels', 'labels'):
-      one, other = (
-        np.asarray(getattr(each.clips, field))[each.order[taken]] for each in (whole, block)
+      expected, streamed = (
+        np.asarray(getattr(block.clips, field))[block.order[is_clip]]
+        for block in (resident_block, streamed_block)
       )
-      np.testing.assert_array_equal(one, other)
-      np.testing.assert_array_equal(one, getattr(tones, field)[order[taken]])
+      np.testing.assert_array_equal(expected, streamed)
+      np.testing.assert_array_equal(expected, getattr(tones, field)[order[is_clip]])
 
 
 def test_blocks_stay_below_their_size(tones):

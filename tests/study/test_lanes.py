@@ -1,4 +1,7 @@
-"""The lane engine: against a plain Flax and optax loop, and a lane alone against the same among others, bit for bit."""
+"""The lane engine against a plain loop of Flax and optax.
+
+A lane alone equals the same lane among others, bit for bit.
+"""
 
 import functools
 
@@ -11,7 +14,7 @@ from m3net_jax.network import image, models
 from m3net_jax.network.image import Scaling
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import VARIANTS, Switches
-from m3net_jax.study import lanes
+from m3net_jax.study import lanes, mapping
 from m3net_jax.study.input_pipeline import Clips, in_batches, order_of
 from m3net_jax.study.lanes import Training
 
@@ -21,7 +24,7 @@ TRAINING = Training(
 )
 rng = np.random.default_rng(0)
 LABELS = rng.integers(0, CLASSES, 40).astype(np.int32)
-# A class raises its own four rows, so that a few steps learn it.
+# Each class has four raised rows, so that a few steps learn it.
 MELS = (
   rng.normal(-40, 5, (40, 16, 16))
   + 25 * (np.arange(16)[None, :, None] // 4 == LABELS[:, None, None])
@@ -32,7 +35,7 @@ SCALING = image.scaling_of(MELS, np.arange(40))
 
 @functools.cache
 def programs(lowering='shift', lanes_at_once=1):
-  """Shared by all tests, for compiling is what takes their time; compiled once for every number of lanes."""
+  """Programs shared by all tests; compiled once for each number of lanes."""
   return lanes.make_programs(
     M3Net(VARIANTS['full'], CLASSES, lowering),
     SHAPE,
@@ -40,14 +43,14 @@ def programs(lowering='shift', lanes_at_once=1):
     channels='magma',
     normalisation='train',
     lanes_at_once=lanes_at_once,
-    mesh=lanes.lane_mesh(2),
+    mesh=mapping.lane_mesh(2),
   )
 
 
-def made(seeds, variants=None, **options):
-  """Programs, fresh lanes (filled up to the devices) and their order of clips."""
+def fresh(seeds, variants=None, **options):
+  """Programs, fresh lanes (filled up to the number of devices) and their order of clips."""
   compiled = programs(**options)
-  count = lanes.padded(len(seeds), lanes.lane_mesh(len(seeds)))
+  count = mapping.padded(len(seeds), mapping.lane_mesh(len(seeds)))
   seeds = np.resize(np.array(seeds, np.int32), count)
   switches = [VARIANTS[variant].switches for variant in np.resize(variants or ['full'], count)]
   state = compiled.init_fn(
@@ -70,15 +73,15 @@ def assert_identical(one, other):
 
 
 def test_devices_share_the_lanes():
-  """conftest makes two host devices, as the program makes one a core."""
+  """conftest.py makes two host devices; a study makes one per core."""
   assert len(jax.devices()) == 2
-  assert lanes.lane_mesh(1).size == 2 and lanes.lane_mesh(14).size == 2
-  assert lanes.padded(3, lanes.lane_mesh(3)) == 4
+  assert mapping.lane_mesh(1).size == 2 and mapping.lane_mesh(14).size == 2
+  assert mapping.padded(3, mapping.lane_mesh(3)) == 4
 
 
 def test_a_lane_equals_a_plain_loop_of_flax_and_optax():
-  """The same seed and clips through nn.Module.apply and optax.adam, in the reference lowering, not vmapped or scanned."""
-  compiled, state, order = made([7, 8])
+  """The loop has the same seed and clips, the reference lowering, and no vmap and no scan."""
+  compiled, state, order = fresh([7, 8])
   state, losses = compiled.train_fn(state, CLIPS, order)
   model = M3Net(VARIANTS['full'], CLASSES, 'conv')
   variables = dict(models.init(model, jax.random.key(7), SHAPE))
@@ -101,22 +104,23 @@ def test_a_lane_equals_a_plain_loop_of_flax_and_optax():
     images = (MELS[batch].astype(np.float32)[..., None] - SCALING.mean) / SCALING.std
     variables, moments, loss = step(variables, moments, images, LABELS[batch])
     np.testing.assert_allclose(losses[0, i], loss, rtol=2e-3)
-  # A bias in front of batch norm has no gradient here; the plain loop's is rounding, which Adam makes steps of.
+  # A bias before batch norm has no gradient in the engine; in the plain loop its gradient is
+  # rounding error, which Adam turns into steps.
   without_bias = lambda tree: {
     name: leaf
     for name, leaf in jax.tree_util.tree_leaves_with_path(tree)
     if not (name[-1].key == 'bias' and name[-2].key not in ('bn', 'head'))
   }
-  mine = without_bias(lane_of(state.variables['params'], 0))
+  parameters = without_bias(lane_of(state.variables['params'], 0))
   for name, leaf in without_bias(variables['params']).items():
-    np.testing.assert_allclose(mine[name], leaf, atol=0.02, err_msg=str(name))
+    np.testing.assert_allclose(parameters[name], leaf, atol=0.02, err_msg=str(name))
   assert abs(lane_of(state.variables['params'], 0)['stem']['bias']).max() == 0
 
 
 def test_a_lane_alone_is_the_same_lane_among_four_bit_for_bit():
-  compiled, state, order = made([0, 1, 2, 3])
+  compiled, state, order = fresh([0, 1, 2, 3])
   among, losses = compiled.train_fn(state, CLIPS, order)
-  alone_compiled, state, order = made([3])
+  alone_compiled, state, order = fresh([3])
   alone, own_losses = alone_compiled.train_fn(state, CLIPS, order)
   assert_identical(lane_of(alone, 0), lane_of(among, 3))
   assert_identical(own_losses[0], losses[3])
@@ -124,9 +128,9 @@ def test_a_lane_alone_is_the_same_lane_among_four_bit_for_bit():
 
 
 def test_a_variant_among_others_is_the_variant_alone_bit_for_bit():
-  compiled, state, order = made([1, 1, 1], ['full', 'plain', 'eca_csf'])
+  compiled, state, order = fresh([1, 1, 1], ['full', 'plain', 'eca_csf'])
   among, _ = compiled.train_fn(state, CLIPS, order)
-  alone_compiled, state, order = made([1], ['plain'])
+  alone_compiled, state, order = fresh([1], ['plain'])
   alone, _ = alone_compiled.train_fn(state, CLIPS, order)
   assert_identical(lane_of(alone, 0), lane_of(among, 1))
   assert not np.array_equal(
@@ -135,16 +139,16 @@ def test_a_variant_among_others_is_the_variant_alone_bit_for_bit():
   )
 
 
-def test_two_calls_equal_one_and_steps_of_minus_one_are_not_taken():
-  compiled, state, order = made([5, 6])
-  whole, _ = compiled.train_fn(state, CLIPS, order)
-  compiled, state, _ = made([5, 6])
-  nothing = np.full_like(order, -1)
-  first, second = nothing.copy(), nothing.copy()
+def test_two_calls_equal_one_and_steps_of_minus_one_are_skipped():
+  compiled, state, order = fresh([5, 6])
+  expected, _ = compiled.train_fn(state, CLIPS, order)
+  compiled, state, _ = fresh([5, 6])
+  skipped = np.full_like(order, -1)
+  first, second = skipped.copy(), skipped.copy()
   first[:, :2], second[:, : STEPS - 2] = order[:, :2], order[:, 2:]
   state, _ = compiled.train_fn(state, CLIPS, first)
   state, losses = compiled.train_fn(state, CLIPS, second)
-  assert_identical(jax.tree.map(np.asarray, state), jax.tree.map(np.asarray, whole))
+  assert_identical(jax.tree.map(np.asarray, state), jax.tree.map(np.asarray, expected))
   assert (np.asarray(losses)[:, STEPS - 2 :] == 0).all()
 
 
@@ -152,18 +156,17 @@ def test_two_calls_equal_one_and_steps_of_minus_one_are_not_taken():
   'options', [{'lanes_at_once': 2}, {'lanes_at_once': 4, 'lowering': 'conv'}]
 )
 def test_lanes_together_and_the_other_lowering_agree_to_rounding(options):
-  compiled, state, order = made([0, 1, 2, 3])
+  compiled, state, order = fresh([0, 1, 2, 3])
   _, reference = compiled.train_fn(state, CLIPS, order)
-  compiled, state, order = made([0, 1, 2, 3], **options)
+  compiled, state, order = fresh([0, 1, 2, 3], **options)
   _, losses = compiled.train_fn(state, CLIPS, order)
   np.testing.assert_allclose(losses, reference, rtol=5e-3)
 
 
-@pytest.mark.parametrize(
-  'clips_in_cache', [7, 64]
-)  # 48 places: in 7 blocks, the last one filled up, or in one
+# 48 positions: in 7 blocks, the last one filled up, or in one block.
+@pytest.mark.parametrize('clips_in_cache', [7, 64])
 def test_evaluate_scores_every_clip_in_its_place(monkeypatch, clips_in_cache):
-  _, state, _ = made([0, 1])
+  _, state, _ = fresh([0, 1])
   monkeypatch.setattr(lanes, 'CACHE_BYTES', clips_in_cache * 8 * 8 * 32 * 4)
   assert lanes._clips_per_block(M3Net(VARIANTS['full'], CLASSES, 'shift'), SHAPE) == clips_in_cache
   compiled = programs.__wrapped__()
@@ -175,10 +178,10 @@ def test_evaluate_scores_every_clip_in_its_place(monkeypatch, clips_in_cache):
   for lane in range(2):
     images = (MELS.astype(np.float32)[..., None] - SCALING.mean) / SCALING.std
     logits, _ = model.apply(lane_of(state.variables, lane), images)
-    taken = order[lane] >= 0
-    np.testing.assert_array_equal(scores.predicted[lane][taken], logits.argmax(-1))
+    is_clip = order[lane] >= 0
+    np.testing.assert_array_equal(scores.predicted[lane][is_clip], logits.argmax(-1))
     expected = optax.softmax_cross_entropy_with_integer_labels(logits, LABELS)
-    np.testing.assert_allclose(scores.loss[lane][taken], expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(scores.loss[lane][is_clip], expected, rtol=1e-3, atol=1e-5)
 
 
 def finish(compiled, state, losses, accuracies):
@@ -188,7 +191,7 @@ def finish(compiled, state, losses, accuracies):
 
 
 def test_best_epoch_and_plateau_are_each_lanes_own():
-  compiled, state, order = made([0, 1])
+  compiled, state, order = fresh([0, 1])
   first = lane_of(state.variables, 0)
   state = compiled.finish_fn(state, [1.0, 1.0], [0.5, 0.2])
   state, _ = compiled.train_fn(state, CLIPS, order)
@@ -206,9 +209,9 @@ def test_best_epoch_and_plateau_are_each_lanes_own():
 
 
 def test_a_lane_that_diverges_keeps_its_best_and_leaves_the_others_alone():
-  compiled, state, order = made([0, 1])
+  compiled, state, order = fresh([0, 1])
   _, clean = compiled.train_fn(state, CLIPS, order)
-  compiled, state, order = made([0, 1])
+  compiled, state, order = fresh([0, 1])
   state = compiled.finish_fn(state, [1.0, 1.0], [0.5, 0.5])
   kept = lane_of(state.best, 0)
   broken = CLIPS._replace(
@@ -232,7 +235,7 @@ def test_each_program_is_compiled_once():
     channels='magma',
     normalisation='train',
     lanes_at_once=1,
-    mesh=lanes.lane_mesh(2),
+    mesh=mapping.lane_mesh(2),
   )
   state = compiled.init_fn(
     np.arange(2, dtype=np.int32),
@@ -250,7 +253,7 @@ def test_each_program_is_compiled_once():
 
 
 def test_training_learns():
-  compiled, state, _ = made([0, 1])
+  compiled, state, _ = fresh([0, 1])
   for epoch in range(12):
     order = np.stack(
       [order_of(np.arange(40), seed, epoch * STEPS, STEPS, BATCH) for seed in (0, 1)]

@@ -1,4 +1,4 @@
-"""The plan of a study: arithmetic by hand, memory of at least its parts, power from a finished study."""
+"""The plan of a study: FLOPs against arithmetic by hand, a lower limit of memory, and power."""
 
 import dataclasses
 
@@ -12,8 +12,8 @@ from m3net_jax.study import plan, splits
 from tests import small_study
 
 
-def test_a_step_is_three_passes_of_two_operations_a_multiply_add():
-  # stem 8x8 x 9x32; sfp1 4x4 x (9+64)x32; head 64x3: full of 16x16x1 without what no_ma leaves out, but sfp2 at 2x2.
+def test_a_step_is_three_passes_of_two_operations_per_multiply_add():
+  # Input 16x16x1, no_ma: stem 8x8 x 9x32; sfp1 4x4 x (9+64)x32; sfp2 2x2 x (9+64)x64; head 64x3.
   macs = 64 * 9 * 32 + 16 * 73 * 32 + 4 * 73 * 64 + 64 * 3
   assert cost.step_flops(VARIANTS['no_ma'], 3, (16, 16, 1), 12) == 6 * macs * 12
 
@@ -21,13 +21,12 @@ def test_a_step_is_three_passes_of_two_operations_a_multiply_add():
 def test_a_plan_measures_every_cohort_and_keeps_nothing(tones):
   config = dataclasses.replace(small_study.CONFIG, variants=('no_mfp', 'no_ma'), num_seeds=3)
   measured = plan.measure(config, [config.seeds], tones, splits.make(tones, 'random'))
-  assert [len(each.cohort.names) for each in measured] == [3, 3]
-  for each in measured:
-    lane_bytes = (
-      4 * 3 * cost.size(each.cohort.program, 3, config.input_shape).trainable
-    )  # parameters, two moments
-    assert each.device_bytes > len(each.cohort.names) // each.devices * lane_bytes
-    assert 0 < each.step_seconds * config.num_epochs < each.seconds
+  assert [len(row.cohort.names) for row in measured] == [3, 3]
+  for row in measured:
+    # Parameters and two moments.
+    lane_bytes = 4 * 3 * cost.size(row.cohort.program, 3, config.input_shape).trainable
+    assert row.device_bytes > len(row.cohort.names) // row.devices * lane_bytes
+    assert 0 < row.step_seconds * config.num_epochs < row.seconds
   lines = plan_text.text(config, 3, 1, measured, None).splitlines()
   assert (
     max(map(len, lines)) <= 79 and lines[1].startswith('no_mfp  ') and lines[2].startswith('no_ma')
@@ -41,10 +40,10 @@ def test_power_is_that_of_the_finished_study():
     {'seed': i, 'split': 'random', 'test_accuracy': value}
     for i, value in enumerate(np.random.default_rng(seed).normal(0.9, 0.01, 14))
   ]
-  found = {'variants': {'full': {'lanes': lanes(0)}, 'plain': {'lanes': lanes(1)}}}
-  text = plan_text.text(small_study.CONFIG, 3, 1, [], found)
+  results = {'variants': {'full': {'lanes': lanes(0)}, 'plain': {'lanes': lanes(1)}}}
+  text = plan_text.text(small_study.CONFIG, 3, 1, [], results)
   assert 'paired differences from full' in text and text.splitlines()[-1].startswith('2  ')
-  assert 'Holm' not in text  # one variant: no family
+  assert 'Holm' not in text  # one variant: no family of tests
 
 
 def test_power_counts_folds_as_pairs_and_a_family_of_tests():
@@ -54,17 +53,17 @@ def test_power_counts_folds_as_pairs_and_a_family_of_tests():
     for fold in range(5)
     for seed in range(3)
   ]
-  found = {'variants': {'full': {'lanes': lanes()}, 'plain': {'lanes': lanes()}}}
+  results = {'variants': {'full': {'lanes': lanes()}, 'plain': {'lanes': lanes()}}}
   config = dataclasses.replace(
     small_study.CONFIG, variants=('full', 'plain', 'eca', 'no_ma'), num_seeds=3
   )
-  lines = plan_text.text(config, 3, 5, [], found).splitlines()
+  lines = plan_text.text(config, 3, 5, [], results).splitlines()
   assert max(map(len, lines)) <= 79 and any('3 seeds x 5 folds' in line for line in lines)
   assert 'first of 3 with Holm' in lines[-5]
   std = power.spread(
     {
-      name: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in held['lanes']}
-      for name, held in found['variants'].items()
+      name: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in variant['lanes']}
+      for name, variant in results['variants'].items()
     }
   ).std
   last = lines[-1].split()

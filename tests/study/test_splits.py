@@ -1,4 +1,4 @@
-"""Splits: nothing on two sides, in the proportions said; and what the sides share, counted by hand."""
+"""Splits: disjoint sides of the documented sizes; what the sides share, against counts by hand."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def store_of(labels, groups=None, folds=None, parts=None, hashes=None, paths=Non
     crossings=np.zeros(n),
     classes=tuple(map(str, range(max(labels) + 1))),
     features=Features(),
-    manifest={'corpus': 'made'},
+    manifest={'corpus': 'example'},
   )
 
 
@@ -65,9 +65,9 @@ def test_official_follows_the_lists():
 
 def test_every_fold_is_tested_once_and_never_trained_on():
   folds = [1, 2, 3, 4, 5] * 4 + [0]
-  made = splits.make(store_of([0, 1, 0] * 7, folds=folds), 'folds')
-  assert [split.name for split in made] == [f'fold {k}' for k in range(1, 6)]
-  for k, split in enumerate(made, 1):
+  fold_splits = splits.make(store_of([0, 1, 0] * 7, folds=folds), 'folds')
+  assert [split.name for split in fold_splits] == [f'fold {k}' for k in range(1, 6)]
+  for k, split in enumerate(fold_splits, 1):
     tested = {folds[i] for i in split.test}
     assert tested == {k}
     assert {folds[i] for i in split.validation} == {k % 5 + 1}
@@ -82,11 +82,11 @@ def test_leaks_by_hand():
     hashes=['x', 'y', 'z', 'v', 'x', 'z', 'w'],
     paths=['0', '1', 'noise', '3', '4', 'noise', '6'],
   )
-  split = splits.Split('made', np.array([0, 1, 2]), np.array([3]), np.array([4, 5, 6]))
+  split = splits.Split('example', np.array([0, 1, 2]), np.array([3]), np.array([4, 5, 6]))
   # Group a is on both sides with test clips 4 and 6. Clip 4 is a copy of 0; clip 5 is another
-  # piece of the recording 'noise', not a copy.
+  # segment of the recording 'noise', not a copy.
   assert splits.leak(store, split) == (1, 2, 1)
-  # Of no known group, that recording itself is one.
+  # Without a known group, the recording is a group itself.
   assert splits.leak(store._replace(groups=np.array(['a', 'b', '', 'c', 'a', '', 'a'])), split) == (
     2,
     3,
@@ -97,9 +97,9 @@ def test_leaks_by_hand():
 @pytest.mark.parametrize(
   'scheme, message',
   [
-    ('official', '--split=official: made here has no official'),
-    ('grouped', '--split=grouped: made names no speakers'),
-    ('folds', '--split=folds: made has no official folds'),
+    ('official', '--split=official: the store of example has no official'),
+    ('grouped', '--split=grouped: example names no speakers'),
+    ('folds', '--split=folds: example has no official folds'),
   ],
 )
 def test_a_corpus_without_what_the_scheme_needs(scheme, message):

@@ -1,4 +1,4 @@
-"""Whole studies of tones: trained, stopped and continued, added to, with a module of the user's own."""
+"""Complete studies of tones: trained, stopped, continued, extended; a user's own module."""
 
 import dataclasses
 import json
@@ -25,22 +25,22 @@ CONFIG = Config(
 
 def run(tones, path, config=CONFIG):
   """A study as the main command runs it; returns its results.json, metrics and predictions."""
-  made = splits.make(tones, config.split)
-  here = workdir.open_for(path, config, tones.features, tones.path, 'sha')
-  finished = trainer.train(config, here.seed_ranges, tones, made, here.path)
+  study_splits = splits.make(tones, config.split)
+  study = workdir.open_for(path, config, tones.features, tones.path, 'sha')
+  finished = trainer.train(config, study.seed_ranges, tones, study_splits, study.path)
   rows = [row for cohort in finished for row in cohort.rows]
-  found = results.build(
-    config, tones, made, rows, compilations=sum(each.compilations for each in finished), seconds=1
-  )
+  compilations = sum(cohort.compilations for cohort in finished)
+  content = results.build(config, tones, study_splits, rows, compilations=compilations, seconds=1)
   predicted = {
-    name: each for cohort in finished for name, each in zip(cohort.names, cohort.predictions)
+    name: classes for cohort in finished for name, classes in zip(cohort.names, cohort.predictions)
   }
-  return json.loads(json.dumps(found)), here.metrics(), predicted
+  return json.loads(json.dumps(content)), study.metrics(), predicted
 
 
 @pytest.fixture(scope='module')
-def whole(tones, tmp_path_factory):
-  path = tmp_path_factory.mktemp('whole') / 'study'
+def complete(tones, tmp_path_factory):
+  """A finished study: its folder, results.json, metrics and predictions."""
+  path = tmp_path_factory.mktemp('complete') / 'study'
   return path, *run(tones, path)
 
 
@@ -48,13 +48,14 @@ def without_times(metrics):
   return [{name: value for name, value in row.items() if name != 'seconds'} for row in metrics]
 
 
-def test_results_follow_the_contract(whole, tones):
-  _, found, metrics, predicted = whole
-  assert found['corpus']['num_clips'] == 60 and found['corpus']['classes'] == list(tones.classes)
-  assert found['corpus']['split_sizes'] == {'train': 36, 'validation': 12, 'test': 12}
-  assert set(found['variants']) == {'full', 'plain'}
-  full = found['variants']['full']
-  # 30,598 and 28,973 are with three input channels and 35 or 10 classes; here one and three.
+def test_results_follow_the_contract(complete, tones):
+  _, content, metrics, predicted = complete
+  assert content['corpus']['num_clips'] == 60
+  assert content['corpus']['classes'] == list(tones.classes)
+  assert content['corpus']['split_sizes'] == {'train': 36, 'validation': 12, 'test': 12}
+  assert set(content['variants']) == {'full', 'plain'}
+  full = content['variants']['full']
+  # 28,973 has three input channels and 10 classes; this network has one channel and 3 classes.
   assert full['parameters'] == {
     'total': 28973 - 2 * 9 * 32 - 7 * 65,
     'trainable': 28973 - 2 * 9 * 32 - 7 * 65 - 704,
@@ -70,17 +71,18 @@ def test_results_follow_the_contract(whole, tones):
     for seed in range(3)
     for epoch in range(1, 5)
   }
-  assert found['tests'][0]['variant'] == 'plain' and found['tests'][0]['n'] <= 3
-  assert found['tests'][0]['p_value'] is None and 'cannot reach 0.05' in found['tests'][0]['note']
+  (test,) = content['tests']
+  assert test['variant'] == 'plain' and test['n'] <= 3
+  assert test['p_value'] is None and 'cannot reach 0.05' in test['note']
 
 
-def test_accuracies_are_those_of_the_predictions_and_rows(whole, tones):
-  _, found, metrics, predicted = whole
+def test_accuracies_are_those_of_the_predictions_and_rows(complete, tones):
+  _, content, metrics, predicted = complete
   (split,) = splits.make(tones, 'random')
   for variant in ('full', 'plain'):
-    for lane in found['variants'][variant]['lanes']:
-      mine = predicted[LaneName(variant, lane['seed'], 0)]
-      assert lane['test_accuracy'] == (mine == tones.labels[split.test]).mean()
+    for lane in content['variants'][variant]['lanes']:
+      classes = predicted[LaneName(variant, lane['seed'], 0)]
+      assert lane['test_accuracy'] == (classes == tones.labels[split.test]).mean()
       epochs = [
         row['validation_accuracy']
         for row in metrics
@@ -90,13 +92,13 @@ def test_accuracies_are_those_of_the_predictions_and_rows(whole, tones):
       assert lane['best_epoch'] == 1 + int(np.argmax(epochs))
 
 
-def test_variants_that_differ_in_switches_share_their_compilations(whole):
-  _, found, _, _ = whole
-  assert found['compilations'] == 4  # init, train, evaluate, finish_epoch: for both variants
+def test_variants_that_differ_in_switches_share_their_compilations(complete):
+  _, content, _, _ = complete
+  assert content['compilations'] == 4  # init, train, evaluate, finish_epoch: for both variants
 
 
-def test_the_summary_fits_a_terminal(whole):
-  text = summary.text(whole[1])
+def test_the_summary_fits_a_terminal(complete):
+  text = summary.text(complete[1])
   assert max(map(len, text.splitlines())) < 80
   assert 'full' in text and 'random 6:2:2' in text and '4 programs compiled' in text
   tested = next(
@@ -104,47 +106,45 @@ def test_the_summary_fits_a_terminal(whole):
     for line in text.splitlines()
     if line.startswith('plain') and line.split()[1] == '3' and line.endswith('-')
   )
-  assert (
-    tested.split()[-2:] == ['-', '-'] and 'cannot reach 0.05' in text
-  )  # no p-value of three lanes
+  # Three lanes give no p-value.
+  assert tested.split()[-2:] == ['-', '-'] and 'cannot reach 0.05' in text
 
 
-def test_a_stopped_study_continues_to_the_same_result(whole, tones, tmp_path, monkeypatch):
+def test_a_stopped_study_continues_to_the_same_result(complete, tones, tmp_path, monkeypatch):
   """Stopped by Ctrl-C in the second epoch, after the first one's checkpoint."""
-  _, found, metrics, predicted = whole
-  order, calls = trainer._Trainer._end_epoch, []
+  _, content, metrics, predicted = complete
+  end_epoch, calls = trainer._Trainer._end_epoch, []
 
   def interrupted(self, *arguments):
     calls.append(1)
     if len(calls) == 3:
       raise KeyboardInterrupt
-    return order(self, *arguments)
+    return end_epoch(self, *arguments)
 
   monkeypatch.setattr(trainer._Trainer, '_end_epoch', interrupted)
   with pytest.raises(KeyboardInterrupt):
     run(tones, tmp_path / 'study')
   monkeypatch.undo()
-  # What a killed run may have left: a checkpoint half-written.
+  # A killed run can leave an incomplete checkpoint.
   shutil.copytree(
     tmp_path / 'study/checkpoints/full+plain_seeds_0-2/2',
     tmp_path / 'study/checkpoints/full+plain_seeds_0-2/3.orbax-checkpoint-tmp',
   )
   again, again_metrics, again_predicted = run(tones, tmp_path / 'study')
   assert len(calls) == 3
-  assert again['variants'] == found['variants']
+  assert again['variants'] == content['variants']
   assert without_times(again_metrics) == without_times(metrics)
   assert all(np.array_equal(again_predicted[name], predicted[name]) for name in predicted)
 
 
-def test_seeds_added_later_equal_those_asked_for_at_once(whole, tones, tmp_path):
-  path, found, *_ = whole
+def test_seeds_added_later_equal_seeds_requested_at_once(complete, tones, tmp_path):
+  path, content, old_metrics, _ = complete
   shutil.copytree(path, tmp_path / 'study')
   more, metrics, _ = run(tones, tmp_path / 'study', dataclasses.replace(CONFIG, num_seeds=4))
-  assert more['variants']['full']['lanes'][:3] == found['variants']['full']['lanes']
-  # Those there are not trained again: their rows are the old ones with their times.
-  assert [row for row in metrics if row['seed'] < 3] == whole[2] and len(metrics) == len(
-    whole[2]
-  ) * 4 // 3
+  assert more['variants']['full']['lanes'][:3] == content['variants']['full']['lanes']
+  # Finished lanes are not trained again: their rows are the old ones with their times.
+  assert [row for row in metrics if row['seed'] < 3] == old_metrics
+  assert len(metrics) == len(old_metrics) * 4 // 3
   assert [lane['seed'] for lane in more['variants']['plain']['lanes']] == [0, 1, 2, 3]
   alone, *_ = run(
     tones,
@@ -154,20 +154,20 @@ def test_seeds_added_later_equal_those_asked_for_at_once(whole, tones, tmp_path)
   assert more['variants']['plain']['lanes'][3] == alone['variants']['plain']['lanes'][0]
 
 
-def test_restore_gives_the_best_of_a_lane(whole, tones):
-  path, found, *_ = whole
-  here = workdir.read(path)
+def test_restore_gives_the_best_of_a_lane(complete, tones):
+  path, content, *_ = complete
+  study = workdir.read(path)
   lane = checkpoint.restore_lane(
-    here.config, here.seed_ranges, len(tones.classes), 1, path, LaneName('plain', 2, 0)
+    study.config, study.seed_ranges, len(tones.classes), 1, path, LaneName('plain', 2, 0)
   )
-  expected = found['variants']['plain']['lanes'][2]
+  expected = content['variants']['plain']['lanes'][2]
   assert int(lane.best.epoch) == expected['best_epoch']
   assert float(lane.best.accuracy) == pytest.approx(expected['validation_accuracy'])
   assert lane.best.variables['params']['head']['kernel'].shape == (64, 3)
 
 
 class OneConv(nn.Module):
-  """A user's own module in the place of Mirror Attention."""
+  """A user's own module in place of Mirror Attention."""
 
   @nn.compact
   def __call__(self, x, train):
@@ -176,10 +176,10 @@ class OneConv(nn.Module):
 
 def test_a_users_own_variant_is_studied(tones, tmp_path):
   name = f'{__name__}:OneConv'
-  found, *_ = run(
+  content, *_ = run(
     tones,
     tmp_path / 'study',
     dataclasses.replace(CONFIG, variants=(name,), num_seeds=1, num_epochs=1),
   )
-  assert found['variants'][name]['lanes'][0]['status'] == 'finished'
-  assert max(map(len, summary.text(found).splitlines())) < 80
+  assert content['variants'][name]['lanes'][0]['status'] == 'finished'
+  assert max(map(len, summary.text(content).splitlines())) < 80

@@ -1,5 +1,4 @@
-"""TensorBoard's event files, read back as the records they are (length, checksum, protocol buffer,
-checksum)."""
+"""TensorBoard's event files, read back as records (length, checksum, protocol buffer, checksum)."""
 
 import struct
 import sys
@@ -15,18 +14,18 @@ event_pb2 = pytest.importorskip('tensorboardX.proto.event_pb2')
 
 
 def scalars(folder):
-  """{(run, tag): [(epoch, value)]} of all event files below."""
-  found = {}
+  """{(run, tag): [(epoch, value)]} of all event files in `folder`."""
+  points = {}
   for path in folder.rglob('events*'):
-    content, at = path.read_bytes(), 0
-    while at < len(content):
-      (length,) = struct.unpack_from('<Q', content, at)
-      event = event_pb2.Event.FromString(content[at + 12 : at + 12 + length])
-      at += 12 + length + 4
+    content, offset = path.read_bytes(), 0
+    while offset < len(content):
+      (length,) = struct.unpack_from('<Q', content, offset)
+      event = event_pb2.Event.FromString(content[offset + 12 : offset + 12 + length])
+      offset += 12 + length + 4
       for value in event.summary.value:
         run = path.parent.relative_to(folder).as_posix()
-        found.setdefault((run, value.tag), []).append((event.step, value.simple_value))
-  return found
+        points.setdefault((run, value.tag), []).append((event.step, value.simple_value))
+  return points
 
 
 def row(seed, epoch, loss, variant='full', split='random'):
@@ -45,18 +44,18 @@ def row(seed, epoch, loss, variant='full', split='random'):
 def test_lanes_and_their_aggregates(tmp_path):
   with tensorboard.Board(tmp_path / 'board', lanes=2) as board:
     board.add([row(0, 1, 1.0), row(1, 1, 3.0), row(0, 1, 7.0, 'own.module:Name', 'fold 3')])
-    board.add([row(0, 2, None)])  # diverged, and alone: no aggregate yet
-  found = scalars(tmp_path / 'board')
-  assert found['full/random_seed_0', 'loss/train'] == [(1, 1.0)]  # None is left out
-  assert found['full/random_seed_0', 'accuracy/validation'] == [(1, 0.25), (2, 0.25)]
-  assert found['own.module.Name/fold_3_seed_0', 'loss/train'] == [(1, 7.0)]
-  assert [found[f'full/{name}', 'loss/train'] for name in ('mean', 'lowest', 'highest')] == [
+    board.add([row(0, 2, None)])  # diverged; one lane of two: no aggregate yet
+  points = scalars(tmp_path / 'board')
+  assert points['full/random_seed_0', 'loss/train'] == [(1, 1.0)]  # None is left out
+  assert points['full/random_seed_0', 'accuracy/validation'] == [(1, 0.25), (2, 0.25)]
+  assert points['own.module.Name/fold_3_seed_0', 'loss/train'] == [(1, 7.0)]
+  assert [points[f'full/{name}', 'loss/train'] for name in ('mean', 'lowest', 'highest')] == [
     [(1, 2.0)],
     [(1, 1.0)],
     [(1, 3.0)],
   ]
-  assert found['full/mean', 'accuracy/validation'] == [(1, 0.375)]
-  assert ('own.module.Name/mean', 'loss/train') not in found
+  assert points['full/mean', 'accuracy/validation'] == [(1, 0.375)]
+  assert ('own.module.Name/mean', 'loss/train') not in points
 
 
 def test_an_epoch_is_written_when_it_ends(tmp_path):
@@ -66,8 +65,8 @@ def test_an_epoch_is_written_when_it_ends(tmp_path):
   board.__exit__()
 
 
-def test_a_study_that_goes_on_has_every_epoch_once(tones, tmp_path):
-  """The first run stops after its first epoch; the second is told what its checkpoint holds, and goes on."""
+def test_a_continued_study_has_every_epoch_once(tones, tmp_path):
+  """The first run stops after an epoch; the second gets the rows of the checkpoint first."""
   config = Config(
     variants=('full', 'plain'),
     num_seeds=3,
@@ -76,8 +75,8 @@ def test_a_study_that_goes_on_has_every_epoch_once(tones, tmp_path):
     learning_rate=0.01,
     input_shape=(16, 16, 1),
   )
-  made = splits.make(tones, 'random')
-  here = workdir.open_for(tmp_path / 'study', config, tones.features, tones.path, 'sha')
+  study_splits = splits.make(tones, 'random')
+  study = workdir.open_for(tmp_path / 'study', config, tones.features, tones.path, 'sha')
   end, calls = trainer._Trainer._end_epoch, []
 
   def interrupted(self, *arguments):
@@ -87,30 +86,29 @@ def test_a_study_that_goes_on_has_every_epoch_once(tones, tmp_path):
     return end(self, *arguments)
 
   def train():
-    with tensorboard.Board(here.path / 'tensorboard', lanes=3) as board:
-      trainer.train(config, here.seed_ranges, tones, made, here.path, board.add)
+    with tensorboard.Board(study.path / 'tensorboard', lanes=3) as board:
+      trainer.train(config, study.seed_ranges, tones, study_splits, study.path, board.add)
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(trainer._Trainer, '_end_epoch', interrupted)
     with pytest.raises(KeyboardInterrupt):
       train()
   train()
-  found, metrics = scalars(here.path / 'tensorboard'), here.metrics()
+  points, metrics = scalars(study.path / 'tensorboard'), study.metrics()
   for variant in config.variants:
-    mine = lambda epoch: [
-      each for each in metrics if (each['variant'], each['epoch']) == (variant, epoch)
+    rows_of = lambda epoch: [
+      row for row in metrics if (row['variant'], row['epoch']) == (variant, epoch)
     ]
     for seed in range(3):
-      points = found[f'{variant}/random_seed_{seed}', 'loss/validation']
-      assert [step for step, _ in points] == [1, 2]
-      assert [value for _, value in points] == pytest.approx(
-        [mine(epoch)[seed]['validation_loss'] for epoch in (1, 2)]
+      losses = points[f'{variant}/random_seed_{seed}', 'loss/validation']
+      assert [step for step, _ in losses] == [1, 2]
+      assert [value for _, value in losses] == pytest.approx(
+        [rows_of(epoch)[seed]['validation_loss'] for epoch in (1, 2)]
       )
-    for name, of in (('mean', np.mean), ('lowest', np.min), ('highest', np.max)):
-      assert [
-        value for _, value in found[f'{variant}/{name}', 'accuracy/validation']
-      ] == pytest.approx(
-        [of([each['validation_accuracy'] for each in mine(epoch)]) for epoch in (1, 2)]
+    for name, aggregate in (('mean', np.mean), ('lowest', np.min), ('highest', np.max)):
+      values = [value for _, value in points[f'{variant}/{name}', 'accuracy/validation']]
+      assert values == pytest.approx(
+        [aggregate([row['validation_accuracy'] for row in rows_of(epoch)]) for epoch in (1, 2)]
       )
 
 

@@ -1,4 +1,4 @@
-"""A workdir holds one study: continued by the same settings, refused to others, added to by more seeds."""
+"""A workdir holds one study: it continues or gets more seeds; other settings are refused."""
 
 import dataclasses
 
@@ -12,13 +12,14 @@ from m3net_jax.study import workdir
 from m3net_jax.study.config import Config
 
 CONFIG = Config(num_seeds=3)
+FEATURES = Features()
 
 
-def opened(path, config=CONFIG, features=Features(), sha='abc'):
+def opened(path, config=CONFIG, features=FEATURES, sha='abc'):
   return workdir.open_for(path / 'study', config, features, path / 'store', sha)
 
 
-def test_reads_what_was_opened(tmp_path):
+def test_reads_a_workdir_that_was_opened(tmp_path):
   assert workdir.read(opened(tmp_path).path) == opened(tmp_path)
   assert not opened(tmp_path).finished
   with pytest.raises(UserError, match='not finished'):
@@ -52,7 +53,7 @@ def test_refuses_another_study(tmp_path, change, message):
   assert '\n' not in str(caught.value)
 
 
-def test_more_seeds_are_added_after_those_there(tmp_path):
+def test_more_seeds_are_added_after_the_existing_seeds(tmp_path):
   first = opened(tmp_path)
   files.write_json(first.path / 'results.json', {})
   more = opened(tmp_path, dataclasses.replace(CONFIG, num_seeds=5))
@@ -60,7 +61,7 @@ def test_more_seeds_are_added_after_those_there(tmp_path):
   assert opened(tmp_path, dataclasses.replace(CONFIG, num_seeds=5)) == more
 
 
-def test_lacking_are_the_seeds_that_a_finished_study_of_the_same_settings_has_not(tmp_path):
+def test_lacking_seeds_of_a_finished_study_with_the_same_settings(tmp_path):
   lacking = lambda config, sha='abc': workdir.lacking(tmp_path / 'study', config, Features(), sha)
   more = dataclasses.replace(CONFIG, num_seeds=5)
   assert lacking(more) == [range(0, 5)]
@@ -69,7 +70,7 @@ def test_lacking_are_the_seeds_that_a_finished_study_of_the_same_settings_has_no
   files.write_json(first.path / 'results.json', {})
   assert lacking(more) == [range(3, 5)] and lacking(CONFIG) == [range(0, 3)]
   assert lacking(dataclasses.replace(more, batch_size=9)) == lacking(more, 'other') == [range(0, 5)]
-  assert workdir.read(first.path) == first  # asked only
+  assert workdir.read(first.path) == first  # unchanged
 
 
 def test_refuses_a_folder_of_something_else(tmp_path):
@@ -88,10 +89,10 @@ def test_a_damaged_config_is_named(tmp_path):
     workdir.read(path.parent)
 
 
-def test_predictions_come_back(tmp_path):
-  here = opened(tmp_path)
-  here.write_predictions({'full/random/0': np.arange(4)})
-  np.testing.assert_array_equal(here.predictions()['full/random/0'], np.arange(4))
+def test_predictions_are_read_as_written(tmp_path):
+  study = opened(tmp_path)
+  study.write_predictions({'full/random/0': np.arange(4)})
+  np.testing.assert_array_equal(study.predictions()['full/random/0'], np.arange(4))
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
