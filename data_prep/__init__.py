@@ -1,1 +1,1 @@
-"""From recordings to stores of log-Mel features; knows nothing of networks or training."""
+"""Turns recordings into stores of log-Mel features."""

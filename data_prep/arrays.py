@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import audio, files, mel, statistics, store
-from data_prep.corpora.base import enough
+from data_prep.corpora.base import check_counts
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.store import ClipRow, RecordingRow, Store
 
-CORPUS = 'arrays'  # its name in manifests and results
+CORPUS = 'arrays'  # name of such a corpus in manifests and results
 
 
 def prepare(
@@ -26,17 +26,22 @@ def prepare(
   groups: Sequence[str] | None = None,
   store_dir: str | os.PathLike[str] = 'stores',
 ) -> Store:
-  """Computes the features of clips and writes their store; an equal one that is there is read.
+  """Computes the features of clips and writes their store, or reads an equal store that exists.
 
   Args:
     clips: one array [samples] per clip, mono, in -1..1; of any length.
     labels: the class of each clip.
-    sample_rate: of the clips, Hz; they are resampled to `features.sample_rate`.
+    sample_rate: of the clips, in Hz; they are resampled to `features.sample_rate`.
+    features: the settings of the features.
     groups: speaker or source recording of each clip ('' if unknown).
     store_dir: the folder of stores.
 
+  Returns:
+    The loaded store.
+
   Raises:
-    UserError: the lengths differ, a clip is not a finite array [samples], or a class has too few.
+    UserError: the lengths differ, a clip is not a finite array [samples], or a class has fewer
+      than 3 clips.
   """
   groups = list(groups) if groups is not None else [''] * len(clips)
   labels = [str(label) for label in labels]
@@ -45,7 +50,7 @@ def prepare(
       raise UserError(f'{name}: {len(values)} for {len(clips)} clips: give one per clip')
   samples = [_checked(number, clip) for number, clip in enumerate(clips)]
   classes = tuple(sorted(set(labels)))
-  enough(classes, labels, 'labels')
+  check_counts(classes, labels, 'labels')
   hashes = [hashlib.sha256(clip.tobytes()).hexdigest() for clip in samples]
   digest = files.json_sha256([hashes, labels, groups, sample_rate, features.to_json()])[:10]
   path = Path(store_dir) / f'{CORPUS}-{digest}'
@@ -74,7 +79,7 @@ def prepare(
     'ignored': [],
     'longer': sum(row.seconds > features.clip_seconds for row in rows),
     'shorter': sum(row.seconds < features.clip_seconds for row in rows),
-    'versions': {each: version(each) for each in ('librosa', 'numpy', 'soundfile', 'soxr')},
+    'versions': {name: version(name) for name in ('librosa', 'numpy', 'soundfile', 'soxr')},
   }
   store.write(path, manifest, (len(rows), *features.shape), [np.stack(mels)], rows, recordings)
   return store.load(path, features)

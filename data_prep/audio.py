@@ -1,8 +1,8 @@
-"""Any recording as mono float32 samples at one rate, or the reason why not.
+"""Decodes recordings to mono float32 samples at one rate, or says why it cannot.
 
-`read` gives what `librosa.load` gives (mean of the channels, soxr at quality HQ) and is
-made for files that nobody has looked at: it never hangs, never trusts a header with an
-allocation, and turns every fault into `Unreadable`.
+`read` returns what `librosa.load` returns (mean of the channels, soxr at quality HQ) and is safe
+for untrusted files: it never hangs, never allocates memory because a header claims a size, and
+raises `Unreadable` for every fault.
 """
 
 import contextlib
@@ -35,27 +35,27 @@ SUFFIXES = (
   '.caf',
 )
 MAX_BYTES = 2**30
-RATES = (1000, 768000)  # Hz; outside lies no microphone but a broken header
+RATES = (1000, 768000)  # Hz; a rate outside means a damaged header
 _BLOCK = 2**18
 _SILENT_FORMATS = (b'RIFF', b'OggS', b'fLaC', b'FORM')
 _LOUDEST = 2.0**31  # full scale of a 32-bit integer stored as floats
 
 
 class Unreadable(Exception):
-  """The recording cannot be used; the message is the reason."""
+  """A recording cannot be used; the message is the reason."""
 
 
 def load(source: str | os.PathLike[str] | BinaryIO) -> bytes:
-  """The bytes of a regular file (or of an open binary file).
+  """Reads the bytes of a regular file, or of an open binary file.
 
   Raises:
-    Unreadable: absent, forbidden, empty, no regular file, or over 1 GiB.
+    Unreadable: the file is absent, forbidden, empty, not a regular file, or larger than 1 GiB.
   """
   if hasattr(source, 'read'):
     data = source.read(MAX_BYTES + 1)
   else:
     try:
-      # A pipe or a device would block for ever, so only a regular file is opened.
+      # Opening a pipe or a device would block.
       if not stat.S_ISREG(os.stat(source).st_mode):
         raise Unreadable('not a regular file')
       with open(source, 'rb') as file:
@@ -70,32 +70,39 @@ def load(source: str | os.PathLike[str] | BinaryIO) -> bytes:
 
 
 def digest(data: bytes) -> str:
+  """The SHA-256 of the bytes, hexadecimal."""
   return hashlib.sha256(data).hexdigest()
 
 
 def decode(data: bytes) -> tuple[np.ndarray, int]:
-  """Samples [any length] float32 of the recording's own rate, mean of its channels, and that rate in Hz.
+  """Decodes the bytes of a recording.
+
+  Returns:
+    Samples [any length] float32, the mean of the channels, and their rate in Hz.
 
   Raises:
-    Unreadable: no known format, truncated, no samples, samples that are no numbers or absurdly large.
+    Unreadable: unknown format, truncated, no samples, or samples that are not numbers or are
+      absurdly large.
   """
   wave = _wave_chunks(data)
   if wave:
     _, first, size = wave
-    # libsndfile would shorten it in silence. Programs that write to a pipe leave 0 or the largest number,
-    # meaning "to the end".
+    # libsndfile would not report the truncation. Programs that write to a pipe leave 0 or the
+    # largest number, which means "to the end".
     if len(data) - first < size < 2**32 - 2**16:
       raise Unreadable(
-        f'truncated: the header promises {size} bytes of samples, {len(data) - first} are there'
+        f'truncated: the header promises {size} bytes of samples, the file has {len(data) - first}'
       )
   samples, rate, promised = (wave and _plain(data, *wave)) or _libsndfile(data)
   if not len(samples):
     raise Unreadable('no samples')
   if len(samples) < promised < 2**62:
-    raise Unreadable(f'truncated: the header promises {promised} samples, {len(samples)} are there')
-  # min and max make no array of the samples' length; a NaN among the samples makes both NaN.
+    raise Unreadable(
+      f'truncated: the header promises {promised} samples, the file has {len(samples)}'
+    )
+  # min and max need no array of the samples' length; a NaN among the samples makes both NaN.
   if not (samples.min() >= -_LOUDEST and samples.max() <= _LOUDEST):
-    raise Unreadable('samples that are no numbers, infinite or absurdly large')
+    raise Unreadable('samples that are not numbers, infinite or absurdly large')
   return samples, rate
 
 
@@ -107,13 +114,17 @@ def _check(rate: int, length: int) -> None:
 
 
 def _libsndfile(data: bytes) -> tuple[np.ndarray, int, int]:
-  """Mean of the channels [any] float32, the rate in Hz, and how many samples the header promises."""
-  # The MP3 decoder complains of complete recordings too.
+  """Decodes with libsndfile.
+
+  Returns:
+    Mean of the channels [any] float32, the rate in Hz, and the header's number of samples.
+  """
+  # The MP3 decoder prints warnings about complete recordings too.
   quiet = contextlib.nullcontext() if data[:4] in _SILENT_FORMATS else stderr.captured()
   try:
     with quiet, np.errstate(all='ignore'), soundfile.SoundFile(_Bytes(data)) as file:
       _check(file.samplerate, 0)
-      # The header's number of samples is a claim: blocks are read until there are no more.
+      # The header's number of samples may be wrong: read blocks until there are no more.
       mono, length = [np.zeros(0, np.float32)], 0
       while len(
         block := file.read(max(1, _BLOCK // file.channels), dtype='float32', always_2d=True)
@@ -129,7 +140,10 @@ def _libsndfile(data: bytes) -> tuple[np.ndarray, int, int]:
 
 
 def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
-  """Samples at `rate` Hz as ceil(len * sample_rate / rate) samples at `sample_rate` Hz, as librosa does.
+  """Resamples from `rate` Hz to `sample_rate` Hz, as librosa does.
+
+  Returns:
+    ceil(len(samples) * sample_rate / rate) samples.
 
   Raises:
     Unreadable: the result would be too long.
@@ -146,16 +160,22 @@ def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
 
 
 def read(source: str | os.PathLike[str] | BinaryIO, sample_rate: int) -> np.ndarray:
-  """A recording as mono float32 samples at `sample_rate` Hz, equal to `librosa.load(source, sr=sample_rate)`.
+  """Reads a recording as mono float32 samples at `sample_rate` Hz.
+
+  The samples equal those of `librosa.load(source, sr=sample_rate)`.
 
   Raises:
-    Unreadable: with the reason, whatever is wrong with the recording.
+    Unreadable: the recording cannot be used, for any reason.
   """
   return resample(*decode(load(source)), sample_rate)
 
 
 class _Bytes(io.BytesIO):
-  """For libsndfile: a damaged header sends it to places before the start, and Python would print a trace."""
+  """A file in memory for libsndfile.
+
+  A damaged header makes libsndfile seek to places before the start, for which Python would print
+  a traceback.
+  """
 
   def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
     base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: len(self.getbuffer())}[whence]
@@ -163,24 +183,30 @@ class _Bytes(io.BytesIO):
 
 
 def _wave_chunks(data: bytes) -> tuple[bytes, int, int] | None:
-  """The format chunk of a WAV file, where its samples start, and how many bytes of them it promises."""
+  """Finds the samples of a WAV file.
+
+  Returns:
+    The format chunk, the offset of the samples, and the header's size of the samples in bytes;
+    None if `data` is not a WAV file with samples.
+  """
   if data[:4] != b'RIFF' or data[8:12] != b'WAVE':
     return None
-  at, layout = 12, b''
-  while at + 8 <= len(data):
-    kind, size = struct.unpack_from('<4sI', data, at)
+  offset, layout = 12, b''
+  while offset + 8 <= len(data):
+    kind, size = struct.unpack_from('<4sI', data, offset)
     if kind == b'data':
-      return layout, at + 8, size
+      return layout, offset + 8, size
     if kind == b'fmt ':
-      layout = data[at + 8 : at + 8 + size]
-    at += 8 + size + size % 2
+      layout = data[offset + 8 : offset + 8 + size]
+    offset += 8 + size + size % 2
   return None
 
 
 def _plain(data: bytes, layout: bytes, first: int, size: int) -> tuple[np.ndarray, int, int] | None:
-  """What `_libsndfile` gives, sooner, for 16-bit PCM, the format of most corpora.
+  """Decodes 16-bit PCM, the format of most corpora, faster than `_libsndfile`.
 
-  What is unusual in any way is left to libsndfile.
+  Returns:
+    What `_libsndfile` returns; None if the file is unusual in any way.
   """
   if len(layout) < 16:
     return None

@@ -1,7 +1,6 @@
-"""How every command of the project meets its user: flags, errors, Ctrl-C.
+"""What the commands of the project share: flags, errors, Ctrl-C.
 
-A user's mistake is one line on standard error and exit status 2. This module does not know what
-a command does.
+A user's mistake is one line on standard error and exit status 2.
 """
 
 import os
@@ -27,8 +26,8 @@ def run(
 
   Flags are defined here and not on import, so that two commands can be imported together.
 
-  Exit status: `main`'s own (None is 0), 2 for a user's mistake, 130 for Ctrl-C, 141 if the reader
-  of standard output has gone away.
+  The exit status is that of `main` (None is 0), 2 for a user's mistake, 130 for Ctrl-C, 141 if the
+  reader of standard output has closed it.
   """
 
   def guarded(argv: list[str]) -> int | None:
@@ -43,7 +42,7 @@ def run(
     except KeyboardInterrupt:
       _leave(*_INTERRUPTED)
     except BrokenPipeError:
-      _leave('', 141)  # the reader of our output, `head` for example, has enough
+      _leave('', 141)  # the reader of the output, `head` for example, closed it
     except OSError as error:
       _fail(
         f'{error.filename or "writing"}: {error.strerror or error}: '
@@ -64,7 +63,11 @@ def run(
 
 
 def no_arguments(arguments: list[str]) -> None:
-  """Raises UserError if a command that takes only flags got something else."""
+  """Checks that a command that takes only flags got nothing else.
+
+  Raises:
+    UserError: there is an argument.
+  """
   if arguments:
     raise UserError(
       f'{arguments[0]!r} is not a flag: this command takes flags only, as --name=value '
@@ -88,7 +91,7 @@ def _fail(message: str, status: int) -> None:
 
 
 def _leave(message: str, status: int) -> None:
-  """Ends the process at once: interrupted threads of libraries would only print tracebacks."""
+  """Ends the process at once, so that interrupted threads of libraries print no tracebacks."""
   sys.stderr.write(message)
   sys.stderr.flush()
   os._exit(status)

@@ -1,6 +1,6 @@
-"""The work of one process: recordings in, rows of a store out.
+"""The work of one process: turns recordings into rows of a store.
 
-Imports little, because every worker starts afresh: no librosa, nothing that downloads.
+Imports no librosa and nothing that downloads, because every worker process imports it again.
 """
 
 import os
@@ -14,13 +14,12 @@ from data_prep import audio, mel, statistics
 from data_prep.features import Features
 from data_prep.store import DTYPE
 
-Key = tuple[
-  str, float, float
-]  # path, start, gain: with the features, all that a clip's array depends on
+# Path, start and gain: with the features, all that a clip's array depends on.
+Key = tuple[str, float, float]
 
 
 class Measured(NamedTuple):
-  """Of a clip: seconds of its recording, and the two `statistics` of its samples."""
+  """Seconds of a clip's recording, and the two `statistics` of the clip's samples."""
 
   seconds: float = 0.0
   entropy: float = 0.0
@@ -28,7 +27,7 @@ class Measured(NamedTuple):
 
 
 class Result(NamedTuple):
-  """What a worker returns of a clip: its array as bytes, or the reason why there is none."""
+  """What a worker returns for a clip: its array as bytes, or the reason why it has none."""
 
   key: Key
   size: int
@@ -39,37 +38,40 @@ class Result(NamedTuple):
   reason: str
 
 
-def chunk(root: Path, keys: Sequence[Key], features: Features, made: mel.Tables) -> list[Result]:
-  return [clip(root, key, features, made) for key in keys]
+def chunk(root: Path, keys: Sequence[Key], features: Features, tables: mel.Tables) -> list[Result]:
+  """The results of several clips of the folder `root`, in the order of `keys`."""
+  return [clip(root, key, features, tables) for key in keys]
 
 
-def clip(root: Path, key: Key, features: Features, made: mel.Tables) -> Result:
+def clip(root: Path, key: Key, features: Features, tables: mel.Tables) -> Result:
+  """Computes the array of one clip of the folder `root`; an unreadable one gives the reason."""
   path, start, gain = key
-  found = state(root / path)
+  size, mtime_ns = state(root / path)
   sha256 = ''
   try:
     data = audio.load(root / path)
     sha256 = audio.digest(data)
-    own, rate = audio.decode(data)
-    samples = audio.resample(own, rate, features.sample_rate)[round(start * features.sample_rate) :]
+    decoded, rate = audio.decode(data)
+    samples = audio.resample(decoded, rate, features.sample_rate)
+    samples = samples[round(start * features.sample_rate) :]
     if not len(samples):
       raise audio.Unreadable(f'a clip starts at {start:g} s, after its end')
   except audio.Unreadable as error:
-    return Result(key, *found, sha256, Measured(), b'', str(error))
+    return Result(key, size, mtime_ns, sha256, Measured(), b'', str(error))
   samples = samples[: features.num_samples] * np.float32(gain)
-  array = mel.log_mel(mel.fit_length(samples, features), features, made)
+  array = mel.log_mel(mel.fit_length(samples, features), features, tables)
   measured = Measured(
-    len(own) / rate,
+    len(decoded) / rate,
     statistics.entropy(samples),
     statistics.crossings(samples, features.sample_rate),
   )
-  return Result(key, *found, sha256, measured, array.astype(DTYPE).tobytes(), '')
+  return Result(key, size, mtime_ns, sha256, measured, array.astype(DTYPE).tobytes(), '')
 
 
 def state(path: Path) -> tuple[int, int]:
-  """Size in bytes and time of change in ns; (-1, 0) for a file that is not there."""
+  """Size in bytes and modification time in ns; (-1, 0) if the file is absent."""
   try:
-    found = os.stat(path)
+    status = os.stat(path)
   except (OSError, ValueError):
     return -1, 0
-  return found.st_size, found.st_mtime_ns
+  return status.st_size, status.st_mtime_ns

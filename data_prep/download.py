@@ -1,7 +1,7 @@
-"""Fetches the corpora that may be downloaded freely: resumed where it was cut, checked, unpacked safely.
+"""Downloads the corpora that are free to download: resumes, checks and unpacks archives safely.
 
-An archive stays as .NAME.part beside the corpus until all of it is there and its
-checksum is right; the corpus appears whole or not at all.
+An incomplete archive stays as .NAME.part beside the corpus until its checksum is right; the corpus
+appears complete or not at all.
 """
 
 import os
@@ -20,16 +20,16 @@ from data_prep.errors import UserError
 
 _ATTEMPTS = 4
 _TIMEOUT = 60  # seconds without a byte
-_CHUNK = 2**14  # what a cut loses at most
+_CHUNK = 2**14  # bytes; an interruption loses no more
 
 
 class Archive(NamedTuple):
-  """Where a corpus is and how it is known to be the right one.
+  """The archive of a corpus.
 
   Attributes:
-    url: of a .tar.gz or .zip.
-    checksum: as pooch writes them, 'sha256:...' or 'md5:...'.
-    folder: the folder in the archive that is the corpus; '' for all of it.
+    url: of a .tar.gz or .zip file.
+    checksum: as pooch writes it, 'sha256:...' or 'md5:...'.
+    folder: the folder in the archive that is the corpus; '' if the complete archive is.
   """
 
   url: str
@@ -38,10 +38,11 @@ class Archive(NamedTuple):
 
 
 def fetch(archive: Archive, root: Path) -> None:
-  """Makes the folder `root` of an archive.
+  """Downloads an archive and unpacks it as the folder `root`.
 
   Raises:
-    UserError: not found, cut off again and again, wrong checksum, an archive that reaches out of its folder.
+    UserError: the archive is not found, the download is interrupted too often, or the archive has
+      the wrong checksum or would write outside of its folder.
   """
   root.parent.mkdir(parents=True, exist_ok=True)
   name = f'.{root.name}{"".join(Path(archive.url).suffixes[-2:])}'.lower()
@@ -54,18 +55,18 @@ def fetch(archive: Archive, root: Path) -> None:
     )
   except requests.HTTPError as error:
     raise UserError(
-      f'{archive.url}: the server says {error.response.status_code} {error.response.reason}: fetch the '
-      f'corpus by hand and put it into {root}'
+      f'{archive.url}: the server says {error.response.status_code} {error.response.reason}: '
+      f'fetch the corpus by hand and put it into {root}'
     ) from error
   except (requests.RequestException, OSError) as error:
     raise UserError(
-      f'{archive.url}: cannot be fetched ({_short(error)}): run again to continue the download, or put '
-      f'the corpus into {root} by hand'
+      f'{archive.url}: cannot be fetched ({_short(error)}): run again to continue the download, or '
+      f'put the corpus into {root} by hand'
     ) from error
-  except ValueError as error:  # pooch, of the checksum
+  except ValueError as error:  # pooch: the checksum differs
     raise UserError(
-      f'{archive.url}: what came has another checksum than {archive.checksum}, and was thrown away: run '
-      f'again, or put the corpus into {root} by hand'
+      f'{archive.url}: the download does not have the checksum {archive.checksum} and was '
+      f'deleted: run again, or put the corpus into {root} by hand'
     ) from error
   with tempfile.TemporaryDirectory(prefix=f'.{root.name}.', dir=root.parent) as name:
     folder = Path(name) / 'unpacked'
@@ -80,10 +81,11 @@ def fetch(archive: Archive, root: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-  """Unpacks a tar or zip archive whose members are all plain files and folders below `folder`.
+  """Unpacks a tar or zip archive if all its members are plain files and folders below `folder`.
 
   Raises:
-    UserError: a member's path leaves the folder, a member is a link or a device, or the archive is damaged.
+    UserError: a member's path leaves the folder, a member is a link or a device, or the archive
+      is damaged.
   """
   try:
     if zipfile.is_zipfile(archive):
@@ -101,7 +103,7 @@ def unpack(archive: Path, folder: Path) -> None:
             raise UserError(
               f'{archive}: {member.name} is a link or a device: the archive is not unpacked'
             )
-        # Python's own check besides; before 3.11.4 there is none, and those above stand alone.
+        # Python checks too; before 3.11.4 it does not, and only the checks above apply.
         file.extraction_filter = getattr(tarfile, 'data_filter', None)
         file.extractall(folder)
   except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
@@ -111,6 +113,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _inside(archive: Path, folder: Path, name: str) -> None:
+  """Raises UserError if the member `name` would be written outside of `folder`."""
   base = os.path.realpath(folder)
   if os.path.commonpath(
     [base, os.path.realpath(os.path.join(base, name))]
@@ -121,7 +124,7 @@ def _inside(archive: Path, folder: Path, name: str) -> None:
 
 
 def _resume(root: Path) -> Any:
-  """A downloader for pooch that keeps what has come in a .part file, and asks for the rest."""
+  """A downloader for pooch that keeps received bytes in a .part file and requests the rest."""
   part = root.parent / f'.{root.name}.part'
 
   def download(url: str, output: str, _: Any) -> None:
@@ -138,25 +141,26 @@ def _resume(root: Path) -> Any:
 
 
 def _continue(url: str, part: Path) -> None:
-  have = part.stat().st_size if part.exists() else 0
-  headers = {'Accept-Encoding': 'identity', **({'Range': f'bytes={have}-'} if have else {})}
+  """Requests the bytes of `url` that `part` lacks and appends them."""
+  size = part.stat().st_size if part.exists() else 0
+  headers = {'Accept-Encoding': 'identity', **({'Range': f'bytes={size}-'} if size else {})}
   with requests.get(url, stream=True, timeout=_TIMEOUT, headers=headers) as answer:
-    if answer.status_code == 416:  # nothing is left to ask for
+    if answer.status_code == 416:  # `part` has all bytes
       return
     answer.raise_for_status()
     if answer.status_code != 206:
-      have = 0  # the server sends all of it whatever was asked for
-    total = have + int(answer.headers.get('Content-Length', 0))
+      size = 0  # the server ignores ranges and sends all bytes
+    total = size + int(answer.headers.get('Content-Length', 0))
     bar = tqdm(
       desc=part.name.strip('.').removesuffix('.part'),
       total=total or None,
-      initial=have,
+      initial=size,
       unit='B',
       unit_scale=True,
       dynamic_ncols=True,
       disable=None,
     )
-    with open(part, 'ab' if have else 'wb') as file, bar:
+    with open(part, 'ab' if size else 'wb') as file, bar:
       for chunk in answer.iter_content(_CHUNK):
         file.write(chunk)
         bar.update(len(chunk))

@@ -1,4 +1,4 @@
-"""The settings of the features: what decides how samples become a log-Mel array. Imports nothing slow."""
+"""The settings that decide how samples become a log-Mel array; quick to import."""
 
 import dataclasses
 from typing import Any
@@ -7,27 +7,27 @@ from data_prep.errors import UserError
 from data_prep.files import json_sha256
 
 FITS = ('pad', 'repeat')
-MAX_SAMPLES = 2**26  # longest clip or recording that is taken, in samples
+MAX_SAMPLES = 2**26  # largest length of a clip or a recording, in samples
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
   """How samples become a log-Mel array; two equal `Features` make equal arrays.
 
-  The first six are flags. The others are librosa's defaults, which the paper keeps
-  (Section 2.1), written out because a default may change under a stored array.
+  The first five are flags, and each corpus sets `fit`. The others are librosa's defaults, which the
+  paper keeps (Section 2.1); they are stored because librosa may change a default.
 
   Attributes:
-    sample_rate: Hz, to which every recording is resampled.
-    clip_seconds: length to which every clip is padded, repeated or cut, in seconds.
+    sample_rate: rate in Hz to which every recording is resampled.
+    clip_seconds: length in seconds to which every clip is padded, repeated or cut.
     n_fft, win_length: samples in a frame and in its window (0: as n_fft).
     hop_length: samples from one frame to the next.
-    n_mels: Mel filters between `fmin` and `fmax` Hz (0: half of `sample_rate`).
-    fit: 'pad' puts zeros after a short clip, 'repeat' plays it again; both cut a long one's end.
+    n_mels: number of Mel filters between `fmin` and `fmax` Hz (`fmax` 0: half of `sample_rate`).
+    fit: 'pad' appends zeros to a short clip, 'repeat' repeats it; both cut the end of a long clip.
     ref, amin, top_db: as in `librosa.power_to_db`; values lie in [max - top_db, max] dB.
 
   Raises:
-    UserError: naming the flag whose value cannot be used.
+    UserError: a value cannot be used; the message names its flag.
   """
 
   sample_rate: int = 16000
@@ -73,17 +73,19 @@ class Features:
       )
     if self.n_mels > self.n_fft // 2 + 1:
       raise UserError(
-        f'--n_mels={self.n_mels}: at most {self.n_fft // 2 + 1} with --n_fft={self.n_fft}'
+        f'--n_mels={self.n_mels}: give at most {self.n_fft // 2 + 1} with --n_fft={self.n_fft}'
       )
     if self.fit not in FITS:
-      raise UserError(f'fit={self.fit!r}: known are {", ".join(FITS)}')
+      raise UserError(f'fit={self.fit!r}: give {" or ".join(FITS)}')
 
   @property
   def num_samples(self) -> int:
+    """Samples per clip."""
     return round(self.sample_rate * self.clip_seconds)
 
   @property
   def frames(self) -> int:
+    """Frames per clip."""
     return 1 + (self.num_samples - (0 if self.center else self.n_fft)) // self.hop_length
 
   @property
@@ -96,15 +98,17 @@ class Features:
     return json_sha256(self.to_json())[:10]
 
   def to_json(self) -> dict[str, Any]:
+    """The settings as a JSON object."""
     return dataclasses.asdict(self)
 
   @classmethod
   def from_json(cls, values: dict[str, Any]) -> 'Features':
+    """The settings that `to_json` wrote."""
     return cls(**values)
 
 
-# The paper's two settings: Section 2.1 (16 kHz, 128 filters, 512-sample FFT) and Section 3.1, which says "44.1 kHz"
-# and no more.
+# The paper's two settings: Section 2.1 (16 kHz, 128 filters, 512-sample FFT) and Section 3.1, which
+# says only "44.1 kHz".
 PRESETS = {
   'section_2.1': {'sample_rate': 16000, 'n_fft': 512, 'hop_length': 512, 'n_mels': 128},
   'section_3.1': {'sample_rate': 44100, 'n_fft': 512, 'hop_length': 512, 'n_mels': 128},

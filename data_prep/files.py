@@ -1,4 +1,4 @@
-"""Files and folders written completely or not at all, and the hash of what goes into one."""
+"""Writes files and folders completely or not at all, and hashes JSON values."""
 
 import contextlib
 import hashlib
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-  """Gives another name in the same folder to write to; renames it to `path` when all went well."""
+  """Yields a temporary path in the same folder and renames it to `path` if the block succeeds."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  fresh = path.with_name(f'.{path.name}.new')
+  temporary = path.with_name(f'.{path.name}.new')
   try:
-    yield fresh
-    with open(fresh, 'rb') as file:
+    yield temporary
+    with open(temporary, 'rb') as file:
       os.fsync(file.fileno())
-    os.replace(fresh, path)
+    os.replace(temporary, path)
   finally:
-    fresh.unlink(missing_ok=True)
+    temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-  """Gives a new folder beside `path`, which takes its place if the block ends well and goes if not."""
+  """Yields a new folder that replaces `path` if the block succeeds and is deleted otherwise."""
   new, old = path.with_name(f'.{path.name}.new'), path.with_name(f'.{path.name}.old')
   for leftover in (new, old):
     shutil.rmtree(leftover, ignore_errors=True)
@@ -47,7 +47,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def write_figure(path: Path, figure: 'Figure', dpi: int = 120) -> None:
-  """Saves a matplotlib figure in the format of the path's ending; characters without a glyph become boxes."""
+  """Saves a matplotlib figure in the format of the path's suffix.
+
+  Characters missing from the font appear as boxes.
+  """
   content = io.BytesIO()
   with warnings.catch_warnings():
     warnings.filterwarnings('ignore', message='Glyph')
@@ -56,21 +59,23 @@ def write_figure(path: Path, figure: 'Figure', dpi: int = 120) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-  with replacing(path) as fresh:
-    fresh.write_bytes(content)
+  """Writes bytes to a file, completely or not at all; makes its folder."""
+  with replacing(path) as temporary:
+    temporary.write_bytes(content)
 
 
 def json_sha256(value: Any) -> str:
-  """SHA-256, hexadecimal, of a JSON value, whatever the order of its keys."""
+  """SHA-256, hexadecimal, of a JSON value; the order of keys does not matter."""
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:
+  """Writes a JSON file; raises ValueError for NaN and infinity."""
   write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + '\n').encode())
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-  """JSON lines, one row each."""
+  """Writes a JSON-lines file, one row per line; raises ValueError for NaN and infinity."""
   write_bytes(path, ''.join(json.dumps(row, allow_nan=False) + '\n' for row in rows).encode())
 
 

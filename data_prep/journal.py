@@ -1,4 +1,4 @@
-"""Finished rows of a store that is not whole yet, kept so that an interrupted preparation continues."""
+"""Keeps the finished rows of an incomplete store, so that an interrupted preparation continues."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,15 @@ from data_prep.features import Features
 
 
 class Done(NamedTuple):
-  """A clip's array (row `row` of a file of rows) and the recording it came from, as it was then."""
+  """A clip's array and the state of its recording when the array was computed.
+
+  Attributes:
+    rows: file of arrays.
+    offset: of the first array in the file, in bytes.
+    row: position of the clip's array in the file.
+    size, mtime_ns, sha256: of the recording.
+    measured: see `Measured`.
+  """
 
   rows: Path
   offset: int
@@ -26,7 +34,13 @@ class Done(NamedTuple):
 
 
 class Journal:
-  """Finished clips on disk in the order they came: arrays in rows.bin, one JSON line each in rows.jsonl."""
+  """Finished clips on disk, in the order in which they were finished.
+
+  The arrays are in rows.bin; rows.jsonl has one line per clip.
+
+  Attributes:
+    done: the clips that were finished when the journal was opened.
+  """
 
   def __init__(self, folder: Path, features: Features):
     self._row_bytes = store.DTYPE.itemsize * features.n_mels * features.frames
@@ -37,21 +51,21 @@ class Journal:
       open(self._rows_path, 'ab'),
       open(folder / 'rows.jsonl', 'a+', encoding='utf-8'),
     )
-    whole = self._rows.tell() // self._row_bytes
+    num_rows = self._rows.tell() // self._row_bytes
     self._lines.seek(0)
-    good = 0
+    valid = 0  # bytes: the lines are ASCII
     for line in self._lines.read().splitlines(keepends=True):
-      # A line is written after its row; what an abrupt end cut short is computed again.
-      if not line.endswith('\n') or len(self.done) >= whole:
+      # A line is written after its row; a clip whose row or line was cut off is computed again.
+      if not line.endswith('\n') or len(self.done) >= num_rows:
         break
       try:
         key, *rest, measured = json.loads(line)
       except ValueError:
         break
       self.done[tuple(key)] = Done(self._rows_path, 0, *rest, Measured(*measured))
-      good += len(line)
-    self._count = 1 + max((each.row for each in self.done.values()), default=-1)
-    self._lines.seek(good)
+      valid += len(line)
+    self._count = 1 + max((done.row for done in self.done.values()), default=-1)
+    self._lines.seek(valid)
     self._lines.truncate()
     self._rows.truncate(self._count * self._row_bytes)
 
@@ -65,6 +79,7 @@ class Journal:
     self._lines.close()
 
   def add(self, result: Result) -> Done:
+    """Writes a finished clip to the journal."""
     self._rows.write(result.array)
     self._rows.flush()
     done = Done(
@@ -77,14 +92,15 @@ class Journal:
 
 
 def blocks(sources: Sequence[Done], features: Features, rows: int = 1024) -> Iterator[np.ndarray]:
-  """The clips' arrays in order, [up to `rows`, n_mels, frames] at a time.
+  """Yields the clips' arrays in order, in blocks [up to `rows`, n_mels, frames].
 
-  The files are mapped anew for each block, so that what was read does not stay in memory.
+  Only one block is in memory at a time.
   """
   size = features.n_mels * features.frames
   for first in range(0, len(sources), rows):
     block = sources[first : first + rows]
-    maps = {each.rows: np.memmap(each.rows, store.DTYPE, 'r', each.offset) for each in block}
+    # The files are mapped again for each block, so that earlier pages do not stay in memory.
+    maps = {done.rows: np.memmap(done.rows, store.DTYPE, 'r', done.offset) for done in block}
     yield np.stack(
-      [maps[each.rows][each.row * size : (each.row + 1) * size] for each in block]
+      [maps[done.rows][done.row * size : (done.row + 1) * size] for done in block]
     ).reshape(-1, *features.shape)

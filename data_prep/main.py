@@ -1,11 +1,10 @@
-"""Prepares the store of a corpus; describes or draws it.
+"""Prepares the store of a corpus, describes it or draws it.
 
     python -m data_prep.main --corpus=fsdd --raw_dir=corpora --download --describe
     python -m data_prep.main --describe stores/fsdd-d0a3d5ae05
 
-Prints the store's folder. Run again, it checks that the store still fits its recordings and does
-nothing; interrupted, it continues. With --describe or --figure and a store's folder it prepares
-nothing.
+Prints the store's folder. A second run checks that the store still fits its recordings; a run after
+an interruption continues. With --describe or --figure and a store's folder it prepares nothing.
 """
 
 import sys
@@ -30,19 +29,20 @@ def define(values: flags.FlagValues) -> None:
 
 
 def define_store_flags(values: flags.FlagValues) -> None:
-  """Defines the flags that say which corpus becomes which store, for every command that prepares one."""
+  """Defines the flags of a corpus and its store, for every command that prepares a store."""
   flags.DEFINE_enum(
     'corpus',
     'synthetic_commands',
     corpora.NAMES,
-    'recordings to use: "folder" is your own with one folder per class, "csv" your own with a '
-    'clips.csv, "synthetic_commands" is spoken by a program and needs no recordings',
+    'recordings to use: "folder" for your own with one folder per class, "csv" for your own with a '
+    'clips.csv; "synthetic_commands" is spoken by a program and needs no recordings',
     flag_values=values,
   )
   flags.DEFINE_string(
     'raw_dir',
     'corpora',
-    'folder of the recordings, or a folder with a subfolder named as the corpus; downloads go there',
+    'folder of the recordings, or a folder with a subfolder named after the corpus; downloads go '
+    'there',
     flag_values=values,
   )
   flags.DEFINE_string(
@@ -54,16 +54,16 @@ def define_store_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_float(
     'clip_seconds',
     None,
-    'length of a clip in seconds: shorter clips are padded or repeated, longer ones cut (default: '
-    'of the corpus, 1 for words and folders, 4 or 5 for sounds)',
+    'length of a clip in seconds: shorter clips are padded or repeated, longer clips are cut '
+    '(default: of the corpus, 1 for words and folders, 4 or 5 for sounds)',
     flag_values=values,
   )
   flags.DEFINE_enum(
     'preset',
     'section_2.1',
     PRESETS,
-    'features of a section of the paper, as defaults of the next four flags: 128 filters, n_fft and '
-    'hop 512, at 16000 Hz (section_2.1) or 44100 Hz (section_3.1)',
+    'features of a section of the paper, as defaults of the next four flags: 128 filters, n_fft '
+    'and hop 512, at 16000 Hz (section_2.1) or 44100 Hz (section_3.1)',
     flag_values=values,
   )
   for name, text in (
@@ -76,7 +76,8 @@ def define_store_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_bool(
     'skip_unreadable',
     False,
-    'leave out recordings that cannot be decoded, and list them in the manifest, instead of stopping',
+    'leave out recordings that cannot be decoded, and list them in the manifest, instead of '
+    'stopping',
     flag_values=values,
   )
   flags.DEFINE_bool('download', False, 'download the corpus if it is absent', flag_values=values)
@@ -90,7 +91,7 @@ def define_store_flags(values: flags.FlagValues) -> None:
 
 
 def features_from(values: flags.FlagValues) -> Features:
-  """The features that the flags ask for.
+  """The features that the flags describe.
 
   Raises:
     UserError: a value is out of range.
@@ -101,7 +102,7 @@ def features_from(values: flags.FlagValues) -> Features:
 
 
 def prepare_from(values: flags.FlagValues) -> Path:
-  """Prepares the store that the flags ask for, if it is absent; returns its folder."""
+  """Prepares the store that the flags describe, if it is absent; returns its folder."""
   features = features_from(values)
   from data_prep.prepare import prepare  # slow to import: not for --help
 
@@ -117,7 +118,7 @@ def prepare_from(values: flags.FlagValues) -> Path:
 
 
 def main(arguments: list[str], values: flags.FlagValues) -> None:
-  """Prepares, describes and draws as the flags ask."""
+  """Prepares, describes and draws a store, as the flags say."""
   shows = values.describe or values.figure
   cli.no_arguments(arguments[1:] if shows else arguments)
   path = Path(arguments[0]) if arguments else prepare_from(values)

@@ -1,9 +1,7 @@
-"""The one definition of the features: recordings' samples in, log-Mel arrays in dB out.
+"""Turns samples into log-Mel arrays in dB: the only definition of the features.
 
-Training and inference both call `log_mel`. It is `librosa.feature.melspectrogram`
-followed by `librosa.power_to_db` with every parameter written out in `Features`; librosa
-makes the filters, and the few array operations between are done here, without
-librosa's per-call cost (equal to librosa by test). Knows nothing of files.
+Training and inference both call `log_mel`. It equals `librosa.feature.melspectrogram` followed by
+`librosa.power_to_db`, with every parameter in `Features`, and is faster; a test compares the two.
 """
 
 import functools
@@ -18,13 +16,20 @@ from data_prep.features import Features
 
 
 class Tables(NamedTuple):
-  window: np.ndarray  # [n_fft] float32
-  filters: scipy.sparse.csr_array  # [n_mels, 1 + n_fft // 2] float32; a filter covers few bins
+  """The constant arrays of a log-Mel spectrogram.
+
+  Attributes:
+    window: [n_fft] float32.
+    filters: [n_mels, 1 + n_fft // 2] float32; sparse, because a filter covers few bins.
+  """
+
+  window: np.ndarray
+  filters: scipy.sparse.csr_array
 
 
 @functools.lru_cache(maxsize=8)
 def tables(features: Features) -> Tables:
-  """librosa's window and Mel filters; about a second the first time, for importing librosa."""
+  """librosa's window and Mel filters; the first call takes about a second to import librosa."""
   from librosa import filters, util
 
   window = filters.get_window(features.window, features.win_length, fftbins=True)
@@ -47,33 +52,35 @@ def tables(features: Features) -> Tables:
 
 
 def fit_length(samples: np.ndarray, features: Features) -> np.ndarray:
-  """Samples [any length] as [num_samples]: padded with zeros or repeated, or cut at the end."""
+  """Pads, repeats or cuts samples [any length] to [num_samples], at their end."""
   missing = features.num_samples - len(samples)
   if missing <= 0:
     return samples[: features.num_samples]
   return np.pad(samples, (0, missing), mode='wrap' if features.fit == 'repeat' else 'constant')
 
 
-def log_mel(samples: np.ndarray, features: Features, made: Tables | None = None) -> np.ndarray:
+def log_mel(
+  samples: np.ndarray, features: Features, mel_tables: Tables | None = None
+) -> np.ndarray:
   """The log-Mel spectrogram of one clip.
 
   Args:
     samples: [num_samples] float32, as `fit_length` returns them.
     features: the settings.
-    made: `tables(features)` where the caller has them, so that a worker never imports librosa.
+    mel_tables: `tables(features)`, if the caller has them: librosa is then not imported.
 
   Returns:
     [n_mels, frames] float32, dB relative to `features.ref`.
   """
   if samples.shape != (features.num_samples,):
     raise ValueError(f'samples: shape {samples.shape} is not ({features.num_samples},)')
-  made = made or tables(features)
+  mel_tables = mel_tables or tables(features)
   samples = samples.astype(np.float32, copy=False)
   if features.center:
     samples = np.pad(samples, features.n_fft // 2, mode=features.pad_mode)
   frames = np.lib.stride_tricks.sliding_window_view(samples, features.n_fft)[:: features.hop_length]
-  magnitude = np.abs(scipy.fft.rfft(frames * made.window))
-  mel = made.filters @ (magnitude**features.power).T
+  magnitude = np.abs(scipy.fft.rfft(frames * mel_tables.window))
+  mel = mel_tables.filters @ (magnitude**features.power).T
   decibels = 10.0 * np.log10(np.maximum(np.float32(features.amin), mel))
   decibels -= np.float32(10.0 * np.log10(max(features.amin, features.ref)))
   return np.maximum(decibels, decibels.max() - np.float32(features.top_db))

@@ -1,4 +1,4 @@
-"""What C and C++ libraries write to standard error, kept from the terminal."""
+"""Captures what C and C++ libraries write to standard error."""
 
 import contextlib
 import os
@@ -6,21 +6,24 @@ import tempfile
 import threading
 from collections.abc import Iterator
 
-# The file descriptor belongs to the process: two threads that move it at once would lose each other's lines.
+# The process has one file descriptor: two threads that redirect it at once would lose lines.
 _DESCRIPTOR = threading.Lock()
 
 
 @contextlib.contextmanager
 def captured() -> Iterator[list[str]]:
-  """Gives a list that holds, at the end of the block, the lines that were written to standard error in it."""
+  """Yields a list that holds, after the block, the lines written to standard error in the block.
+
+  They do not appear on the terminal.
+  """
   lines: list[str] = []
-  with _DESCRIPTOR, tempfile.TemporaryFile() as caught:
-    kept = os.dup(2)
-    os.dup2(caught.fileno(), 2)
+  with _DESCRIPTOR, tempfile.TemporaryFile() as capture:
+    saved = os.dup(2)
+    os.dup2(capture.fileno(), 2)
     try:
       yield lines
     finally:
-      os.dup2(kept, 2)
-      os.close(kept)
-      caught.seek(0)
-      lines += caught.read().decode(errors='replace').splitlines(keepends=True)
+      os.dup2(saved, 2)
+      os.close(saved)
+      capture.seek(0)
+      lines += capture.read().decode(errors='replace').splitlines(keepends=True)

@@ -1,14 +1,13 @@
-"""A store: the log-Mel arrays of a corpus and all that a study must know of its clips, in one folder.
+"""A store: a folder with the log-Mel arrays of a corpus and all that a study needs to know of it.
 
     mels.npy        float16 [clips, n_mels, frames], dB
-    clips.csv       a row a clip: path, label, group, fold, part, sha256 of its recording, start, gain,
-                    seconds, entropy, crossings
-    recordings.csv  a row a recording: path, size, mtime_ns, sha256, and why it was skipped
-    manifest.json   format, corpus, features, versions, classes, counts, skipped recordings, hashes of the
-                    three above and of itself
+    clips.csv       one row per clip: path, label, group, fold, part, sha256 of its recording,
+                    start, gain, seconds, entropy, crossings
+    recordings.csv  one row per recording: path, size, mtime_ns, sha256, and why it was skipped
+    manifest.json   format, corpus, features, versions, classes, counts, skipped recordings, hashes
+                    of the three files above and of itself
 
-A store is written whole or not at all, and is read only when it is what was written.
-Knows nothing of how recordings become arrays.
+A store is written completely or not at all, and an altered store is not read.
 """
 
 import csv
@@ -31,7 +30,7 @@ _FILES = ('mels.npy', 'clips.csv', 'recordings.csv')
 
 
 class ClipRow(NamedTuple):
-  """A row of clips.csv: `corpora.base.Clip`, the recording's hash and seconds, the samples' `statistics`."""
+  """A row of clips.csv: a `Clip`, its recording's SHA-256 and seconds, and its `statistics`."""
 
   path: str
   label: str
@@ -47,12 +46,12 @@ class ClipRow(NamedTuple):
 
   @property
   def identity(self) -> tuple[str, float]:
-    """A recording and a place in it: equal in two stores for the same clip, whatever their features."""
+    """The hash of the recording and the start in it: equal for the same clip in two stores."""
     return self.sha256, self.start
 
 
 class RecordingRow(NamedTuple):
-  """A row of recordings.csv; `size` in bytes (-1: absent), `skipped` is the reason or ''."""
+  """A row of recordings.csv; `size` is in bytes (-1: absent), `skipped` is the reason or ''."""
 
   path: str
   size: int
@@ -62,17 +61,21 @@ class RecordingRow(NamedTuple):
 
 
 class Store(NamedTuple):
-  """A store in memory; only `mels` stays on disk, read as it is used.
+  """A loaded store; `mels` stays on disk and is read when it is used.
 
   Attributes:
+    path: of the store's folder.
     mels: [clips, n_mels, frames] float16, dB, a read-only memory map.
     labels: [clips] int32, positions in `classes`.
-    groups: [clips] str, speaker or source recording; '' where unknown.
-    folds: [clips] int32, from 1; 0 where the corpus has none.
-    parts: [clips] str, the official 'train', 'validation' or 'test'; ''.
+    groups: [clips] str, speaker or source recording; '' if unknown.
+    folds: [clips] int32, from 1; 0 if the corpus has none.
+    parts: [clips] str, the official 'train', 'validation' or 'test'; '' if there is none.
     paths: [clips] str, of the recording, relative to the corpus's folder.
     hashes: [clips] str, SHA-256 of the recording; equal for byte-identical ones.
     entropies, crossings: [clips] float64, see `statistics`.
+    classes: names of the classes.
+    features: the settings of the features.
+    manifest: the content of manifest.json.
   """
 
   path: Path
@@ -91,12 +94,12 @@ class Store(NamedTuple):
 
   @property
   def sha256(self) -> str:
-    """Of mels.npy."""
+    """SHA-256 of mels.npy."""
     return self.manifest['files']['mels.npy']['sha256']
 
 
 def name(corpus: str, features: Features) -> str:
-  """The store's folder within --store_dir."""
+  """The name of a store's folder within --store_dir."""
   return f'{corpus}-{features.digest()}'
 
 
@@ -108,12 +111,15 @@ def write(
   clips: Sequence[ClipRow],
   recordings: Sequence[RecordingRow],
 ) -> None:
-  """Writes a store, replacing the one at `path`: under another name first, so that `path` is whole or absent.
+  """Writes a store, completely or not at all; replaces the store at `path`.
 
   Args:
-    manifest: all but the format, the counts and the hashes, which are added here.
+    path: of the store's folder.
+    manifest: without the format, the counts and the hashes, which are added here.
     shape: [clips, n_mels, frames].
     blocks: the clips' arrays in order, float16 [any, n_mels, frames].
+    clips: the rows of clips.csv.
+    recordings: the rows of recordings.csv.
   """
   with replacing_folder(path) as folder:
     _write(folder, manifest, shape, blocks, clips, recordings)
@@ -140,36 +146,38 @@ def _write(
   for clip in clips:
     counts[clip.label] += 1
   skipped = {row.path: row.skipped for row in recordings if row.skipped}
-  whole = {
+  content = {
     'format': FORMAT,
     **manifest,
     'num_clips': len(clips),
     'num_recordings': len(recordings),
     'counts': counts,
     'skipped': skipped,
-    'files': {each: _signature(folder / each) for each in _FILES},
+    'files': {file: _signature(folder / file) for file in _FILES},
   }
-  whole['sha256'] = json_sha256(whole)
+  content['sha256'] = json_sha256(content)
   with open(folder / 'manifest.json', 'w', encoding='utf-8', errors='surrogateescape') as file:
-    json.dump(whole, file, indent=1, ensure_ascii=False)
+    json.dump(content, file, indent=1, ensure_ascii=False)
     _to_disk(file)
 
 
-def read_manifest(path: str | os.PathLike[str], *, whole: bool = True) -> dict[str, Any]:
-  """The manifest of a store whose files are what was written.
+def read_manifest(path: str | os.PathLike[str], *, hash_mels: bool = True) -> dict[str, Any]:
+  """Reads the manifest of a store and checks the store's files against it.
 
   Args:
-    whole: hash every file (about a second a gigabyte); otherwise mels.npy is checked by its size alone.
+    path: of the store's folder.
+    hash_mels: also hash mels.npy, which takes about one second per gigabyte; otherwise only its
+      size is checked.
 
   Raises:
-    UserError: absent, of another format, truncated or altered, with the reason.
+    UserError: the store is absent, has another format, or is truncated or altered.
   """
   path = Path(path)
   try:
     manifest = json.loads(
       (path / 'manifest.json').read_text(encoding='utf-8', errors='surrogateescape')
     )
-    made, files, signed = manifest['format'], manifest['files'], manifest.pop('sha256', '')
+    version, files, sha256 = manifest['format'], manifest['files'], manifest.pop('sha256', '')
   except FileNotFoundError as error:
     raise (
       _refused(path, 'manifest.json is missing')
@@ -178,23 +186,24 @@ def read_manifest(path: str | os.PathLike[str], *, whole: bool = True) -> dict[s
     ) from error
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise _refused(path, f'manifest.json cannot be read ({error})') from error
-  if made != FORMAT:
-    raise _refused(path, f'its format is {made}, this program reads {FORMAT}')
-  if signed != json_sha256(manifest):
+  if version != FORMAT:
+    raise _refused(path, f'its format is {version}, this program reads {FORMAT}')
+  if sha256 != json_sha256(manifest):
     raise _refused(path, 'manifest.json was altered (its SHA-256 is not the one in its last line)')
-  for each in _FILES:
-    here = path / each
-    if not here.is_file():
-      raise _refused(path, f'{each} is missing')
-    size = here.stat().st_size
-    if size != files[each]['bytes']:
-      raise _refused(path, f'{each} has {size} bytes, {files[each]["bytes"]} were written')
-    if (whole or each != 'mels.npy') and _signature(here) != files[each]:
-      raise _refused(path, f'{each} was altered (its SHA-256 is not the one in manifest.json)')
+  for name in _FILES:
+    file = path / name
+    if not file.is_file():
+      raise _refused(path, f'{name} is missing')
+    size = file.stat().st_size
+    if size != files[name]['bytes']:
+      raise _refused(path, f'{name} has {size} bytes, {files[name]["bytes"]} were written')
+    if (hash_mels or name != 'mels.npy') and _signature(file) != files[name]:
+      raise _refused(path, f'{name} was altered (its SHA-256 is not the one in manifest.json)')
   return manifest
 
 
 def read_clips(path: Path) -> list[ClipRow]:
+  """The rows of clips.csv of the store at `path`."""
   return [
     ClipRow(*row[:3], int(row[3]), *row[4:6], *map(float, row[6:]))
     for row in _read_rows(path / 'clips.csv')
@@ -202,25 +211,27 @@ def read_clips(path: Path) -> list[ClipRow]:
 
 
 def read_recordings(path: Path) -> list[RecordingRow]:
+  """The rows of recordings.csv of the store at `path`."""
   return [
     RecordingRow(a, int(b), int(c), d, e) for a, b, c, d, e in _read_rows(path / 'recordings.csv')
   ]
 
 
 def load(path: str | os.PathLike[str], features: Features | None = None) -> Store:
-  """Reads a store after hashing all of it, about a second a gigabyte.
+  """Reads a store and checks all its hashes, which takes about one second per gigabyte.
 
   Args:
-    features: the settings it must have been made with, where that matters.
+    path: of the store's folder.
+    features: the settings it must have been made with; None accepts any.
 
   Raises:
-    UserError: absent, truncated, altered, or made with other settings.
+    UserError: the store is absent, truncated, altered, or made with other settings.
   """
   path = Path(path)
   manifest = read_manifest(path)
-  own = Features.from_json(manifest['features'])
+  settings = Features.from_json(manifest['features'])
   if features is not None:
-    same_features(path, own, features)
+    same_features(path, settings, features)
   clips = read_clips(path)
   classes = tuple(manifest['classes'])
   position = {label: index for index, label in enumerate(classes)}
@@ -237,26 +248,24 @@ def load(path: str | os.PathLike[str], features: Features | None = None) -> Stor
     np.array(columns.entropy),
     np.array(columns.crossings),
     classes,
-    own,
+    settings,
     manifest,
   )
 
 
-def same_features(path: Path, made: Features, asked: Features) -> None:
-  """Raises UserError naming the first setting in which a store is not what was asked for."""
-  old, new = made.to_json(), asked.to_json()
-  for field, value in new.items():
-    if old[field] != value:
+def same_features(path: Path, stored: Features, requested: Features) -> None:
+  """Raises UserError with the first setting in which a store differs from the requested one."""
+  stored_values = stored.to_json()
+  for field, value in requested.to_json().items():
+    if stored_values[field] != value:
       raise UserError(
-        f'{path}: the store was made with {field}={old[field]}, --{field}={value} is asked for: give '
-        f'--{field}={old[field]}, or another --store_dir'
+        f'{path}: the store was made with {field}={stored_values[field]}, not --{field}={value}: '
+        f'give --{field}={stored_values[field]} or another --store_dir'
       )
 
 
 def _refused(path: Path, reason: str) -> UserError:
-  return UserError(
-    f'{path}: store refused: {reason}; delete the folder and run again to make it anew'
-  )
+  return UserError(f'{path}: store refused: {reason}; delete the folder and run again')
 
 
 def _signature(path: Path) -> dict[str, Any]:
@@ -273,7 +282,7 @@ def _to_disk(file: Any) -> None:
 
 
 def _write_rows(path: Path, header: tuple[str, ...], rows: Sequence[tuple]) -> None:
-  # A file name may hold bytes that are no UTF-8; surrogateescape carries them there and back.
+  # A file name may be invalid UTF-8; surrogateescape keeps its bytes.
   with open(path, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file:
     table = csv.writer(file, lineterminator='\n')
     table.writerow(header)

@@ -1,7 +1,7 @@
-"""Processes that share work out, one definition for all that needs them.
+"""Starts worker processes.
 
-loky starts them afresh, without the threads of this process and without its main module. They end when idle, and with
-this command, however it ends: none stays while it trains.
+loky starts them without the threads and the main module of this process. They end when they are
+idle, and when this process ends in any way.
 """
 
 import os
@@ -10,16 +10,16 @@ import time
 
 import joblib
 
-_IDLE = 5  # seconds after which a worker without work ends
+_IDLE = 5  # seconds after which an idle worker ends
 
 
 def num_cores() -> int:
-  """Cores that this process may use: its affinity and a container's CPU quota are respected."""
+  """Number of cores that this process may use by its affinity and a container's CPU quota."""
   return joblib.cpu_count()
 
 
 def parallel(num_processes: int) -> joblib.Parallel:
-  """Runs `joblib.delayed` calls in so many processes; results come in the order in which they are finished."""
+  """Runs `joblib.delayed` calls in processes; yields results in the order of completion."""
   return joblib.Parallel(
     num_processes,
     backend='loky',
@@ -31,10 +31,10 @@ def parallel(num_processes: int) -> joblib.Parallel:
 
 
 def _end_with(parent: int) -> None:
-  """Ends this process soon after its parent, of that id, has gone.
+  """Ends this process soon after the parent process, given by its id, has ended.
 
-  A worker of a killed command would else wait for ever for someone to read its results, and hold the output that it
-  has of the command, so that whoever reads that waits too.
+  Otherwise a worker of a killed command would wait forever for its results to be read and keep the
+  command's output open, so that a reader of the output would wait too.
   """
 
   def watch() -> None:

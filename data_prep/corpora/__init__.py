@@ -1,4 +1,4 @@
-"""The corpora by name; one module each, with CLIP_SECONDS, FIT and `read(folder) -> Corpus`."""
+"""The corpora by name; each has a module with CLIP_SECONDS, FIT and `read(root) -> Corpus`."""
 
 import importlib
 from pathlib import Path
@@ -20,57 +20,70 @@ NAMES = (
   'folder',
   'csv',
 )
-_OWN = ('folder', 'csv')  # a user's own, always --raw_dir itself
+_OWN = ('folder', 'csv')  # the user's own recordings, always --raw_dir itself
 
 
 def get(name: str) -> ModuleType:
-  """The module of a corpus; UserError, listing the known ones, for another name."""
+  """The module of a corpus.
+
+  Raises:
+    UserError: there is no corpus of that name; the message lists the names.
+  """
   if name not in NAMES:
     raise UserError(f'--corpus={name}: not known; known are {", ".join(NAMES)}')
   return importlib.import_module(f'data_prep.corpora.{name}')
 
 
 def features_of(name: str, **settings: Any) -> Features:
-  """The features of a corpus: its own clip length, the paper's Section 2.1, and `settings` in their place.
+  """The features of a corpus.
+
+  Args:
+    name: of the corpus.
+    **settings: fields of `Features`. A field that is absent or None has the value of the corpus
+      (`clip_seconds`, `fit`) or of the paper's Section 2.1.
 
   Raises:
     UserError: the corpus is unknown or a setting is out of range.
   """
   corpus = get(name)
-  given = {setting: value for setting, value in settings.items() if value is not None}
-  return Features(**{'clip_seconds': corpus.CLIP_SECONDS, 'fit': corpus.FIT, **given})
+  fields = {setting: value for setting, value in settings.items() if value is not None}
+  return Features(**{'clip_seconds': corpus.CLIP_SECONDS, 'fit': corpus.FIT, **fields})
 
 
 def locate(name: str, raw_dir: str | Path) -> Path:
-  """The corpus's folder: RAW_DIR/NAME where that is, or RAW_DIR is absent or empty, or the corpus is one that is made;
-  otherwise RAW_DIR itself.
+  """The folder of a corpus: RAW_DIR/NAME or RAW_DIR itself.
 
-  So one folder can hold all corpora (and downloads), and a corpus that lies elsewhere can be named directly.
+  It is RAW_DIR/NAME if that exists, if RAW_DIR is absent, if RAW_DIR contains only folders of
+  corpora, or if the program makes the corpus. One folder can therefore hold all corpora, and
+  --raw_dir can also name the folder of one corpus.
   """
   raw = Path(raw_dir)
   if name in _OWN or raw.is_file():
     return raw
-  # Archives write the name as they like, UrbanSound8K for example.
-  there = [entry for entry in (raw.iterdir() if raw.is_dir() else ()) if entry.name.lower() == name]
-  inside = there[0] if there else raw / name
-  made_here = (
-    hasattr(get(name), 'make') and raw.name.lower() != name
-  )  # beside whatever else lies there
-  if inside.exists() or not raw.exists() or made_here or holds_corpora(raw):
-    return inside
+  # Archives use capitals in the name, UrbanSound8K for example.
+  entries = raw.iterdir() if raw.is_dir() else ()
+  subfolders = [entry for entry in entries if entry.name.lower() == name]
+  subfolder = subfolders[0] if subfolders else raw / name
+  is_made = hasattr(get(name), 'make') and raw.name.lower() != name
+  if subfolder.exists() or not raw.exists() or is_made or holds_corpora(raw):
+    return subfolder
   return raw
 
 
 def holds_corpora(raw: Path) -> bool:
-  """Whether a folder is empty but for folders named as corpora, so that a new one belongs inside it."""
+  """Whether a folder contains nothing except folders of corpora and hidden files."""
   return raw.is_dir() and all(
     entry.name.lower() in NAMES or entry.name.startswith('.') for entry in raw.iterdir()
   )
 
 
 def read(name: str, raw_dir: str | Path) -> base.Corpus:
-  """The clips of a corpus; UserError where its folder is missing, empty or a class has too few clips."""
+  """Reads the list of clips of a corpus.
+
+  Raises:
+    UserError: the folder is absent, empty or not as expected, or a class has fewer than 3 clips.
+  """
   root = locate(name, raw_dir)
   corpus = get(name).read(root)
-  base.enough(corpus.classes, [clip.label for clip in corpus.clips], f'--raw_dir: {root}')
+  base.check_counts(corpus.classes, [clip.label for clip in corpus.clips], f'--raw_dir: {root}')
   return corpus

@@ -1,4 +1,4 @@
-"""What a corpus is to the rest of the program: a list of clips, each with what splits need to know of it."""
+"""A corpus as a list of clips, and what the modules of the corpora share."""
 
 import os
 from collections import Counter
@@ -17,12 +17,12 @@ class Clip(NamedTuple):
 
   Attributes:
     path: of the recording, relative to the corpus's folder, with '/'.
-    label: the class's name.
-    group: speaker or source recording that must not be on two sides of a grouped split; '' where unknown.
-    fold: official fold, from 1; 0 where there is none.
-    part: official 'train', 'validation' or 'test'; '' where there is none.
-    start: where the clip begins in the recording, in seconds.
-    gain: what its samples are multiplied with.
+    label: name of the class.
+    group: speaker or source recording, which a grouped split keeps in one part; '' if unknown.
+    fold: official fold, from 1; 0 if there is none.
+    part: official 'train', 'validation' or 'test'; '' if there is none.
+    start: of the clip in the recording, in seconds.
+    gain: factor of the samples.
   """
 
   path: str
@@ -35,7 +35,14 @@ class Clip(NamedTuple):
 
 
 class Corpus(NamedTuple):
-  """Attributes: its folder; class names in the order of their labels; clips; files that are no recordings."""
+  """A labelled set of recordings.
+
+  Attributes:
+    root: the folder.
+    classes: names in the order of their labels.
+    clips: all clips.
+    ignored: paths of files that are not recordings of the corpus.
+  """
 
   root: Path
   classes: tuple[str, ...]
@@ -44,47 +51,69 @@ class Corpus(NamedTuple):
 
 
 def files(folder: Path) -> Iterator[str]:
-  """Paths of all files below, relative to `folder`, with '/', sorted; nothing hidden, no link to a folder above."""
-  for where, folders, names in os.walk(folder, followlinks=True):
-    here = os.path.realpath(where)
-    ends = lambda name: (
-      os.path.commonpath([here, target := os.path.realpath(os.path.join(where, name))]) != target
+  """Yields the paths of all files below `folder`, relative to it, with '/', sorted.
+
+  Skips hidden files and folders, and links to a folder above.
+  """
+
+  def is_loop(parent: str, name: str) -> bool:
+    target = os.path.realpath(os.path.join(parent, name))
+    return os.path.commonpath([os.path.realpath(parent), target]) == target
+
+  for parent, folders, names in os.walk(folder, followlinks=True):
+    folders[:] = sorted(
+      name for name in folders if not name.startswith('.') and not is_loop(parent, name)
     )
-    folders[:] = sorted(name for name in folders if not name.startswith('.') and ends(name))
-    relative = Path(where).relative_to(folder).as_posix()
+    relative = Path(parent).relative_to(folder).as_posix()
     for name in sorted(names):
       if not name.startswith('.'):
         yield name if relative == '.' else f'{relative}/{name}'
 
 
 def is_recording(path: str) -> bool:
+  """Whether a file's name ends as that of a recording."""
   return path.lower().endswith(SUFFIXES)
 
 
 def recordings(folder: Path) -> tuple[list[str], list[str]]:
-  """Recordings and other files below `folder`, told apart by the ending of the name."""
-  found: tuple[list[str], list[str]] = ([], [])
+  """Paths of recordings and of other files below `folder`, by the ending of the name."""
+  audio_paths, other_paths = [], []
   for path in files(folder):
-    found[0 if is_recording(path) else 1].append(path)
-  return found
+    (audio_paths if is_recording(path) else other_paths).append(path)
+  return audio_paths, other_paths
 
 
-def enough(classes: tuple[str, ...], labels: list[str], where: str) -> None:
-  """Raises UserError where a class has too few clips to be split in three."""
+def check_counts(classes: tuple[str, ...], labels: list[str], source: str) -> None:
+  """Checks that every class has enough clips for three parts.
+
+  Args:
+    classes: names of the classes.
+    labels: the class of each clip.
+    source: of the clips, for the message.
+
+  Raises:
+    UserError: a class has fewer than 3 clips.
+  """
   counts = Counter(labels)
   few = [f'{name} ({counts[name]})' for name in classes if counts[name] < FEWEST_CLIPS]
   if few:
     more = f' and {len(few) - 5} more classes' if len(few) > 5 else ''
     raise UserError(
-      f'{where}: fewer than {FEWEST_CLIPS} clips in {", ".join(few[:5])}{more}: '
+      f'{source}: fewer than {FEWEST_CLIPS} clips in {", ".join(few[:5])}{more}: '
       'add recordings or remove the class'
     )
 
 
-def missing(root: Path, expected: str, mend: str) -> UserError:
-  """The error for a folder that is not what its corpus looks like."""
+def missing_error(root: Path, expected: str, fix: str) -> UserError:
+  """The error if a folder does not contain what its corpus consists of.
+
+  Args:
+    root: the folder, perhaps absent.
+    expected: what the folder should contain.
+    fix: what the user can do, as an imperative clause.
+  """
   if not root.exists():
     state = 'is not there'
   else:
-    state = f'has no {expected}' if root.is_dir() else 'is no folder'
-  return UserError(f'--raw_dir: {root} {state}: {mend}')
+    state = f'has no {expected}' if root.is_dir() else 'is not a folder'
+  return UserError(f'--raw_dir: {root} {state}: {fix}')

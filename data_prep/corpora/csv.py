@@ -1,8 +1,8 @@
-"""A corpus of one's own, named clip by clip: a csv file with the columns path and label.
+"""Your own corpus, listed clip by clip: a csv file with the columns path and label.
 
-Further columns are optional: group (speaker or recording), fold (from 1), part (train,
-validation or test), start (seconds) and gain. Paths are relative to the csv's folder;
---raw_dir is the csv file, or the folder that holds it as clips.csv.
+Further columns are optional: group (speaker or recording), fold (from 1), part (train, validation
+or test), start (seconds) and gain. Paths are relative to the csv's folder; --raw_dir is the csv
+file, or the folder of the file if its name is clips.csv.
 """
 
 import math
@@ -17,9 +17,10 @@ PARTS = ('', 'train', 'validation', 'test')
 
 
 def read(root: Path) -> base.Corpus:
+  """Reads the clips of a csv file, or of clips.csv in a folder."""
   path = root if root.is_file() else root / 'clips.csv'
   if not path.is_file():
-    raise base.missing(
+    raise base.missing_error(
       root, 'clips.csv', 'give a csv file with the columns path and label, or its folder'
     )
   clips, lines = [], {}
@@ -36,12 +37,13 @@ def read(root: Path) -> base.Corpus:
       _number(path, line, 'gain', row.get('gain') or '1'),
     )
     clips.append(clip)
-    if (first := lines.setdefault((clip.path, clip.label, clip.start, clip.gain), line)) != line:
+    first = lines.setdefault((clip.path, clip.label, clip.start, clip.gain), line)
+    if first != line:
       raise UserError(
         f'{path}: line {line}: path={row["path"]!r} is the clip of line {first}: remove one of them'
       )
   if not clips:
-    raise UserError(f'{path}: no clips in it: give a line a clip, with path and label')
+    raise UserError(f'{path}: no clips in it: give one line per clip, with path and label')
   return base.Corpus(path.parent, tuple(sorted({clip.label for clip in clips})), tuple(clips))
 
 
@@ -51,5 +53,5 @@ def _number(path: Path, line: int, column: str, value: str) -> float:
   except ValueError:
     number = math.nan
   if not 0 <= number < math.inf:
-    raise UserError(f'{path}: line {line}: {column}={value!r}: a number from 0 on is needed')
+    raise UserError(f'{path}: line {line}: {column}={value!r}: give a number of 0 or more')
   return number

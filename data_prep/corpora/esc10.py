@@ -1,8 +1,8 @@
-"""ESC-10: 400 environmental recordings of about 5 s, 10 classes, 5 official folds (Piczak 2015; CC BY 3.0).
+"""ESC-10: 400 environmental recordings of about 5 s, 10 classes, 5 official folds.
 
-Two forms are read: the release of 2015, folders as "001 - Dog bark" with
-{fold}-{freesound id}-{take}.ogg in them, and the ten classes that the csv of ESC-50
-marks. The Freesound recording is the group; all clips of one lie in one fold.
+Piczak 2015; CC BY 3.0. Two forms are read: the release of 2015, with folders such as
+"001 - Dog bark" that contain {fold}-{freesound id}-{take}.ogg, and the ten classes that the csv of
+ESC-50 marks. The group is the Freesound recording; all its clips are in one fold.
 """
 
 import re
@@ -18,6 +18,7 @@ _NAME = re.compile(r'(\d{3} - ([^/]+))/([1-5])-(\d+)-[^/-]+\.(?:ogg|wav)')
 
 
 def read(root: Path) -> base.Corpus:
+  """Reads the clips of ESC-10 from either form."""
   if (root / esc50.CSV).is_file():
     return esc50.from_csv(root, only_esc10=True)
   clips, classes, ignored = [], {}, []
@@ -29,15 +30,15 @@ def read(root: Path) -> base.Corpus:
     else:
       ignored.append(path)
   if not clips:
-    raise base.missing(
+    raise base.missing_error(
       root,
       '"001 - Dog bark"/{fold}-{id}-{take}.ogg or meta/esc50.csv',
       'give the folder of ESC-10 or ESC-50, or --download to fetch them',
     )
   if len(classes) != 10:
     raise UserError(
-      f'--raw_dir: {root} has {len(classes)} of the 10 classes: complete it, or read it as it is with '
-      '--corpus=folder'
+      f'--raw_dir: {root} has {len(classes)} of the 10 classes: complete it, or use '
+      '--corpus=folder for an incomplete corpus'
     )
   return base.Corpus(
     root, tuple(classes[folder] for folder in sorted(classes)), tuple(clips), tuple(ignored)

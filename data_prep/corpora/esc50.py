@@ -1,8 +1,8 @@
-"""ESC-50: 2,000 environmental recordings of 5 s, 44.1 kHz, in 50 classes and 5 official folds (Piczak 2015).
+"""ESC-50: 2,000 environmental recordings of 5 s, 44.1 kHz, 50 classes, 5 official folds.
 
-https://github.com/karolpiczak/ESC-50 (CC BY-NC 3.0). meta/esc50.csv names each file of
-audio/; the group is the Freesound recording it was cut from (src_file), and all clips
-of one lie in one fold.
+Piczak 2015; https://github.com/karolpiczak/ESC-50; CC BY-NC 3.0. meta/esc50.csv lists the files of
+audio/. The group is the Freesound recording from which a clip was cut (src_file); all its clips
+are in one fold.
 """
 
 from pathlib import Path
@@ -22,13 +22,16 @@ _NUM_CLASSES = 50
 
 
 def read(root: Path) -> base.Corpus:
+  """Reads the clips of ESC-50."""
   return from_csv(root, only_esc10=False)
 
 
 def from_csv(root: Path, only_esc10: bool) -> base.Corpus:
-  """The clips of meta/esc50.csv, or those of them that make ESC-10."""
+  """Reads the clips of meta/esc50.csv, or only those of ESC-10."""
   if not (root / CSV).is_file():
-    raise base.missing(root, CSV, 'give the unpacked folder of ESC-50, or --download to fetch it')
+    raise base.missing_error(
+      root, CSV, 'give the unpacked folder of ESC-50, or --download to fetch it'
+    )
   clips, positions, others = [], {}, []
   for line, row in table.rows(
     root / CSV, ('filename', 'fold', 'target', 'category', 'esc10', 'src_file')

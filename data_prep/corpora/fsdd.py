@@ -1,7 +1,7 @@
 """Free Spoken Digit Dataset: 3,000 recordings of ten digits by six speakers, 8 kHz.
 
 https://github.com/Jakobovski/free-spoken-digit-dataset (CC BY-SA 4.0). Files are
-recordings/{digit}_{speaker}_{take}.wav; by its README takes 0 to 4 are the test set.
+recordings/{digit}_{speaker}_{take}.wav; takes 0 to 4 are the test set, as its README says.
 """
 
 import re
@@ -21,6 +21,7 @@ _NAME = re.compile(r'(\d)_([^_/]+)_(\d+)\.wav')
 
 
 def read(root: Path) -> base.Corpus:
+  """Reads the clips of the digits."""
   folder = 'recordings/' if (root / 'recordings').is_dir() else ''
   clips, ignored = [], []
   for path in base.files(root / folder):
@@ -32,7 +33,7 @@ def read(root: Path) -> base.Corpus:
     else:
       ignored.append(folder + path)
   if not clips:
-    raise base.missing(
+    raise base.missing_error(
       root,
       'recordings/{digit}_{speaker}_{take}.wav',
       'give the folder of the digits, or --download to fetch them',

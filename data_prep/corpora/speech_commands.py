@@ -1,8 +1,8 @@
-"""Speech Commands v0.02: 105,829 clips of 35 words, 16 kHz, 1 s (Warden 2018, arXiv 1804.03209; CC BY 4.0).
+"""Speech Commands v0.02: 105,829 clips of 35 words, 16 kHz, 1 s.
 
-A folder a word, {speaker}_nohash_{take}.wav in it. Which part a clip belongs to is in
-validation_list.txt and testing_list.txt; without them the speaker's hash decides, by
-the rule of the data set's README, which gives the same lists.
+Warden 2018, arXiv 1804.03209; CC BY 4.0. One folder per word with {speaker}_nohash_{take}.wav.
+validation_list.txt and testing_list.txt give the part of a clip; without them the part follows from
+the speaker's hash by the rule of the data set's README, which gives the same lists.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ DOWNLOAD = download.Archive(
   'sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58',
 )
 WORDS = tuple(
-  'backward bed bird cat dog down eight five follow forward four go happy house learn left marvin nine no '
-  'off on one right seven sheila six stop three tree two up visual wow yes zero'.split()
+  'backward bed bird cat dog down eight five follow forward four go happy house learn left marvin '
+  'nine no off on one right seven sheila six stop three tree two up visual wow yes zero'.split()
 )
 LISTS = {'validation': 'validation_list.txt', 'test': 'testing_list.txt'}
 NOISE = '_background_noise_'
@@ -29,19 +29,19 @@ _LARGEST = 2**27 - 1  # the rule's "maximum number of WAVs per class"
 
 
 def speaker(path: str) -> str:
-  """'bed/0a7c2a8d_nohash_0.wav' -> '0a7c2a8d'."""
+  """The speaker in a path: '0a7c2a8d' for 'bed/0a7c2a8d_nohash_0.wav'."""
   return re.sub(r'_nohash_.*$', '', path.rpartition('/')[2])
 
 
 def part_by_hash(path: str, validation: float = 10.0, test: float = 10.0) -> str:
-  """The official part of a clip by its speaker alone, with the two shares in per cent."""
+  """The official part of a clip by its speaker; `validation` and `test` are in per cent."""
   number = int(hashlib.sha1(speaker(path).encode()).hexdigest(), 16)
   share = number % (_LARGEST + 1) * (100.0 / _LARGEST)
   return 'validation' if share < validation else 'test' if share < validation + test else 'train'
 
 
 def parts(root: Path, paths: list[str]) -> list[str]:
-  """'train', 'validation' or 'test' of each path: by the official lists, else by the hash rule."""
+  """The part of each path, by the official lists if they exist, otherwise by the hash rule."""
   if not all((root / name).is_file() for name in LISTS.values()):
     return [part_by_hash(path) for path in paths]
   listed = {}
@@ -50,35 +50,36 @@ def parts(root: Path, paths: list[str]) -> list[str]:
       listed |= dict.fromkeys((root / name).read_text(encoding='utf-8').split(), part)
     except (OSError, UnicodeDecodeError) as error:
       raise UserError(
-        f'{root / name}: cannot be read as a list of clips ({error}): put the original back'
+        f'{root / name}: cannot be read as a list of clips ({error}): restore the original'
       ) from error
   return [listed.get(path, 'train') for path in paths]
 
 
 def words(root: Path) -> tuple[list[str], list[str]]:
-  """Paths of the 35 words' recordings, and of every other file."""
-  found, ignored = [], []
+  """Paths of the recordings of the 35 words, and of all other files."""
+  paths, ignored = [], []
   for path in base.files(root):
     word = path.split('/')[0]
-    (found if word in WORDS and path.endswith('.wav') else ignored).append(path)
-  have = {path.split('/')[0] for path in found}
-  if not have:
-    raise base.missing(
+    (paths if word in WORDS and path.endswith('.wav') else ignored).append(path)
+  folders = {path.split('/')[0] for path in paths}
+  if not folders:
+    raise base.missing_error(
       root, 'folders of the 35 words', 'give the folder of Speech Commands v0.02, or --download it'
     )
-  if absent := [word for word in WORDS if word not in have]:
+  if absent := [word for word in WORDS if word not in folders]:
     raise UserError(
-      f'--raw_dir: {root} has no recordings of {", ".join(absent)}: complete it, or read it as it is '
-      'with --corpus=folder'
+      f'--raw_dir: {root} has no recordings of {", ".join(absent)}: complete it, or use '
+      '--corpus=folder for an incomplete corpus'
     )
-  return found, ignored
+  return paths, ignored
 
 
 def read(root: Path) -> base.Corpus:
-  found, ignored = words(root)
+  """Reads the clips of the 35 words."""
+  paths, ignored = words(root)
   clips = tuple(
     base.Clip(path, path.split('/')[0], speaker(path), part=part)
-    for path, part in zip(found, parts(root, found))
+    for path, part in zip(paths, parts(root, paths))
   )
   return base.Corpus(
     root, WORDS, clips, tuple(path for path in ignored if not path.startswith(NOISE))

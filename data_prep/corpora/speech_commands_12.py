@@ -1,11 +1,11 @@
-"""The 12-class task of Speech Commands: ten words, `_unknown_`, `_silence_` (Warden 2018, arXiv 1804.03209).
+"""The 12-class task of Speech Commands: ten words, `_unknown_` and `_silence_`.
 
-Two forms are read. From the whole of v0.02 it is made as the official training recipe
-does (`prepare_data_index` of TensorFlow's speech_commands example): in each part, a
-tenth as many clips of other words as of the ten, drawn at random, and a tenth as many
-of silence, cut from the background noise. The separately published test set has the
-twelve folders ready; in its `_unknown_` the word stands before the speaker and the
-ending is doubled (backward_0c540988_nohash_0.wav.wav), and `_silence_` has no speaker.
+Warden 2018, arXiv 1804.03209. Two forms are read. The complete v0.02 is used as in the official
+training recipe (`prepare_data_index` of TensorFlow's speech_commands example): each part has a
+tenth as many clips of other words, drawn at random, as of the ten words, and a tenth as many of
+silence, cut from the background noise. The separately published test set has twelve folders; in its
+`_unknown_` the word precedes the speaker and the ending is doubled
+(backward_0c540988_nohash_0.wav.wav), and `_silence_` has no speaker.
 """
 
 import math
@@ -21,19 +21,22 @@ DOWNLOAD = speech_commands.DOWNLOAD
 TEN = ('yes', 'no', 'up', 'down', 'left', 'right', 'on', 'off', 'stop', 'go')
 SILENCE, UNKNOWN = '_silence_', '_unknown_'
 CLASSES = (*TEN, SILENCE, UNKNOWN)
-# The recipe's own numbers.
+# Numbers of the recipe.
 _SEED = 59185
-_SHARE = 0.10  # of unknown words and of silence, each, to the ten words of a part
-_LOUDEST, _HEARD = 0.1, 0.8  # loudest background noise, and how often there is any
+_SHARE = 0.10  # clips of unknown words, and of silence, per clip of the ten words in a part
+_MAX_GAIN = 0.1  # of the background noise in a clip of silence
+_NOISE_SHARE = 0.8  # fraction of the clips of silence that have background noise
 
 
 def read(root: Path) -> base.Corpus:
+  """Reads the clips of the 12 classes from either form."""
   if (root / UNKNOWN).is_dir():
     return _published(root)
   return _recipe(root)
 
 
 def _published(root: Path) -> base.Corpus:
+  """Reads the separately published test set."""
   clips, ignored = [], []
   for path in base.files(root):
     label = path.split('/')[0]
@@ -47,34 +50,36 @@ def _published(root: Path) -> base.Corpus:
 
 
 def _recipe(root: Path) -> base.Corpus:
-  found, ignored = speech_commands.words(root)
+  """Draws the clips from the complete v0.02."""
+  paths, ignored = speech_commands.words(root)
   noises = [
     path for path in ignored if path.startswith(speech_commands.NOISE) and path.endswith('.wav')
   ]
   if not noises:
     raise UserError(
-      f'--raw_dir: {root} has no {speech_commands.NOISE}/*.wav, of which {SILENCE} is made: put it back'
+      f'--raw_dir: {root} has no {speech_commands.NOISE}/*.wav, from which {SILENCE} is made: '
+      'restore them'
     )
-  chance = random.Random(_SEED)
-  every = list(zip(found, speech_commands.parts(root, found)))
+  rng = random.Random(_SEED)
+  parts = list(zip(paths, speech_commands.parts(root, paths)))
   seconds = {noise: _seconds(root / noise) for noise in noises}
   clips = []
   for part in ('train', 'validation', 'test'):
     ten, unknown = [], []
-    for path, own in every:
+    for path, clip_part in parts:
       word = path.split('/')[0]
-      if own == part:
+      if clip_part == part:
         label = word if word in TEN else UNKNOWN
         (ten if word in TEN else unknown).append(
           base.Clip(path, label, speech_commands.speaker(path), part=part)
         )
     extra = math.ceil(len(ten) * _SHARE)
-    chance.shuffle(unknown)
+    rng.shuffle(unknown)
     clips += ten + sorted(unknown[:extra])
     for _ in range(extra):
-      noise = chance.choice(noises)
-      start = round(chance.uniform(0, max(0.0, seconds[noise] - CLIP_SECONDS)), 4)
-      gain = round(chance.uniform(0, _LOUDEST), 6) if chance.random() < _HEARD else 0.0
+      noise = rng.choice(noises)
+      start = round(rng.uniform(0, max(0.0, seconds[noise] - CLIP_SECONDS)), 4)
+      gain = round(rng.uniform(0, _MAX_GAIN), 6) if rng.random() < _NOISE_SHARE else 0.0
       clips.append(base.Clip(noise, SILENCE, noise, part=part, start=start, gain=gain))
   return base.Corpus(
     root, CLASSES, tuple(clips), tuple(path for path in ignored if path not in noises)
@@ -87,4 +92,4 @@ def _seconds(path: Path) -> float:
   try:
     return soundfile.info(path).duration
   except soundfile.SoundFileError as error:
-    raise UserError(f'{path}: cannot be decoded ({error}): put the original back') from error
+    raise UserError(f'{path}: cannot be decoded ({error}): restore the original') from error

@@ -1,4 +1,4 @@
-"""Synthetic speech in the layout of Speech Commands, made where it is absent (see `data_prep.synthetic`)."""
+"""Synthetic speech in the layout of Speech Commands, made if absent by `data_prep.synthetic`."""
 
 from pathlib import Path
 
@@ -11,4 +11,5 @@ make = synthetic.make
 
 
 def read(root: Path) -> base.Corpus:
+  """Reads the clips of the 35 words."""
   return speech_commands.read(root)

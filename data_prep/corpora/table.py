@@ -1,4 +1,4 @@
-"""Rows of a csv file that somebody wrote, checked; a complaint names the file, the line and the column."""
+"""Reads and checks rows of a csv file; errors name the file, the line and the column."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,10 @@ from data_prep.errors import UserError
 
 
 def rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-  """Line number and fields, stripped, of each row.
+  """Yields the line number and the stripped fields of each row.
 
   Raises:
-    UserError: not readable as csv, without a column of `needed`, or with a row that lacks a value in one.
+    UserError: the file is not csv, lacks a column of `needed`, or has a row without a value in one.
   """
   try:
     with open(path, newline='', encoding='utf-8-sig') as file:
@@ -20,13 +20,14 @@ def rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str
       if absent := [name for name in needed if name not in reader.fieldnames]:
         raise UserError(
           f'{path}: no column {", ".join(absent)} in its first line '
-          f'({", ".join(reader.fieldnames)}); needed are {", ".join(needed)}'
+          f'({", ".join(reader.fieldnames)}): give the columns {", ".join(needed)}'
         )
       for row in reader:
         row = {name: (value or '').strip() for name, value in row.items() if isinstance(name, str)}
         if empty := [name for name in needed if not row[name]]:
           raise UserError(
-            f'{path}: line {reader.line_num}: nothing in column {empty[0]}: complete or remove the line'
+            f'{path}: line {reader.line_num}: nothing in column {empty[0]}: complete or remove the '
+            'line'
           )
         yield reader.line_num, row
   except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -34,18 +35,30 @@ def rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str
 
 
 def whole_number(path: Path, line: int, column: str, value: str, low: int, high: int) -> int:
+  """The whole number in a field.
+
+  Raises:
+    UserError: the value is not a whole number from `low` to `high`.
+  """
   try:
     number = int(value)
   except ValueError:
     number = low - 1
   if not low <= number <= high:
     raise UserError(
-      f'{path}: line {line}: {column}={value!r}: a whole number from {low} to {high} is needed'
+      f'{path}: line {line}: {column}={value!r}: give a whole number from {low} to {high}'
     )
   return number
 
 
 def one_of(path: Path, line: int, column: str, value: str, known: Sequence[str]) -> str:
+  """The value of a field.
+
+  Raises:
+    UserError: the value is not in `known`.
+  """
   if value not in known:
-    raise UserError(f'{path}: line {line}: {column}={value!r}: known are {", ".join(known)}')
+    raise UserError(
+      f'{path}: line {line}: {column}={value!r}: give one of {", ".join(filter(None, known))}'
+    )
   return value

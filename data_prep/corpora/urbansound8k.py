@@ -1,8 +1,9 @@
-"""UrbanSound8K: 8,732 slices of at most 4 s, 10 classes, 10 official folds (Salamon, Jacoby and Bello 2014).
+"""UrbanSound8K: 8,732 slices of at most 4 s, 10 classes, 10 official folds.
 
-https://urbansounddataset.weebly.com/urbansound8k.html asks for a form before the
-download. metadata/UrbanSound8K.csv names each slice of audio/fold1 ... fold10 with its
-class and the Freesound recording it was cut from (fsID), which is the group.
+Salamon, Jacoby and Bello 2014; https://urbansounddataset.weebly.com/urbansound8k.html, where a web
+form must be filled in before the download. metadata/UrbanSound8K.csv lists the slices of
+audio/fold1 ... fold10, each with its class and the Freesound recording from which it was cut
+(fsID), which is the group.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ from data_prep.corpora import base, table
 
 CLIP_SECONDS = 4.0
 FIT = 'repeat'
-# In the order of its classID.
+# In the order of classID.
 CLASSES = (
   'air_conditioner',
   'car_horn',
@@ -25,16 +26,17 @@ CLASSES = (
   'street_music',
 )
 CSV = 'metadata/UrbanSound8K.csv'
-MEND = (
-  'UrbanSound8K is given out after a form at '
-  'https://urbansounddataset.weebly.com/download-urbansound8k.html; '
-  f'unpack it so that {CSV} and audio/fold1 to audio/fold10 lie in --raw_dir'
+FIX = (
+  'request UrbanSound8K through the web form at '
+  'https://urbansounddataset.weebly.com/download-urbansound8k.html and '
+  f'unpack it so that {CSV} and audio/fold1 to audio/fold10 are in --raw_dir'
 )
 
 
 def read(root: Path) -> base.Corpus:
+  """Reads the clips of UrbanSound8K."""
   if not (root / CSV).is_file():
-    raise base.missing(root, CSV, MEND)
+    raise base.missing_error(root, CSV, FIX)
   clips = []
   for line, row in table.rows(root / CSV, ('slice_file_name', 'fsID', 'fold', 'class')):
     fold = table.whole_number(root / CSV, line, 'fold', row['fold'], 1, 10)

@@ -1,4 +1,4 @@
-"""The lane of a finished study that is exported and that classifies: the best by validation, or the one asked for."""
+"""The lane of a finished study that is exported or classifies: the best by validation accuracy."""
 
 from typing import Any, NamedTuple
 
@@ -15,9 +15,9 @@ class TrainedLane(NamedTuple):
   Attributes:
     name: variant, seed and the position of its split.
     row: its row in results.json.
-    variables: at its best validation epoch.
-    scaling: of its training clips, dB.
-    candidates: lanes that it is the best of by validation; 1 where it was asked for by name.
+    variables: parameters and batch statistics at its best validation epoch.
+    scaling: statistics of its training clips, dB.
+    candidates: number of lanes among which it has the best validation accuracy; 1 if it was named.
   """
 
   name: LaneName
@@ -28,21 +28,23 @@ class TrainedLane(NamedTuple):
 
 
 def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) -> TrainedLane:
-  """The finished lane with the best validation accuracy, the first of equals, among those of `variant` and `seed`.
+  """Restores the finished lane with the best validation accuracy; of equal ones the first.
+
+  Args:
+    variant, seed: consider only the lanes of this variant or seed.
 
   Raises:
     UserError: the study is not finished or has no such lane.
   """
   results = workdir.results()
-  lanes = [(name, row) for name, found in results['variants'].items() for row in found['lanes']]
-  for flag, asked, held in (
+  lanes = [(name, row) for name, content in results['variants'].items() for row in content['lanes']]
+  for flag, value, values in (
     ('variant', variant, [name for name, _ in lanes]),
     ('seed', seed, [row['seed'] for _, row in lanes]),
   ):
-    if asked is not None and asked not in held:
-      raise UserError(
-        f'--{flag}={asked}: the study in {workdir.path} has {", ".join(map(str, dict.fromkeys(held)))}'
-      )
+    if value is not None and value not in values:
+      choices = ', '.join(map(str, dict.fromkeys(values)))
+      raise UserError(f'--{flag}={value}: the study in {workdir.path} has {choices}')
   candidates = [
     (name, row)
     for name, row in lanes
@@ -50,10 +52,10 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
   ]
   if not candidates:
     raise UserError(
-      f'{workdir.path}: every such lane diverged: give another --seed or --variant, or train again with '
-      'a lower --learning_rate'
+      f'{workdir.path}: every such lane diverged: give another --seed or --variant, or train again '
+      'with a lower --learning_rate'
     )
-  variant, row = max(candidates, key=lambda each: each[1]['validation_accuracy'])
+  variant, row = max(candidates, key=lambda candidate: candidate[1]['validation_accuracy'])
   names = [split['name'] for split in results['corpus']['splits']]
   name = LaneName(variant, row['seed'], names.index(row['split']))
   lane = checkpoint.restore_lane(

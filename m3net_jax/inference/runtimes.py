@@ -1,6 +1,6 @@
-"""A .tflite file in the two programs that run it: ai-edge-litert on computers, TFLite Micro on microcontrollers.
+"""Runs .tflite files: ai-edge-litert as on computers, TFLite Micro as on microcontrollers.
 
-Knows bytes and arrays only. The packages are those of the extra `export`.
+Knows bytes and arrays only. Both packages are in the extra `export`.
 """
 
 import importlib
@@ -13,11 +13,16 @@ from data_prep import stderr
 from data_prep.errors import UserError
 
 RUNTIMES = ('ai-edge-litert', 'TFLite Micro')
-_LARGEST_ARENA = 2**27  # bytes given to TFLite Micro, which reports how much of it it took
+_LARGEST_ARENA = 2**27  # bytes for TFLite Micro, which reports how many it used
 
 
 class Tensor(NamedTuple):
-  """An input or output; a real value is `scale` * (stored - `zero_point`), and `scale` is 0 where stored as it is."""
+  """An input or output of a model.
+
+  Attributes:
+    scale, zero_point: a real value is `scale` * (stored - `zero_point`); scale 0 means that real
+      values are stored.
+  """
 
   shape: tuple[int, ...]
   dtype: np.dtype
@@ -25,7 +30,7 @@ class Tensor(NamedTuple):
   zero_point: int
 
   def stored(self, values: np.ndarray) -> np.ndarray:
-    """Real values as the tensor holds them."""
+    """Real values in the form that the tensor stores."""
     if not self.scale:
       return values.astype(self.dtype)
     limits = np.iinfo(self.dtype)
@@ -34,26 +39,27 @@ class Tensor(NamedTuple):
     return np.clip(scaled, limits.min, limits.max).astype(self.dtype)
 
   def real(self, stored: np.ndarray) -> np.ndarray:
-    """What the tensor holds as float32 values."""
+    """Stored values as real values, float32."""
     if not self.scale:
       return stored.astype(np.float32)
     return (stored.astype(np.float32) - self.zero_point) * np.float32(self.scale)
 
 
 class Model:
-  """A .tflite file with one input [1, height, width, channels] and one output [1, classes], ready to run.
+  """A .tflite file that is ready to run.
 
   Attributes:
-    input, output: its tensors.
+    input: tensor [1, height, width, channels].
+    output: tensor [1, classes].
   """
 
   def __init__(self, content: bytes, runtime: str):
-    """Raises UserError where the runtime is not installed or refuses the file, with its reason."""
+    """Raises UserError if the runtime is not installed or refuses the file, with its reason."""
     try:
-      with stderr.captured() as said:
+      with stderr.captured() as messages:
         self._open(content, runtime)
     except (RuntimeError, ValueError) as error:
-      reason = ' '.join(' '.join([str(error), *said]).split())
+      reason = ' '.join(' '.join([str(error), *messages]).split())
       raise UserError(f'{runtime} refuses the model: {reason}') from error
 
   def _open(self, content: bytes, runtime: str) -> None:
@@ -68,24 +74,29 @@ class Model:
     else:
       self._program = package('ai_edge_litert.interpreter').Interpreter(model_content=content)
       self._program.allocate_tensors()
-      given, made = self._program.get_input_details()[0], self._program.get_output_details()[0]
-      self.input, self.output = _tensor(given), _tensor(made)
-      self._put = lambda stored: self._program.set_tensor(given['index'], stored)
-      self._get = lambda: self._program.get_tensor(made['index'])
+      inputs, outputs = self._program.get_input_details()[0], self._program.get_output_details()[0]
+      self.input, self.output = _tensor(inputs), _tensor(outputs)
+      self._put = lambda stored: self._program.set_tensor(inputs['index'], stored)
+      self._get = lambda: self._program.get_tensor(outputs['index'])
 
   def invoke(self, stored: np.ndarray) -> np.ndarray:
-    """One inference on what the input holds, [height, width, channels]; returns what the output holds, [classes]."""
+    """Runs one inference: stored input [height, width, channels] to stored output [classes]."""
     self._put(stored[None])
     self._program.invoke()
     return self._get()[0].copy()
 
   def logits(self, images: np.ndarray) -> np.ndarray:
-    """Images [n, height, width, channels] float32 to logits [n, classes] float32, one after another."""
-    return self.output.real(np.stack([self.invoke(each) for each in self.input.stored(images)]))
+    """Maps images [n, height, width, channels] to logits [n, classes], both float32, one by one."""
+    return self.output.real(np.stack([self.invoke(image) for image in self.input.stored(images)]))
 
 
 class Arena(NamedTuple):
-  """Bytes of the tensor arena: all of it, the tensors' part that inferences reuse, and what lasts."""
+  """Bytes of the tensor arena.
+
+  Attributes:
+    head: memory that the tensors of an inference share.
+    tail: memory that lasts.
+  """
 
   total: int
   head: int
@@ -93,20 +104,20 @@ class Arena(NamedTuple):
 
 
 def arena(content: bytes) -> Arena:
-  """What TFLite Micro's recording allocator counts in one inference.
+  """Measures the arena with TFLite Micro's recording allocator in one inference.
 
-  It counts for this computer, whose pointers are longer than a microcontroller's: the arena needed there is smaller.
+  It counts for this computer. A microcontroller has shorter pointers and needs less.
   """
   model = Model(content, 'TFLite Micro')
-  with stderr.captured() as said:
+  with stderr.captured() as messages:
     model.invoke(np.zeros(model.input.shape[1:], model.input.dtype))
     model._program.print_allocations()
-  counts = dict(re.findall(r'Arena allocation (total|head|tail) (\d+) bytes', ''.join(said)))
+  counts = dict(re.findall(r'Arena allocation (total|head|tail) (\d+) bytes', ''.join(messages)))
   return Arena(*(int(counts[part]) for part in Arena._fields))
 
 
 def package(name: str) -> Any:
-  """A module of the extra `export`; UserError where it is not installed."""
+  """Imports a module of the extra `export`; UserError if it is not installed."""
   try:
     return importlib.import_module(name)
   except ImportError as error:
@@ -125,7 +136,7 @@ def _tensor(details: dict[str, Any]) -> Tensor:
 
 def _micro_tensor(details: dict[str, Any]) -> Tensor:
   quantisation = details['quantization_parameters']
-  scale, zero_point = (list(quantisation[each]) or [0] for each in ('scales', 'zero_points'))
+  scale, zero_point = (list(quantisation[field]) or [0] for field in ('scales', 'zero_points'))
   return Tensor(
     tuple(details['shape'].tolist()),
     np.dtype(details['dtype']),

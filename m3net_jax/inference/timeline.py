@@ -1,4 +1,4 @@
-"""A picture of a recording: its log-Mel spectrogram, and below it the probability of each class over time."""
+"""A picture of a recording: log-Mel spectrogram and the probability of each class over time."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _MOST_CLASSES = 12  # rows of the picture
 
 
 def check_path(path: Path) -> None:
-  """Raises UserError where no picture can be written at `path`."""
+  """Raises UserError if no picture can be written at `path`."""
   if path.suffix.lower() not in SUFFIXES:
     raise UserError(f'--plot={path}: give a file that ends in {", ".join(SUFFIXES)}')
   if not path.absolute().parent.is_dir():
@@ -24,13 +24,17 @@ def check_path(path: Path) -> None:
 
 def write(path: Path, prediction: Prediction, features: Features) -> None:
   """Writes the picture of a recording; `features` are the model's."""
-  _, classes, samples, _, _, first, probabilities, segments = prediction
+  classes, probabilities, segments = (
+    prediction.classes,
+    prediction.probabilities,
+    prediction.segments,
+  )
   seconds = prediction.seconds
-  # With many classes only those that were once most probable: the others would be empty rows.
+  # Of many classes the ones with the highest probabilities: the others would be empty rows.
   order = np.sort(np.argsort(-probabilities.max(0), kind='stable')[:_MOST_CLASSES])
   figure = Figure(figsize=(10, 2.8 + 0.28 * len(order)), layout='constrained')
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.28 * len(order)))
-  spectrogram = _spectrogram(samples, features)
+  spectrogram = _spectrogram(prediction.samples, features)
   above.imshow(
     spectrogram,
     origin='lower',
@@ -40,7 +44,7 @@ def write(path: Path, prediction: Prediction, features: Features) -> None:
     vmin=spectrogram.max() - features.top_db,
   )
   above.set(ylabel='Mel filter', title=prediction.name)
-  middles = (np.array(first) + features.num_samples / 2) / features.sample_rate
+  middles = (np.array(prediction.starts) + features.num_samples / 2) / features.sample_rate
   edges = np.array([0.0, *((middles[1:] + middles[:-1]) / 2), seconds])
   picture = below.pcolormesh(
     edges, np.arange(len(order) + 1), probabilities[:, order].T, cmap='Blues', vmin=0, vmax=1
@@ -65,15 +69,10 @@ def write(path: Path, prediction: Prediction, features: Features) -> None:
 
 
 def _spectrogram(samples: np.ndarray, features: Features) -> np.ndarray:
-  """Clip after clip, [n_mels, frames of all] dB, without the frames that stand for the padding of the last."""
-  clips = range(0, len(samples), features.num_samples)
-  whole = np.concatenate(
-    [
-      mel.log_mel(mel.fit_length(samples[start : start + features.num_samples], features), features)
-      for start in clips
-    ],
-    1,
-  )
-  return whole[
-    :, : max(1, round(whole.shape[1] * len(samples) / (len(clips) * features.num_samples)))
-  ]
+  """The spectrograms of consecutive clips, [n_mels, frames] dB, without the padding of the last."""
+  length = features.num_samples
+  starts = range(0, len(samples), length)
+  clips = [mel.fit_length(samples[start : start + length], features) for start in starts]
+  spectrogram = np.concatenate([mel.log_mel(clip, features) for clip in clips], 1)
+  frames = round(spectrogram.shape[1] * len(samples) / (len(clips) * length))
+  return spectrogram[:, : max(1, frames)]

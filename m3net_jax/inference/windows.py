@@ -1,4 +1,4 @@
-"""A long recording as overlapping clips, and what was heard when. Pure functions on samples and probabilities."""
+"""A long recording as overlapping windows, and windows joined to segments. Pure functions."""
 
 from typing import NamedTuple
 
@@ -9,10 +9,11 @@ from data_prep.features import Features
 
 
 class Segment(NamedTuple):
-  """A stretch of a recording, in seconds, whose windows have one most probable class.
+  """Consecutive windows with the same most probable class.
 
   Attributes:
-    probabilities: [classes], the mean of its windows'; that class is the most probable by them too.
+    start, end: in the recording, s.
+    probabilities: [classes], the mean over the windows.
   """
 
   start: float
@@ -21,14 +22,15 @@ class Segment(NamedTuple):
 
   @property
   def label(self) -> int:
+    """The class: the most probable one of every window, and so of their mean."""
     return int(self.probabilities.argmax())
 
 
 def starts(num_samples: int, features: Features, hop: int) -> list[int]:
   """First samples of the windows of a recording.
 
-  One window for a recording no longer than a clip and a tenth, cut or padded as in training; else one every `hop`
-  samples and one that ends where the recording ends.
+  One window if the recording is not longer than 1.1 clips: it is cut or padded as in training.
+  Otherwise one window every `hop` samples and one that ends with the recording.
   """
   last = num_samples - features.num_samples
   if last <= features.num_samples // 10:
@@ -48,22 +50,24 @@ def log_mels(samples: np.ndarray, features: Features, first: list[int]) -> np.nd
 def segments(
   probabilities: np.ndarray, first: list[int], num_samples: int, features: Features
 ) -> list[Segment]:
-  """Windows of one class in a row as one stretch; each window stands for the time nearer to its middle than to others'.
+  """Joins consecutive windows of one class.
+
+  A window stands for the time that is nearer to its middle than to the middles of other windows.
 
   Args:
     probabilities: [windows, classes].
-    first: `starts`.
-    num_samples: of the recording.
+    first: first sample of each window, as `starts` returns them.
+    num_samples: length of the recording.
   """
   middles = (np.array(first) + features.num_samples / 2) / features.sample_rate
   edges = [0.0, *((middles[1:] + middles[:-1]) / 2), num_samples / features.sample_rate]
   labels = probabilities.argmax(1)
-  found: list[Segment] = []
+  joined: list[Segment] = []
   begin = 0
   for end in range(1, len(labels) + 1):
     if end == len(labels) or labels[end] != labels[begin]:
-      found.append(
+      joined.append(
         Segment(float(edges[begin]), float(edges[end]), probabilities[begin:end].mean(0))
       )
       begin = end
-  return found
+  return joined

@@ -1,4 +1,4 @@
-"""Small corpora that the tests of data_prep share."""
+"""Fixtures and helpers that the tests of data_prep share."""
 
 import os
 import zlib
@@ -17,12 +17,12 @@ def write_tone(
   channels: int = 1,
   **options,
 ) -> None:
-  """A tone with a little noise, different for every path and channel."""
+  """Writes a tone with a little noise, which depends on the path and the channel."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  chance = np.random.default_rng(zlib.crc32(os.fsencode(path.name)))
+  rng = np.random.default_rng(zlib.crc32(os.fsencode(path.name)))
   times = np.arange(round(rate * seconds)) / rate
   samples = 0.4 * np.sin(2 * np.pi * hertz * times)
-  samples = samples[:, None] + 0.01 * chance.standard_normal((len(times), channels))
+  samples = samples[:, None] + 0.01 * rng.standard_normal((len(times), channels))
   with open(path, 'wb') as file:
     soundfile.write(file, samples, rate, **{'format': path.suffix[1:], **options})
 
@@ -39,7 +39,7 @@ def folder_corpus(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def real_data() -> Path:
-  """The folder of real recordings, where the machine has them."""
+  """The folder of real recordings, if the machine has them."""
   if not os.environ.get('M3NET_REAL_DATA'):
     pytest.skip('M3NET_REAL_DATA is not set')
   return Path(os.environ['M3NET_REAL_DATA'])

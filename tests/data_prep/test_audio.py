@@ -18,8 +18,8 @@ def encode(samples: np.ndarray, rate: int, **options) -> bytes:
 
 
 def noise(seconds: float = 0.3, rate: int = 16000, channels: int = 1) -> np.ndarray:
-  chance = np.random.default_rng(3)
-  samples = 0.2 * chance.standard_normal((round(seconds * rate), channels)).cumsum(0) / 30
+  rng = np.random.default_rng(3)
+  samples = 0.2 * rng.standard_normal((round(seconds * rate), channels)).cumsum(0) / 30
   return np.clip(samples, -0.9, 0.9)
 
 
@@ -68,9 +68,10 @@ def test_many_channels_in_blocks_equal_the_mean(monkeypatch):
   )
 
 
-def patched(at: bytes, offset: int, layout: str, value: int) -> bytes:
+def patched(marker: bytes, offset: int, layout: str, value: int) -> bytes:
+  """WAV with a number replaced, `offset` bytes after the marker."""
   data = bytearray(WAV)
-  struct.pack_into(layout, data, data.index(at) + offset, value)
+  struct.pack_into(layout, data, data.index(marker) + offset, value)
   return bytes(data)
 
 
@@ -88,7 +89,7 @@ DAMAGED = {
   'half a header': (WAV[:20], ''),
   'truncated': (
     WAV[: len(WAV) // 2],
-    'truncated: the header promises 9600 bytes of samples, 4778 are there',
+    'truncated: the header promises 9600 bytes of samples, the file has 4778',
   ),
   'truncated flac': (FLAC[: len(FLAC) // 2], ''),
   'no samples': (encode(np.zeros(0), 16000, format='WAV'), 'no samples'),
@@ -97,7 +98,7 @@ DAMAGED = {
   'rate 3 Hz': (patched(b'fmt ', 12, '<I', 3), 'sample rate of 3 Hz'),
   'channels 0': (patched(b'fmt ', 10, '<H', 0), ''),
   'a great promise': (patched(b'data', 4, '<I', 2**31), 'truncated'),
-  'NaN': (with_sample(np.nan), 'no numbers'),
+  'NaN': (with_sample(np.nan), 'not numbers'),
   'infinite': (with_sample(-np.inf), 'infinite'),
   'absurd': (with_sample(1e30), 'absurdly large'),
   'zeros': (bytes(5000), ''),
@@ -166,34 +167,35 @@ def test_long_recordings_are_refused_before_they_fill_the_memory(monkeypatch):
     audio.read(io.BytesIO(WAV), 16000)
 
 
-def mutated(chance: np.random.Generator, originals: list[bytes]) -> bytes:
-  """One seeded way to damage a recording."""
-  data = bytearray(originals[chance.integers(len(originals))])
-  kind = chance.integers(6)
+def mutated(rng: np.random.Generator, originals: list[bytes]) -> bytes:
+  """Damages one of the recordings in one of six ways, both drawn with `rng`."""
+  data = bytearray(originals[rng.integers(len(originals))])
+  kind = rng.integers(6)
   if kind == 0:
-    return bytes(data[: chance.integers(len(data))])
+    return bytes(data[: rng.integers(len(data))])
   if kind == 1:  # anything in the header
-    for _ in range(chance.integers(1, 6)):
-      data[chance.integers(min(100, len(data)))] = chance.integers(256)
+    for _ in range(rng.integers(1, 6)):
+      data[rng.integers(min(100, len(data)))] = rng.integers(256)
   elif kind == 2:  # a number in the header becomes an absurd one
     struct.pack_into(
-      '<I', data, chance.integers(4, 60), int(chance.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1]))
+      '<I', data, rng.integers(4, 60), int(rng.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1]))
     )
   elif kind == 3:  # anything anywhere
-    for _ in range(chance.integers(1, 200)):
-      data[chance.integers(len(data))] = chance.integers(256)
+    for _ in range(rng.integers(1, 200)):
+      data[rng.integers(len(data))] = rng.integers(256)
   elif kind == 4:  # a piece is missing
-    first = chance.integers(len(data))
-    del data[first : first + chance.integers(1, 2000)]
+    first = rng.integers(len(data))
+    del data[first : first + rng.integers(1, 2000)]
   else:  # a piece of another recording
-    other = originals[chance.integers(len(originals))]
-    first = chance.integers(len(data))
+    other = originals[rng.integers(len(originals))]
+    first = rng.integers(len(data))
     data[first : first + 500] = other[:500]
   return bytes(data)
 
 
 def originals() -> list[bytes]:
-  made = [
+  """Undamaged recordings of nine formats."""
+  return [
     encode(noise(0.2, rate, channels), rate, **options)
     for rate, channels, options in (
       (16000, 1, {'format': 'WAV', 'subtype': 'PCM_16'}),
@@ -207,13 +209,12 @@ def originals() -> list[bytes]:
       (16000, 1, {'format': 'AIFF'}),
     )
   ]
-  return made
 
 
 def test_damaged_at_random():
-  chance, whole, refused = np.random.default_rng(11), originals(), 0
+  rng, recordings, refused = np.random.default_rng(11), originals(), 0
   for _ in range(1500):
-    data = mutated(chance, whole)
+    data = mutated(rng, recordings)
     try:
       samples = audio.read(io.BytesIO(data), 16000)
     except Unreadable as error:

@@ -1,4 +1,4 @@
-"""How commands end that are not left to end: by Ctrl-C in the middle of a library's work, by a reader that leaves."""
+"""Commands that end early: by Ctrl-C during a library's work, or because their reader leaves."""
 
 import signal
 import subprocess
@@ -56,7 +56,8 @@ def main(arguments, values):
   pool = ThreadPoolExecutor(1)
   def work():
     pool.submit(time.sleep, 0.5).result()
-    pool.submit(time.sleep, 0.5).result()  # what a library does in the middle of its work; refused at shutdown
+    # A library may do this during its work; it is refused at shutdown.
+    pool.submit(time.sleep, 0.5).result()
   threading.Thread(target=work).start()
   os.kill(os.getpid(), signal.SIGINT)
   time.sleep(60)

@@ -49,17 +49,17 @@ def test_where_a_corpus_is(tmp_path):
   assert corpora.locate('fsdd', tmp_path / 'own') == tmp_path / 'own'
   (tmp_path / 'esc10').mkdir()
   assert corpora.locate('esc10', tmp_path) == tmp_path / 'esc10'
-  # Recordings of one's own that lie there too are not taken for what is made.
+  # Other recordings in the folder are not taken for the synthetic corpus.
   assert (
     corpora.locate('synthetic_commands', tmp_path / 'own')
     == tmp_path / 'own' / 'synthetic_commands'
   )
-  made = tmp_path / 'elsewhere' / 'synthetic_commands'
-  touch(made, 'yes/0_nohash_0.wav')
+  folder = tmp_path / 'elsewhere' / 'synthetic_commands'
+  touch(folder, 'yes/0_nohash_0.wav')
   assert (
-    corpora.locate('synthetic_commands', made)
-    == corpora.locate('synthetic_commands', made.parent)
-    == made
+    corpora.locate('synthetic_commands', folder)
+    == corpora.locate('synthetic_commands', folder.parent)
+    == folder
   )
   assert corpora.locate('folder', tmp_path) == tmp_path
 
@@ -93,7 +93,7 @@ def test_fsdd(tmp_path):
 
 
 def speech(root: Path, takes: int = 1) -> list[str]:
-  """Every word by 40 speakers, with background noise."""
+  """Writes empty files of every word by 40 speakers, and background noise; returns the paths."""
   speakers = [hashlib.sha1(bytes([number])).hexdigest()[:8] for number in range(40)]
   paths = [
     f'{word}/{speaker}_nohash_{take}.wav'
@@ -125,11 +125,11 @@ def test_speech_commands_by_the_hash_rule(tmp_path):
   parts = {}
   for clip in corpus.clips:
     assert clip.label == clip.path.split('/')[0] and re.fullmatch('[0-9a-f]{8}', clip.group)
-    # The rule of the data set's README, written out again.
+    # The rule of the data set's README.
     share = int(hashlib.sha1(clip.group.encode()).hexdigest(), 16) % 2**27 * (100.0 / (2**27 - 1))
     assert clip.part == ('validation' if share < 10 else 'test' if share < 20 else 'train')
     parts.setdefault(clip.group, set()).add(clip.part)
-  assert all(len(of) == 1 for of in parts.values())
+  assert all(len(speaker_parts) == 1 for speaker_parts in parts.values())
 
 
 def test_speech_commands_by_its_lists(tmp_path):
@@ -226,11 +226,14 @@ def test_the_real_digits_and_sounds(real_data):
   folds = {}
   for clip in sounds.clips:
     folds.setdefault(clip.group, set()).add(clip.fold)
-  assert all(len(of) == 1 for of in folds.values())
+  assert all(len(group_folds) == 1 for group_folds in folds.values())
 
 
 def urban(root: Path, seconds: float = 0.15) -> int:
-  """UrbanSound8K's own layout with its variety of formats: a slice a class and fold, two of one recording."""
+  """Writes the layout of UrbanSound8K with its variety of formats; returns the number of slices.
+
+  There is one slice per class and fold; every two neighbours come from one recording.
+  """
   rates = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 96000, 192000)
   subtypes = ('PCM_16', 'PCM_24', 'PCM_U8', 'FLOAT', 'IMA_ADPCM', 'PCM_32', 'MS_ADPCM')
   lines = ['slice_file_name,fsID,start,end,salience,fold,classID,class']
@@ -256,26 +259,26 @@ def urban(root: Path, seconds: float = 0.15) -> int:
 
 
 def recording(number: int) -> int:
-  """The fsID of a slice: two neighbours share one, and no two folds."""
+  """The fsID of a slice: two neighbours of one fold share it."""
   return 1000 + (number + 1) // 2
 
 
 def test_urbansound8k_with_all_its_folds(tmp_path):
   number = urban(tmp_path / 'us')
   features = Features(clip_seconds=0.2, n_mels=32, fit='repeat')
-  held = store.load(prepare('urbansound8k', tmp_path / 'us', tmp_path / 'stores', features))
-  assert held.classes == urbansound8k.CLASSES and len(held.labels) == number == 100
-  assert np.bincount(held.folds).tolist() == [0, *[10] * 10]
-  for path, label, group, fold in zip(held.paths, held.labels, held.groups, held.folds):
+  loaded = store.load(prepare('urbansound8k', tmp_path / 'us', tmp_path / 'stores', features))
+  assert loaded.classes == urbansound8k.CLASSES and len(loaded.labels) == number == 100
+  assert np.bincount(loaded.folds).tolist() == [0, *[10] * 10]
+  for path, label, group, fold in zip(loaded.paths, loaded.labels, loaded.groups, loaded.folds):
     slice_id, class_id, _, fold_in_name = Path(path).stem.split('-')
     assert (int(class_id), int(fold_in_name)) == (label, fold) and int(group) == recording(
       int(slice_id) - 1000
     )
     assert path.startswith(f'audio/fold{fold}/')
-  assert held.manifest['features']['fit'] == 'repeat' and held.manifest['shorter'] == 100
-  assert held.manifest['ignored'] == ['UrbanSound8K_README.txt']
-  made = np.load(held.path / 'mels.npy')
-  assert np.isfinite(made).all() and (made.std((1, 2)) > 1).all()
+  assert loaded.manifest['features']['fit'] == 'repeat' and loaded.manifest['shorter'] == 100
+  assert loaded.manifest['ignored'] == ['UrbanSound8K_README.txt']
+  mels = np.load(loaded.path / 'mels.npy')
+  assert np.isfinite(mels).all() and (mels.std((1, 2)) > 1).all()
 
 
 def test_a_corpus_is_found_under_the_name_of_its_archive(tmp_path):

@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine that behaves as badly as real ones."""
+"""Downloads from a local server that fails in the ways of real servers."""
 
 import hashlib
 import http.server
@@ -19,7 +19,7 @@ from tests.data_prep.conftest import write_tone
 
 
 class Server(http.server.ThreadingHTTPServer):
-  """Serves `files`; cuts the n-th answer after `cuts[n]` bytes; keeps what was asked for."""
+  """Serves `files`; cuts the n-th answer after `cuts[n]` bytes; records the requested ranges."""
 
   def __init__(self):
     super().__init__(('127.0.0.1', 0), Handler)
@@ -41,9 +41,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     if data is None:
       self.send_error(404)
       return
-    asked = self.headers.get('Range')
-    server.ranges.append(asked)
-    first = int(asked.removeprefix('bytes=').rstrip('-')) if asked and server.knows_ranges else 0
+    requested = self.headers.get('Range')
+    server.ranges.append(requested)
+    first = 0
+    if requested and server.knows_ranges:
+      first = int(requested.removeprefix('bytes=').rstrip('-'))
     if first >= len(data):
       self.send_error(416)
       return
@@ -61,10 +63,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-  made = Server()
-  yield made
-  made.shutdown()
-  made.server_close()
+  local = Server()
+  yield local
+  local.shutdown()
+  local.server_close()
 
 
 def tar(members: dict[str, bytes], add=()) -> bytes:
@@ -142,7 +144,7 @@ def test_a_server_without_ranges_sends_all_again(server, tmp_path):
 
 
 def test_a_wrong_checksum_is_thrown_away(server, tmp_path):
-  with pytest.raises(UserError, match='another checksum'):
+  with pytest.raises(UserError, match='does not have the checksum'):
     fetch(server, tmp_path, tar(MEMBERS), checksum=sha256(b'other'))
   assert list((tmp_path / 'corpora').iterdir()) == []
 
@@ -219,11 +221,13 @@ def test_prepare_downloads_only_when_asked(server, tmp_path, monkeypatch):
   with pytest.raises(UserError, match='--download'):
     prepare('fsdd', tmp_path / 'corpora', tmp_path / 's', features)
   assert server.ranges == []
-  # A file that is no recording does not stand in the way.
+  # A file that is not a recording does not prevent the download.
   (tmp_path / 'corpora').mkdir(exist_ok=True)
   (tmp_path / 'corpora' / 'notes.txt').write_text('mine')
-  held = store.load(prepare('fsdd', tmp_path / 'corpora', tmp_path / 's', features, download=True))
+  loaded = store.load(
+    prepare('fsdd', tmp_path / 'corpora', tmp_path / 's', features, download=True)
+  )
   assert (
-    len(held.labels) == 30
+    len(loaded.labels) == 30
     and (tmp_path / 'corpora' / 'fsdd' / 'recordings' / '0_ann_0.wav').exists()
   )

@@ -10,7 +10,7 @@ from data_prep.errors import UserError
 from data_prep.features import FITS, PRESETS, Features
 
 SETTINGS = [
-  *(Features(**each) for each in PRESETS.values()),
+  *(Features(**preset) for preset in PRESETS.values()),
   Features(
     sample_rate=22050,
     clip_seconds=0.7,
@@ -26,7 +26,7 @@ SETTINGS = [
 
 
 def golden(samples: np.ndarray, features: Features) -> np.ndarray:
-  """The definition: librosa itself, every parameter passed."""
+  """The reference: librosa with every parameter passed."""
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # 128 filters over 257 bins
     power = librosa.feature.melspectrogram(
@@ -50,13 +50,13 @@ def golden(samples: np.ndarray, features: Features) -> np.ndarray:
 
 @pytest.mark.parametrize('features', SETTINGS, ids=lambda features: features.digest())
 def test_equals_librosa(features):
-  chance = np.random.default_rng(0)
+  rng = np.random.default_rng(0)
   times = np.arange(features.num_samples) / features.sample_rate
   for samples in (
-    0.3 * chance.standard_normal(features.num_samples),
+    0.3 * rng.standard_normal(features.num_samples),
     np.sin(2 * np.pi * 1000 * times**2),
     np.zeros(features.num_samples),
-    1e-6 * chance.standard_normal(features.num_samples),
+    1e-6 * rng.standard_normal(features.num_samples),
   ):
     samples = samples.astype(np.float32)
     ours = mel.log_mel(samples, features)

@@ -24,34 +24,35 @@ FEATURES = Features(sample_rate=8000, clip_seconds=0.4, n_fft=256, hop_length=12
 @pytest.fixture
 def computed(monkeypatch) -> list[str]:
   """Paths of the clips whose features were computed, in order."""
-  seen, real = [], compute.clip
+  paths, original = [], compute.clip
 
-  def compute_one(root, key, features, made):
-    seen.append(key[0])
-    return real(root, key, features, made)
+  def compute_one(root, key, features, tables):
+    paths.append(key[0])
+    return original(root, key, features, tables)
 
   monkeypatch.setattr(compute, 'clip', compute_one)
-  return seen
+  return paths
 
 
 def names(folder: Path) -> set[str]:
-  return {each.name for each in folder.iterdir() if not each.name.endswith('.lock')}
+  """Names of the entries of a folder except locks."""
+  return {path.name for path in folder.iterdir() if not path.name.endswith('.lock')}
 
 
 def test_arrays_are_those_of_librosa(folder_corpus, tmp_path):
-  held = store.load(prepare('folder', folder_corpus, tmp_path / 'stores', FEATURES))
-  assert held.classes == ('high', 'low') and held.labels.tolist() == [0] * 4 + [1] * 4
-  for path, array in zip(held.paths, held.mels):
+  loaded = store.load(prepare('folder', folder_corpus, tmp_path / 'stores', FEATURES))
+  assert loaded.classes == ('high', 'low') and loaded.labels.tolist() == [0] * 4 + [1] * 4
+  for path, array in zip(loaded.paths, loaded.mels):
     samples, _ = librosa.load(folder_corpus / path, sr=8000)
     samples = librosa.util.fix_length(samples, size=3200)
     power = librosa.feature.melspectrogram(y=samples, sr=8000, n_fft=256, hop_length=128, n_mels=20)
     np.testing.assert_allclose(array, librosa.power_to_db(power), rtol=1e-3, atol=0.01)
-  assert names(tmp_path / 'stores') == {held.path.name}
+  assert names(tmp_path / 'stores') == {loaded.path.name}
 
 
 def test_several_processes_make_the_same_store(folder_corpus, tmp_path, monkeypatch):
   one = store.load(prepare('folder', folder_corpus, tmp_path / 'one', FEATURES, num_processes=1))
-  monkeypatch.setattr(module, '_ALONE', 0)
+  monkeypatch.setattr(module, '_MAX_SERIAL', 0)
   monkeypatch.setattr(module, 'CHUNK', 2)
   two = store.load(prepare('folder', folder_corpus, tmp_path / 'two', FEATURES, num_processes=2))
   assert one.manifest == two.manifest
@@ -65,7 +66,7 @@ def test_a_second_time_nothing_is_computed(folder_corpus, tmp_path, computed):
   assert prepare('folder', folder_corpus, tmp_path / 's', FEATURES) == first
   assert computed == [] and os.stat(first / 'mels.npy').st_ino == before
   for path in folder_corpus.rglob('*.wav'):
-    os.utime(path, (1, 1))  # copied about, but the same bytes
+    os.utime(path, (1, 1))  # the bytes stay the same
   shutil.move(folder_corpus, tmp_path / 'moved')
   assert prepare('folder', tmp_path / 'moved', tmp_path / 's', FEATURES) == first
   assert computed == [] and os.stat(first / 'mels.npy').st_ino == before
@@ -98,34 +99,33 @@ def test_a_changed_corpus_is_noticed_and_only_the_changes_are_computed(
 
 def test_an_interrupted_preparation_continues(folder_corpus, tmp_path, monkeypatch, computed):
   monkeypatch.setattr(module, 'CHUNK', 2)
-  interrupted = compute.clip
+  original = compute.clip
 
-  def compute_one(root, key, features, made):
+  def compute_one(root, key, features, tables):
     if len(computed) == 5:
       raise KeyboardInterrupt
-    return interrupted(root, key, features, made)
+    return original(root, key, features, tables)
 
   monkeypatch.setattr(compute, 'clip', compute_one)
   with pytest.raises(KeyboardInterrupt):
     prepare('folder', folder_corpus, tmp_path / 's', FEATURES, num_processes=1)
   (partial,) = names(tmp_path / 's')
-  # As after a crash: a row without its line, and half a line.
+  # Like a crash: a row without its line, and half a line.
   with (
     open(tmp_path / 's' / partial / 'rows.bin', 'ab') as rows,
     open(tmp_path / 's' / partial / 'rows.jsonl', 'a') as lines,
   ):
     rows.write(b'123')
     lines.write('[["low/')
-  write_tone(folder_corpus / 'high' / '0.wav', 1234.5)  # one of those that were done
-  monkeypatch.setattr(compute, 'clip', interrupted)
-  whole = store.load(prepare('folder', folder_corpus, tmp_path / 't', FEATURES))
+  write_tone(folder_corpus / 'high' / '0.wav', 1234.5)  # a clip that was done
+  monkeypatch.setattr(compute, 'clip', original)
+  complete = store.load(prepare('folder', folder_corpus, tmp_path / 't', FEATURES))
   computed.clear()
   continued = store.load(prepare('folder', folder_corpus, tmp_path / 's', FEATURES))
-  assert (
-    len(computed) == 5
-  )  # two chunks of two were done, and one of these recordings changed since
-  np.testing.assert_array_equal(continued.mels, whole.mels)
-  assert continued.manifest == whole.manifest and names(tmp_path / 's') == {continued.path.name}
+  # Two chunks of two clips were done, and one of these recordings has changed.
+  assert len(computed) == 5
+  np.testing.assert_array_equal(continued.mels, complete.mels)
+  assert continued.manifest == complete.manifest and names(tmp_path / 's') == {continued.path.name}
 
 
 def test_unreadable_recordings_stop_it_unless_they_are_skipped(folder_corpus, tmp_path, computed):
@@ -145,14 +145,14 @@ def test_unreadable_recordings_stop_it_unless_they_are_skipped(folder_corpus, tm
     name for name in names(tmp_path / 's') if not name.startswith('.') and name != listing.name
   ]
   computed.clear()
-  held = store.load(
+  loaded = store.load(
     prepare('folder', folder_corpus, tmp_path / 's', FEATURES, skip_unreadable=True)
   )
-  assert len(computed) == 5  # the good ones are kept from the first time
+  assert len(computed) == 5  # the readable clips are kept from the first run
   assert (
-    len(held.labels) == 8
-    and len(held.manifest['skipped']) == 5
-    and held.manifest['num_recordings'] == 13
+    len(loaded.labels) == 8
+    and len(loaded.manifest['skipped']) == 5
+    and loaded.manifest['num_recordings'] == 13
   )
   assert not listing.exists()
   with pytest.raises(UserError, match='5 of 13 recordings cannot be decoded'):
@@ -217,32 +217,34 @@ def test_a_segment_is_the_part_of_its_recording(tmp_path):
     for start, gain in ((0, 1), (0.5, 0.5), (2.0, 0))
   ]
   (tmp_path / 'raw' / 'clips.csv').write_text('\n'.join(['path,label,start,gain', *rows]))
-  held = store.load(prepare('csv', tmp_path / 'raw', tmp_path / 's', FEATURES))
+  loaded = store.load(prepare('csv', tmp_path / 'raw', tmp_path / 's', FEATURES))
   samples, _ = librosa.load(tmp_path / 'raw' / 'long.wav', sr=8000)
-  for clip, array in zip(store.read_clips(held.path), held.mels):
+  for clip, array in zip(store.read_clips(loaded.path), loaded.mels):
     part = samples[round(clip.start * 8000) :][:3200] * np.float32(clip.gain)
     np.testing.assert_allclose(array, mel.log_mel(part, FEATURES), rtol=1e-3)
   assert (
-    held.manifest['num_recordings'] == 1 and len(held.labels) == 6 and not held.manifest['longer']
+    loaded.manifest['num_recordings'] == 1
+    and len(loaded.labels) == 6
+    and not loaded.manifest['longer']
   )
-  # The file itself names the same corpus, and once more.
+  # The path of the csv file names the same corpus, also the second time.
   for _ in range(2):
-    assert prepare('csv', tmp_path / 'raw' / 'clips.csv', tmp_path / 's', FEATURES) == held.path
+    assert prepare('csv', tmp_path / 'raw' / 'clips.csv', tmp_path / 's', FEATURES) == loaded.path
 
 
 def test_strange_names(tmp_path):
   for label in ('größe', '日本語'):
     for name in ('mit Leerzeichen.wav', 'a,"b".wav', os.fsdecode(b'\xff.wav'), 'line\nbreak.wav'):
       write_tone(tmp_path / 'raw' / label / name)
-  held = store.load(prepare('folder', tmp_path / 'raw', tmp_path / 's', FEATURES))
-  assert held.classes == ('größe', '日本語')
-  assert {Path(path).name for path in held.paths} == {
+  loaded = store.load(prepare('folder', tmp_path / 'raw', tmp_path / 's', FEATURES))
+  assert loaded.classes == ('größe', '日本語')
+  assert {Path(path).name for path in loaded.paths} == {
     'mit Leerzeichen.wav',
     'a,"b".wav',
     '\udcff.wav',
     'line\nbreak.wav',
   }
-  assert prepare('folder', tmp_path / 'raw', tmp_path / 's', FEATURES) == held.path
+  assert prepare('folder', tmp_path / 'raw', tmp_path / 's', FEATURES) == loaded.path
 
 
 def test_a_killed_command_continues(tmp_path):
@@ -260,22 +262,22 @@ def test_a_killed_command_continues(tmp_path):
     '--num_processes=2',
   ]
   done = 0
-  for sent in (signal.SIGKILL, signal.SIGINT):
+  for signal_number in (signal.SIGKILL, signal.SIGINT):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while (
       process.poll() is None
       and sum(
-        len(each.read_bytes().splitlines())
-        for each in (tmp_path / 's').glob('.*.partial/rows.jsonl')
+        len(path.read_bytes().splitlines())
+        for path in (tmp_path / 's').glob('.*.partial/rows.jsonl')
       )
       <= done
     ):
       time.sleep(0.01)
-    process.send_signal(sent)
-    # All of it, to the end of the pipe: the workers of a killed command, which hold it too, have ended.
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == (130 if sent == signal.SIGINT else -sent)
-    assert 'Traceback' not in said and f'{done} are done already' in said or not done
+    process.send_signal(signal_number)
+    # Reads to the end of the pipe: the workers of a killed command, which also have it, have ended.
+    _, output = process.communicate(timeout=30)
+    assert process.returncode == (130 if signal_number == signal.SIGINT else -signal_number)
+    assert 'Traceback' not in output and f'{done} are done already' in output or not done
     assert not [name for name in names(tmp_path / 's') if not name.startswith('.')]
     (lines,) = (tmp_path / 's').glob('.*.partial/rows.jsonl')
     done = lines.read_bytes().count(b'\n')

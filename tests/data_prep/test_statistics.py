@@ -12,9 +12,8 @@ def test_entropy_of_known_distributions():
   assert statistics.entropy(np.zeros(100)) == 0
   assert statistics.entropy(np.tile([-0.5, 0.5], 50)) == pytest.approx(1)
   assert statistics.entropy(np.linspace(-1, 1, 256 * 100, endpoint=False)) == pytest.approx(8)
-  assert statistics.entropy(np.array([-5.0, 5.0, -1.0, 0.999])) == pytest.approx(
-    1
-  )  # beyond full scale: outermost
+  # Samples beyond full scale are clipped.
+  assert statistics.entropy(np.array([-5.0, 5.0, -1.0, 0.999])) == pytest.approx(1)
   samples = 0.2 * np.random.default_rng(0).standard_normal(20000)
   shares = np.histogram(samples, 256, (-1, 1))[0]
   assert statistics.entropy(samples) == pytest.approx(scipy.stats.entropy(shares, base=2), abs=1e-3)
@@ -34,12 +33,13 @@ def test_crossings_of_a_tone_are_twice_its_frequency():
 
 
 def test_summary():
-  of = statistics.summary(np.array([1.0, 2.0, 4.0]), np.array([10.0]))
-  assert of['entropy'] == pytest.approx(
+  summary = statistics.summary(np.array([1.0, 2.0, 4.0]), np.array([10.0]))
+  assert summary['entropy'] == pytest.approx(
     {'mean': 7 / 3, 'deviation': np.std([1, 2, 4], ddof=1), 'error': scipy.stats.sem([1, 2, 4])}
   )
   assert (
-    of['crossings'] == {'mean': 10, 'deviation': 0, 'error': 0} and of['definitions']['entropy']
+    summary['crossings'] == {'mean': 10, 'deviation': 0, 'error': 0}
+    and summary['definitions']['entropy']
   )
 
 
@@ -49,16 +49,16 @@ def test_the_representative_clip_is_nearest_to_the_mean():
 
 
 def test_statistics_of_a_store_and_its_figure(folder_corpus, tmp_path):
-  held = store.load(
+  loaded = store.load(
     prepare('folder', folder_corpus, tmp_path / 's', Features(clip_seconds=1.0, n_mels=32))
   )
-  low = held.labels == held.classes.index('low')
-  # Tones of 300 to 330 and 3000 to 3030 Hz with a little noise, measured before they are padded to a second.
-  assert np.all(np.abs(held.crossings[low] - 630) < 60) and np.all(
-    np.abs(held.crossings[~low] - 6030) < 100
+  low = loaded.labels == loaded.classes.index('low')
+  # Tones of 300 to 330 and 3000 to 3030 Hz with a little noise, measured before padding.
+  assert np.all(np.abs(loaded.crossings[low] - 630) < 60) and np.all(
+    np.abs(loaded.crossings[~low] - 6030) < 100
   )
-  assert np.all((held.entropies > 4) & (held.entropies < 8))
-  statistics.figure(held, tmp_path / 'figures' / 'corpus.png')
+  assert np.all((loaded.entropies > 4) & (loaded.entropies < 8))
+  statistics.figure(loaded, tmp_path / 'figures' / 'corpus.png')
   pixels = image.imread(tmp_path / 'figures' / 'corpus.png')
   assert pixels.shape[0] > 300 and pixels.shape[1] > 300 and pixels.std() > 0.05
   assert [path.name for path in (tmp_path / 'figures').iterdir()] == ['corpus.png']

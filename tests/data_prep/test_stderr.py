@@ -1,4 +1,4 @@
-"""Lines that C libraries write to standard error: each block gets its own, whatever threads do."""
+"""Lines that C libraries write to standard error: each block gets its own, also in threads."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

@@ -36,38 +36,38 @@ def write(path: Path) -> np.ndarray:
 def test_what_is_written_is_read(tmp_path):
   path = tmp_path / 'stores' / store.name('folder', FEATURES)
   mels = write(path)
-  held = store.load(path, FEATURES)
-  np.testing.assert_array_equal(held.mels, mels)
+  loaded = store.load(path, FEATURES)
+  np.testing.assert_array_equal(loaded.mels, mels)
   assert (
-    isinstance(held.mels, np.memmap)
-    and not held.mels.flags.writeable
-    and held.mels.dtype == np.float16
+    isinstance(loaded.mels, np.memmap)
+    and not loaded.mels.flags.writeable
+    and loaded.mels.dtype == np.float16
   )
-  assert held.labels.tolist() == [0, 1, 1] and held.labels.dtype == np.int32
-  assert held.groups.tolist() == ['ann', '', 'bob'] and held.folds.tolist() == [1, 2, 0]
-  assert held.parts.tolist() == ['train', 'validation', ''] and held.hashes.tolist() == [
+  assert loaded.labels.tolist() == [0, 1, 1] and loaded.labels.dtype == np.int32
+  assert loaded.groups.tolist() == ['ann', '', 'bob'] and loaded.folds.tolist() == [1, 2, 0]
+  assert loaded.parts.tolist() == ['train', 'validation', ''] and loaded.hashes.tolist() == [
     'aa',
     'bb',
     'aa',
   ]
-  assert held.paths.tolist() == [row.path for row in ROWS]
-  assert held.entropies.tolist() == [3.5, 2.25, 0.0] and held.crossings.tolist() == [
+  assert loaded.paths.tolist() == [row.path for row in ROWS]
+  assert loaded.entropies.tolist() == [3.5, 2.25, 0.0] and loaded.crossings.tolist() == [
     1200.0,
     10.0,
     0.0,
   ]
-  assert held.classes == ('a', 'b') and held.features == FEATURES and held.path == path
-  assert held.manifest['counts'] == {'a': 1, 'b': 2} and held.manifest['skipped'] == {
+  assert loaded.classes == ('a', 'b') and loaded.features == FEATURES and loaded.path == path
+  assert loaded.manifest['counts'] == {'a': 1, 'b': 2} and loaded.manifest['skipped'] == {
     'b/bad.wav': 'empty file'
   }
-  assert held.manifest['num_clips'] == 3 and held.manifest['num_recordings'] == 4
+  assert loaded.manifest['num_clips'] == 3 and loaded.manifest['num_recordings'] == 4
   assert store.read_clips(path) == ROWS and store.read_recordings(path) == RECORDINGS
-  assert [each.name for each in path.parent.iterdir()] == [path.name]
+  assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def alter(path: Path, at: int) -> None:
+def alter(path: Path, position: int) -> None:
   data = bytearray(path.read_bytes())
-  data[at] ^= 1
+  data[position] ^= 1
   path.write_bytes(data)
 
 
@@ -103,20 +103,20 @@ def test_a_damaged_store_is_refused_with_its_reason(tmp_path, reason):
 
 def test_every_byte_counts(tmp_path):
   write(tmp_path / 's')
-  chance = np.random.default_rng(5)
+  rng = np.random.default_rng(5)
   for name in ('mels.npy', 'clips.csv', 'recordings.csv'):
-    whole = (tmp_path / 's' / name).read_bytes()
-    for at in chance.integers(len(whole), size=20):
-      alter(tmp_path / 's' / name, at)
+    content = (tmp_path / 's' / name).read_bytes()
+    for position in rng.integers(len(content), size=20):
+      alter(tmp_path / 's' / name, position)
       with pytest.raises(UserError, match=name):
         store.load(tmp_path / 's')
-      (tmp_path / 's' / name).write_bytes(whole)
+      (tmp_path / 's' / name).write_bytes(content)
   store.load(tmp_path / 's')
 
 
 def test_other_settings_are_refused(tmp_path):
   write(tmp_path / 's')
-  with pytest.raises(UserError, match='n_mels=16, --n_mels=32 is asked for: give --n_mels=16'):
+  with pytest.raises(UserError, match='n_mels=16, not --n_mels=32: give --n_mels=16'):
     store.load(
       tmp_path / 's',
       Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=256, n_mels=32),
@@ -135,4 +135,4 @@ def test_an_interrupted_write_leaves_the_old_store(tmp_path):
     store.write(path, {'classes': ['a', 'b']}, mels.shape, interrupted(), ROWS, RECORDINGS)
   np.testing.assert_array_equal(store.load(path).mels, mels)
   write(path)
-  assert [each.name for each in tmp_path.iterdir()] == ['s']
+  assert [entry.name for entry in tmp_path.iterdir()] == ['s']

@@ -5,52 +5,52 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_prep import corpora, espeak, synthetic
+from data_prep import corpora, espeak, noises, synthetic
 from data_prep.corpora.speech_commands import WORDS
 
 
 def digest(root: Path) -> str:
-  whole = hashlib.sha256()
+  content = hashlib.sha256()
   for path in sorted(root.rglob('*')):
-    whole.update(
+    content.update(
       str(path.relative_to(root)).encode() + (path.read_bytes() if path.is_file() else b'')
     )
-  return whole.hexdigest()
+  return content.hexdigest()
 
 
 @pytest.fixture(scope='module')
-def made(tmp_path_factory) -> Path:
+def corpus_dir(tmp_path_factory) -> Path:
   root = tmp_path_factory.mktemp('raw') / 'synthetic_commands'
   synthetic.make(root, 1, num_speakers=5, takes=2)
   return root
 
 
-def test_the_layout_is_that_of_speech_commands(made):
-  corpus = corpora.get('synthetic_commands').read(made)
+def test_the_layout_is_that_of_speech_commands(corpus_dir):
+  corpus = corpora.get('synthetic_commands').read(corpus_dir)
   assert corpus.classes == WORDS and len(corpus.clips) == 35 * 5 * 2
   parts = {}
   for clip in corpus.clips:
-    samples, rate = soundfile.read(made / clip.path, dtype='int16')
+    samples, rate = soundfile.read(corpus_dir / clip.path, dtype='int16')
     assert rate == 16000 and samples.shape == (16000,)
-    assert soundfile.info(made / clip.path).subtype == 'PCM_16'
+    assert soundfile.info(corpus_dir / clip.path).subtype == 'PCM_16'
     assert np.abs(samples.astype(int)).max() >= 0.1 * 32767  # no clip is silent
     parts.setdefault(clip.part, set()).add(clip.group)
   assert [len(parts[part]) for part in ('train', 'validation', 'test')] == [3, 1, 1]
   assert not parts['train'] & parts['test'] and not parts['train'] & parts['validation']
-  assert 'SYNTHETIC' in (made / 'README.txt').read_text()
-  assert len(list((made / '_background_noise_').glob('*.wav'))) == 5
+  assert 'SYNTHETIC' in (corpus_dir / 'README.txt').read_text()
+  assert len(list((corpus_dir / '_background_noise_').glob('*.wav'))) == 5
 
 
-def test_the_same_bytes_from_a_seed_whatever_the_processes(made, tmp_path):
+def test_the_same_bytes_from_a_seed_whatever_the_processes(corpus_dir, tmp_path):
   synthetic.make(tmp_path / 'again', 2, num_speakers=5, takes=2)
-  assert digest(tmp_path / 'again') == digest(made)
+  assert digest(tmp_path / 'again') == digest(corpus_dir)
   synthetic.make(tmp_path / 'other', 1, seed=1, num_speakers=5, takes=2)
-  assert digest(tmp_path / 'other') != digest(made)
+  assert digest(tmp_path / 'other') != digest(corpus_dir)
   assert not [path for path in tmp_path.iterdir() if path.name.startswith('.')]
 
 
-def test_clips_of_a_word_differ(made):
-  clips = [soundfile.read(path)[0] for path in sorted((made / 'seven').glob('*.wav'))]
+def test_clips_of_a_word_differ(corpus_dir):
+  clips = [soundfile.read(path)[0] for path in sorted((corpus_dir / 'seven').glob('*.wav'))]
   assert len(clips) == 10 and len({clip.tobytes() for clip in clips}) == 10
 
 
@@ -87,21 +87,21 @@ def test_an_unknown_voice_is_an_error():
     espeak.Speaker('zz', 'm1', 1)
 
 
-def test_a_clip_has_the_snr_and_level_asked_for(monkeypatch):
+def test_a_clip_has_the_requested_snr_and_level(monkeypatch):
   monkeypatch.setattr(synthetic, 'SNR', (10.0, 10.0))
   monkeypatch.setattr(synthetic, 'LEVEL', (-12.0, -12.0))
-  chance = np.random.default_rng(0)
-  word, background = np.sin(np.arange(8000) / 3), chance.standard_normal(16000)
-  made = synthetic.clip(word, background, chance) / 32767.0
-  assert abs(20 * np.log10(np.abs(made).max()) + 12) < 0.1
-  noise = np.concatenate([made[:3000], made[-3000:]]).std()
-  both = made[5000:11000].std()
+  rng = np.random.default_rng(0)
+  word, background = np.sin(np.arange(8000) / 3), rng.standard_normal(16000)
+  clip = synthetic.clip(word, background, rng) / 32767.0
+  assert abs(20 * np.log10(np.abs(clip).max()) + 12) < 0.1
+  noise = np.concatenate([clip[:3000], clip[-3000:]]).std()
+  both = clip[5000:11000].std()
   assert abs(10 * np.log10(both**2 / noise**2 - 1) - 10) < 1
 
 
 @pytest.mark.parametrize('name, slope', [('white', 0), ('pink', -3), ('brown', -6)])
 def test_the_colour_of_noise(name, slope):
-  samples = synthetic.BACKGROUNDS[name](np.random.default_rng(0), 2**16)
+  samples = noises.BACKGROUNDS[name](np.random.default_rng(0), 2**16)
   power = np.abs(np.fft.rfft(samples)) ** 2
   octaves = [10 * np.log10(power[2**k : 2 ** (k + 1)].mean()) for k in range(6, 15)]
   assert abs(np.polyfit(range(len(octaves)), octaves, 1)[0] - slope) < 0.3

@@ -1,0 +1,112 @@
+"""Compares an existing store with its corpus as it is now."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import audio, compute, store
+from data_prep.compute import Key, Measured
+from data_prep.corpora.base import Clip, Corpus
+from data_prep.errors import UserError
+from data_prep.features import Features
+from data_prep.journal import Done
+
+
+class PreviousStore:
+  """An existing store and the folder of its corpus.
+
+  Attributes:
+    path: of the store's folder.
+    root: the corpus's folder.
+    clips: rows of clips.csv.
+    files: rows of recordings.csv by path.
+    skipped: the reason for each skipped recording, by path.
+  """
+
+  def __init__(self, path: Path, root: Path):
+    self.path, self.root = path, root
+    self.clips = store.read_clips(path)
+    recordings = store.read_recordings(path)
+    self.files = {row.path: row for row in recordings}
+    self.skipped = {row.path: row.skipped for row in recordings if row.skipped}
+    self._unchanged: dict[str, bool] = {}
+
+  @classmethod
+  def read(
+    cls, path: Path, corpus_name: str, features: Features, root: Path
+  ) -> 'PreviousStore | None':
+    """The store at `path`; None if there is none.
+
+    Raises:
+      UserError: the store is damaged, has other features or holds another corpus.
+    """
+    if not path.exists():
+      return None
+    manifest = store.read_manifest(path, hash_mels=False)
+    store.same_features(path, Features.from_json(manifest['features']), features)
+    if manifest['corpus'] != corpus_name:
+      raise UserError(
+        f'{path}: holds {manifest["corpus"]}, not {corpus_name}: give another --store_dir'
+      )
+    previous = cls(path, root)
+    raw_dir = os.path.abspath(root)
+    if manifest['raw_dir'] != raw_dir and not all(map(previous.unchanged, previous.files)):
+      raise UserError(
+        f'{path}: was made from {manifest["raw_dir"]}, and {raw_dir} holds other recordings: give '
+        'another --store_dir or delete the store'
+      )
+    return previous
+
+  def unchanged(self, recording: str) -> bool:
+    """Whether the size and modification time are as stored, or the size and the SHA-256."""
+    if recording not in self._unchanged:
+      row, (size, mtime_ns) = self.files[recording], compute.state(self.root / recording)
+      self._unchanged[recording] = (size, mtime_ns) == (row.size, row.mtime_ns) or (
+        size == row.size and bool(row.sha256) and _digest(self.root / recording) == row.sha256
+      )
+    return self._unchanged[recording]
+
+  def difference(self, corpus: Corpus) -> str:
+    """How the corpus differs from the store; '' if the store fits it."""
+    expected = [clip for clip in corpus.clips if clip.path not in self.skipped]
+    stored = [
+      Clip(row.path, row.label, row.group, row.fold, row.part, row.start, row.gain)
+      for row in self.clips
+    ]
+    paths = {clip.path for clip in corpus.clips}
+    changed = [path for path in self.files if path in paths and not self.unchanged(path)]
+    new, gone = len(paths - self.files.keys()), len(self.files.keys() - paths)
+    if changed or new or gone:
+      return f'{len(changed)} recordings changed, {new} are new, {gone} are gone'
+    return '' if expected == stored else 'labels or parts differ'
+
+  def reusable(self) -> dict[Key, Done]:
+    """The rows of the clips whose recordings are unchanged.
+
+    Raises:
+      UserError: the store was altered.
+    """
+    mels = self.path / 'mels.npy'
+    store.read_manifest(self.path)  # checks all hashes
+    offset = np.load(mels, mmap_mode='r').offset
+    return {
+      (clip.path, clip.start, clip.gain): Done(
+        mels,
+        offset,
+        row,
+        self.files[clip.path].size,
+        compute.state(self.root / clip.path)[1],
+        clip.sha256,
+        Measured(clip.seconds, clip.entropy, clip.crossings),
+      )
+      for row, clip in enumerate(self.clips)
+      if self.unchanged(clip.path)
+    }
+
+
+def _digest(path: Path) -> str:
+  try:
+    return audio.digest(audio.load(path))
+  except audio.Unreadable:
+    return ''
