@@ -28,8 +28,8 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
   from m3net_jax.reporting import bundles  # matplotlib is slow to import
 
   rows = bundles.compare(arguments)
-  written = bundles.write(Path(values.out_dir), rows)
-  print(bundles.text(rows) + '\nwrote ' + ' and '.join(map(str, written)))
+  paths = bundles.write(Path(values.out_dir), rows)
+  print(bundles.text(rows) + '\nwrote ' + ' and '.join(map(str, paths)))
 
 
 if __name__ == '__main__':

@@ -21,9 +21,9 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
     return
   study = api.open_study(arguments[0])
   summary = study.summary()
-  written = study.report()
+  paths = study.report()
   print(f'{summary}\n')
-  print('\n'.join(f'wrote {path}' for path in written))
+  print('\n'.join(f'wrote {path}' for path in paths))
 
 
 if __name__ == '__main__':

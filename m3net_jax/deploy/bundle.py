@@ -1,15 +1,15 @@
-"""The folder that export writes for one lane: models, what firmware compiles, and the proof.
+"""The folder that export writes for one lane: models, sources for firmware and measurements.
 
-    model_float32.tflite, model_int8.tflite, model_int16x8.tflite (the last unless it was left out)
-    model.json          features, normalisation, classes, hashes of the models: what predict reads
+    model_float32.tflite, model_int8.tflite, model_int16x8.tflite (the last is optional)
+    model.json          features, normalisation, classes, hashes of the models; predict reads it
     model_data.cc/.h    the int8 model as an array, its arena and quantisation
     op_resolver.h, labels.h, features.h
-    golden.cc/.h        inputs and outputs to test a build against
-    frontend.cc/.h      samples to input; example.cc, the loop
-    export.json         the proof and every figure; also copied to the study's folder
+    golden.cc/.h        inputs and outputs that a build must reproduce
+    frontend.cc/.h      from samples to the input; example.cc, the loop
+    export.json         accuracy of every runtime and all figures; also copied to the study's folder
     MODEL_CARD.md       the same for people
 
-It is written whole or not at all.
+It is written completely or not at all.
 """
 
 import contextlib
@@ -47,19 +47,19 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_place(path: Path) -> None:
-  """Raises UserError where a bundle cannot be put at `path`."""
+  """Raises UserError if something other than a bundle is at `path`."""
   if (
     path.exists()
     and not (path / 'model.json').is_file()
     and (not path.is_dir() or any(path.iterdir()))
   ):
     raise UserError(
-      f'--out_dir={path}: is not empty and holds no bundle (no model.json): give a new folder'
+      f'--out_dir={path}: is not empty and holds no bundle (no model.json): use an empty folder'
     )
 
 
 def write_models(folder: Path, spec: ModelSpec, models: dict[str, bytes]) -> None:
-  """The .tflite files and model.json."""
+  """Writes the .tflite files and model.json."""
   named = {f'model_{kind}.tflite': content for kind, content in models.items()}
   for name, content in named.items():
     files.write_bytes(folder / name, content)
@@ -75,7 +75,7 @@ def write_models(folder: Path, spec: ModelSpec, models: dict[str, bytes]) -> Non
 
 
 def write_sources(folder: Path, sources: dict[str, str]) -> None:
-  """The C++ made for the model, and that which is the same for all."""
+  """Writes the C++ of this model, {name: text}, and the C++ that is the same for all models."""
   for name, text in sources.items():
     files.write_bytes(folder / name, text.encode())
   for file in (resources.files('m3net_jax.deploy') / 'cc').iterdir():
@@ -85,18 +85,24 @@ def write_sources(folder: Path, sources: dict[str, str]) -> None:
 def golden(
   reference: Classifier, model: Model, mels: np.ndarray, labels: np.ndarray, predicted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Stored inputs and outputs of the first test clips of different classes that the model gets right.
+  """Stored inputs and outputs of up to 4 test clips that the model classifies correctly.
 
   Args:
     model: the int8 file in TFLite Micro.
-    mels, labels, predicted: of the test split; `predicted` by that model.
+    mels, labels, predicted: log-Mel arrays, labels and predictions of the model on the test split.
+
+  Returns:
+    Inputs [n, height, width, channels] and outputs [n, classes], one clip per class.
+
+  Raises:
+    UserError: no test clip is classified correctly.
   """
-  right = np.flatnonzero(predicted == labels)
-  _, first = np.unique(labels[right], return_index=True)
-  chosen = np.sort(right[first])[:GOLDEN_CLIPS]
+  correct = np.flatnonzero(predicted == labels)
+  _, first = np.unique(labels[correct], return_index=True)
+  chosen = np.sort(correct[first])[:GOLDEN_CLIPS]
   if not len(chosen):
     raise UserError(
-      'the int8 model gets no test clip right, so there is none to test firmware with: train longer'
+      'the int8 model classifies no test clip correctly, so firmware cannot be tested: train longer'
     )
   inputs = model.input.stored(reference.spec.images(np.stack([mels[i] for i in chosen])))
-  return inputs, np.stack([model.invoke(each) for each in inputs])
+  return inputs, np.stack([model.invoke(stored) for stored in inputs])

@@ -1,4 +1,4 @@
-"""The training clips that set the ranges of an integer model. Pure functions on a store and a split."""
+"""The training clips that set the ranges of an integer model. Pure functions."""
 
 import numpy as np
 
@@ -7,33 +7,34 @@ from data_prep.store import Store
 from m3net_jax.network.image import Scaling
 from m3net_jax.study.splits import Split
 
-_SEED = 2016  # of the choice; the same clips every time
+_SEED = 2016  # the same clips are chosen every time
 
 
 def choose(store: Store, split: Split, count: int) -> np.ndarray:
-  """Positions of at most `count` training clips, ascending; the classes take turns, so that each has its part."""
-  chance = np.random.default_rng(_SEED)
-  clips = chance.permutation(split.train)
+  """Chooses at most `count` training clips, the classes in turn; ascending positions."""
+  rng = np.random.default_rng(_SEED)
+  clips = rng.permutation(split.train)
   turn = np.zeros(len(clips), int)
   for label in np.unique(store.labels[clips]):
-    mine = np.flatnonzero(store.labels[clips] == label)
-    turn[mine] = np.arange(len(mine))
+    members = np.flatnonzero(store.labels[clips] == label)
+    turn[members] = np.arange(len(members))
   return np.sort(clips[np.argsort(turn, kind='stable')][:count])
 
 
 def check(mels: np.ndarray, scaling: Scaling) -> None:
-  """Raises UserError where calibration clips [n, n_mels, frames] in dB are not like the training clips.
+  """Raises UserError if calibration clips are not like the training clips.
 
-  An integer model gets its ranges from them: from silence come ranges that hold no sound.
+  They set the ranges of an integer model: ranges from silence are too small for sound.
 
   Args:
-    scaling: mean and deviation of all training clips.
+    mels: calibration clips [n, n_mels, frames], dB.
+    scaling: mean and deviation of all training clips, dB.
   """
   values = np.asarray(mels, np.float64)
   mean, std = values.mean(), values.std()
   if std < 0.5 * scaling.std or abs(mean - scaling.mean) > scaling.std:
     raise UserError(
-      f'calibration: the {len(values)} clips have mean {mean:.1f} dB and deviation {std:.1f} dB, all '
-      f'training clips {scaling.mean:.1f} and {scaling.std:.1f}: they are silence or other sounds, and a '
-      'model with ranges from them cannot be trusted; give more --calibration_clips'
+      f'calibration: the {len(values)} clips have mean {mean:.1f} dB and deviation {std:.1f} dB, '
+      f'all training clips {scaling.mean:.1f} and {scaling.std:.1f}: they are silence or other '
+      'sounds, and a model with ranges from them cannot be trusted; give more --calibration_clips'
     )

@@ -1,7 +1,8 @@
-"""A trained network as .tflite files: float32, int8 and int16x8, each made by a process of its own.
+"""Converts a trained network to .tflite files: float32, int8 and int16x8, each in its own process.
 
-The converter is C++ that ends its process on some graphs; in a process of its own that is an error like any other.
-int8 and int16x8 are calibrated on images; their input and output are integers, their kernels have a scale a channel.
+The converter is C++ and ends its process on some graphs; in its own process that is an error like
+any other. int8 and int16x8 are calibrated on images. Their inputs and outputs are integers, and
+their kernels have one scale per channel.
 """
 
 import os
@@ -21,11 +22,11 @@ from data_prep.errors import UserError
 from m3net_jax.network.variants import Architecture
 
 KINDS = ('float32', 'int8', 'int16x8')
-MENDS = {'int16x8': '; --noint16x8 leaves it out'}  # where a kind cannot be made or run
+FIXES = {'int16x8': '; --noint16x8 leaves it out'}  # if a kind cannot be converted or run
 
 
 class Network(NamedTuple):
-  """What is converted: a variant, its architecture and its variables ('params', 'batch_stats')."""
+  """A network to convert; `variables` are its parameters and batch statistics."""
 
   variant: str
   architecture: Architecture
@@ -37,28 +38,28 @@ class Network(NamedTuple):
 def convert(
   network: Network, calibration: np.ndarray, kinds: tuple[str, ...] = KINDS
 ) -> dict[str, bytes]:
-  """The .tflite file of each kind, input [1, height, width, channels], output [1, classes] logits.
+  """Converts a network to one .tflite file per kind: images [1, height, width, channels] to logits.
 
   Args:
-    calibration: images [n, height, width, channels] float32, whose values set the integers' ranges.
+    calibration: images [n, height, width, channels] float32 that set the ranges of the integers.
 
   Raises:
     UserError: a conversion failed, with the converter's reason.
   """
   with tempfile.TemporaryDirectory(prefix='m3net_convert_') as name:
     folder = Path(name)
-    # cloudpickle, for a user's own module may be a class of a notebook, which no import finds.
+    # A user's own module may be a class of a notebook, which no import finds: cloudpickle takes it.
     (folder / 'network.pickle').write_bytes(cloudpickle.dumps(network))
     np.save(folder / 'calibration.npy', calibration)
     with ThreadPoolExecutor(workers.num_cores()) as pool:
       return dict(
-        zip(kinds, pool.map(lambda kind: _in_a_process(folder, network.variant, kind), kinds))
+        zip(kinds, pool.map(lambda kind: _run_converter(folder, network.variant, kind), kinds))
       )
 
 
-def _in_a_process(folder: Path, variant: str, kind: str) -> bytes:
+def _run_converter(folder: Path, variant: str, kind: str) -> bytes:
   settings = {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': '', 'JAX_PLATFORMS': 'cpu'}
-  ended = subprocess.run(
+  process = subprocess.run(
     [sys.executable, '-m', 'm3net_jax.deploy.convert', str(folder), kind],
     env={**os.environ, **settings},
     stdin=subprocess.DEVNULL,
@@ -67,32 +68,30 @@ def _in_a_process(folder: Path, variant: str, kind: str) -> bytes:
     errors='replace',
     check=False,
   )
-  made = folder / f'{kind}.tflite'
-  if ended.returncode or not made.exists():
+  converted = folder / f'{kind}.tflite'
+  if process.returncode or not converted.exists():
     raise UserError(
-      f'variant {variant}: conversion to {kind} failed ({_how(ended.returncode)}): {_why(ended.stderr)}'
-      + MENDS.get(kind, '')
+      f'variant {variant}: conversion to {kind} failed ({_ending(process.returncode)}): '
+      f'{_reason(process.stderr)}{FIXES.get(kind, "")}'
     )
-  return made.read_bytes()
+  return converted.read_bytes()
 
 
-def _how(status: int) -> str:
-  return (
-    f'the converter died of {signal.Signals(-status).name}'
-    if status < 0
-    else f'exit status {status}'
-  )
+def _ending(status: int) -> str:
+  if status < 0:
+    return f'the converter died of {signal.Signals(-status).name}'
+  return f'exit status {status}'
 
 
-def _why(said: str) -> str:
-  """The line of a converter's output that says most, without the places in programs that it begins with."""
-  lines = [' '.join(line.split()) for line in said.splitlines() if line.strip()]
-  telling = [line.partition('error: ')[2] for line in lines if 'error: ' in line]
-  return (telling or lines[-1:] or ['it said nothing'])[0][:300]
+def _reason(output: str) -> str:
+  """The most useful line of a converter's output: its first error, otherwise its last line."""
+  lines = [' '.join(line.split()) for line in output.splitlines() if line.strip()]
+  errors = [line.partition('error: ')[2] for line in lines if 'error: ' in line]
+  return (errors or lines[-1:] or ['it printed nothing'])[0][:300]
 
 
 def _worker(folder: Path, kind: str) -> None:
-  """Reads what `convert` wrote and writes KIND.tflite; runs in the process of its own."""
+  """Reads what `convert` wrote and writes KIND.tflite; runs in its own process."""
   tf = _tensorflow()
   from jax.experimental import jax2tf
 
@@ -101,7 +100,7 @@ def _worker(folder: Path, kind: str) -> None:
   _, architecture, num_classes, input_shape, variables = cloudpickle.loads(
     (folder / 'network.pickle').read_bytes()
   )
-  # Grouped convolutions are what the converter recognises, and static switches leave no selection behind.
+  # The converter recognises grouped convolutions; static switches leave no conditional.
   model = models.M3Net(architecture, num_classes, 'tflite')
   logits = lambda images: model.apply(
     variables, images, train=False, switches=architecture.switches

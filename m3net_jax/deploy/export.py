@@ -1,7 +1,6 @@
-"""The export of a lane: converted, checked against the trained network, written as a bundle."""
+"""Exports a lane: converts it, compares it with the trained network and writes the bundle."""
 
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,11 @@ from data_prep.store import Store
 from m3net_jax.deploy import bundle, calibration, convert, firmware, npu, operators, parity
 from m3net_jax.inference import classifier, runtimes
 from m3net_jax.inference.best_lane import TrainedLane
+from m3net_jax.inference.classifier import ModelSpec
 from m3net_jax.network import cost
 from m3net_jax.network.variants import architecture_of
 from m3net_jax.study import splits, workdir
+from m3net_jax.study.results import versions
 from m3net_jax.study.workdir import Workdir
 
 _PACKAGES = ('m3net_jax', 'jax', 'tensorflow-cpu', 'ai-edge-litert', 'tflite-micro')
@@ -32,7 +33,7 @@ def write(
   kinds: tuple[str, ...] = convert.KINDS,
   card: Callable[[dict[str, Any]], str],
 ) -> dict[str, Any]:
-  """Converts a lane, checks the files on the whole test split and writes the bundle.
+  """Converts a lane, checks the files on the complete test split and writes the bundle.
 
   Args:
     calibration_clips: training clips that set the ranges of the integer models.
@@ -54,56 +55,37 @@ def write(
   reference = classifier.from_lane(study, lane, 'conv')
   spec = reference.spec
   firmware.check(spec)
-  chosen = calibration.choose(prepared, split, calibration_clips)
-  calibration.check(prepared.mels[chosen], lane.scaling)
-  network = convert.Network(
-    lane.name.variant,
-    architecture_of(lane.name.variant),
-    len(spec.classes),
-    spec.input_shape,
-    lane.variables,
-  )
-  images = spec.images(prepared.mels[chosen])
-  converted, names = {}, {}
-  for some in (kinds[:1], kinds[1:]):  # float32 first: the integer converters' reasons say less
-    converted |= convert.convert(network, images, some)
-    names |= {kind: operators.check(converted[kind], lane.name.variant, kind) for kind in some}
+  calibration_set = calibration.choose(prepared, split, calibration_clips)
+  calibration.check(prepared.mels[calibration_set], lane.scaling)
+  images = spec.images(prepared.mels[calibration_set])
+  converted, operator_names = _convert(lane, spec, images, kinds)
   with bundle.replacing(out_dir) as folder:
     bundle.write_models(folder, spec, converted)
     mels, labels = prepared.mels[split.test], prepared.labels[split.test]
     logits = reference.logits(mels)
     key = workdir.prediction_key(lane.name.variant, split.name, lane.name.seed)
     parity.same_as_study(logits.argmax(1), study.predictions().get(key), str(study.path))
-    rows, micro = measure_runtimes(folder, logits, mels, labels)
+    rows, predicted = measure_runtimes(folder, logits, mels, labels)
     parity.check(rows, max_drop)
     model = runtimes.Model(converted['int8'], 'TFLite Micro')
-    vectors = bundle.golden(reference, model, mels, labels, micro)
     arenas = {kind: _arena(content, kind) for kind, content in converted.items()}
-    bundle.write_sources(
-      folder,
-      firmware.files(
-        spec,
-        converted['int8'],
-        arena=arenas['int8'].total,
-        tensors=(model.input, model.output),
-        operator_names=names['int8'],
-        golden=vectors,
-      ),
+    sources = firmware.files(
+      spec,
+      converted['int8'],
+      arena=arenas['int8'].total,
+      tensors=(model.input, model.output),
+      operator_names=operator_names['int8'],
+      golden=bundle.golden(reference, model, mels, labels, predicted),
     )
+    bundle.write_sources(folder, sources)
     clips = store.read_clips(prepared.path)
-    architecture, results = architecture_of(lane.name.variant), study.results()
-    found = results['variants'][lane.name.variant]
-    exported = {
+    architecture = architecture_of(lane.name.variant)
+    installed_npus = npu.ACCELERATORS if npu.installed() else ()
+    content = {
       'name': spec.name,
       'corpus': prepared.manifest['corpus'],
       'lane': {'variant': lane.name.variant, **lane.row, 'best_of': lane.candidates},
-      'study': {
-        'lanes': len(found['lanes']),
-        **{name: found[name] for name in ('mean', 'std', 'ci95')},
-        'test': next(
-          (test for test in results['tests'] if test['variant'] == lane.name.variant), None
-        ),
-      },
+      'study': _study(study.results(), lane.name.variant),
       'input_shape': list(spec.input_shape),
       'features': spec.features.to_json(),
       'runtimes': rows,
@@ -111,24 +93,48 @@ def write(
       'files': {
         kind: {
           'name': f'model_{kind}.tflite',
-          'bytes': len(content),
+          'bytes': len(file),
           'arena': arenas[kind]._asdict(),
-          'operators': names[kind],
+          'operators': operator_names[kind],
         }
-        for kind, content in converted.items()
+        for kind, file in converted.items()
       },
       'firmware_ram': firmware.ram(spec, arenas['int8'].total),
-      'calibration': [str(path) for path in prepared.paths[chosen]],
+      'calibration': [str(path) for path in prepared.paths[calibration_set]],
       'test_sha256': json_sha256([clips[i].identity for i in split.test]),
-      'npu': [npu.estimate(converted['int8'], each) for each in npu.ACCELERATORS]
-      if npu.installed()
-      else [],
-      'versions': {name: metadata.version(name) for name in _PACKAGES},
+      'npu': [npu.estimate(converted['int8'], name) for name in installed_npus],
+      'versions': versions(_PACKAGES),
     }
-    files.write_json(folder / 'export.json', exported)
-    files.write_bytes(folder / 'MODEL_CARD.md', card(exported).encode())
-  files.write_json(study.path / 'export.json', exported)
-  return exported
+    files.write_json(folder / 'export.json', content)
+    files.write_bytes(folder / 'MODEL_CARD.md', card(content).encode())
+  files.write_json(study.path / 'export.json', content)
+  return content
+
+
+def _convert(
+  lane: TrainedLane, spec: ModelSpec, images: np.ndarray, kinds: tuple[str, ...]
+) -> tuple[dict[str, bytes], dict[str, list[str]]]:
+  """The .tflite files of a lane and the names of their operators, by kind."""
+  variant = lane.name.variant
+  network = convert.Network(
+    variant, architecture_of(variant), len(spec.classes), spec.input_shape, lane.variables
+  )
+  converted, names = {}, {}
+  for group in (kinds[:1], kinds[1:]):  # float32 first: its errors say more
+    converted |= convert.convert(network, images, group)
+    names |= {kind: operators.check(converted[kind], variant, kind) for kind in group}
+  return converted, names
+
+
+def _study(results: dict[str, Any], variant: str) -> dict[str, Any]:
+  """What the study says of the variant: its lanes and its test against the baseline, if any."""
+  content = results['variants'][variant]
+  tests = [test for test in results['tests'] if test['variant'] == variant]
+  return {
+    'lanes': len(content['lanes']),
+    **{name: content[name] for name in ('mean', 'std', 'ci95')},
+    'test': tests[0] if tests else None,
+  }
 
 
 def load_store(study: Workdir) -> Store:
@@ -136,7 +142,8 @@ def load_store(study: Workdir) -> Store:
   prepared = store.load(study.store, study.features)
   if prepared.sha256 != study.store_sha256:
     raise UserError(
-      f'{study.store}: is not the store that {study.path} was trained on: prepare it again as it was'
+      f'{study.store}: is not the store that {study.path} was trained on: prepare it again with '
+      'the same recordings and settings'
     )
   return prepared
 
@@ -144,14 +151,15 @@ def load_store(study: Workdir) -> Store:
 def measure_runtimes(
   folder: Path, reference: np.ndarray, mels: np.ndarray, labels: np.ndarray
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
-  """Runs the files of a bundle on test clips, with the features and normalisation of its model.json.
+  """Runs the files of a bundle on test clips, with the normalisation of its model.json.
 
   Args:
-    reference: logits of the trained network [clips, classes].
-    mels, labels: the test clips.
+    reference: logits [clips, classes] of the trained network.
+    mels, labels: test clips [clips, n_mels, frames], dB, and [clips].
 
   Returns:
-    a row a runtime, JAX's first, and the classes that the int8 file predicts in TFLite Micro.
+    One row per runtime, that of JAX first, and the classes [clips] that the int8 file predicts in
+    TFLite Micro.
   """
   classes = classifier.read_spec(folder / 'model.json').classes
   rows = [parity.measure('JAX', 'float32', reference, reference, labels, classes)]
@@ -167,4 +175,4 @@ def _arena(content: bytes, kind: str) -> runtimes.Arena:
   try:
     return runtimes.arena(content)
   except UserError as error:
-    raise UserError(f'{kind}: {error}{convert.MENDS.get(kind, "")}') from error
+    raise UserError(f'{kind}: {error}{convert.FIXES.get(kind, "")}') from error

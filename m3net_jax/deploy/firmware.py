@@ -1,6 +1,7 @@
-"""The C++ that firmware compiles: constants of one model as text. Pure functions; nothing here touches a file.
+"""The C++ that firmware compiles: constants of one model as text. Pure functions.
 
-frontend.h, frontend.cc and example.cc in the folder `cc` are the same for every model, and are copied.
+frontend.h, frontend.cc and example.cc in the folder `cc` are the same for every model: they are
+copied.
 """
 
 import json
@@ -11,15 +12,15 @@ import numpy as np
 
 from data_prep import mel
 from data_prep.errors import UserError
-from m3net_jax.deploy import operators
+from m3net_jax.deploy import cc_text, operators
 from m3net_jax.inference.classifier import ModelSpec
 from m3net_jax.inference.runtimes import Tensor
 from m3net_jax.network import image
 
-_HEADROOM = 1.05  # of the arena over what was measured
+_HEADROOM = 1.05  # arena of the firmware / measured arena
 _KIB = 1024
-_OF_LIBC = """// glibc has a features.h too, and its headers find this one where this folder is given by -I: so that
-// one is passed on, and nothing else is included here.
+_OF_LIBC = """// glibc has a features.h too, and its headers find this one if this folder is given by -I. So
+// glibc's is passed on, and nothing else is included here.
 #ifdef __has_include_next
 #if __has_include_next(<features.h>)
 #include_next <features.h>
@@ -30,12 +31,12 @@ _OF_LIBC = """// glibc has a features.h too, and its headers find this one where
 
 
 def check(spec: ModelSpec) -> None:
-  """Raises UserError where frontend.cc cannot make these features."""
+  """Raises UserError if frontend.cc cannot compute these features."""
   features = spec.features
   if features.n_fft & (features.n_fft - 1):
     raise UserError(
-      f'n_fft={features.n_fft}: the Fourier transform of the firmware needs a power of two: train with '
-      f'--n_fft={1 << features.n_fft.bit_length() - 1}'
+      f'n_fft={features.n_fft}: the Fourier transform of the firmware needs a power of two: train '
+      f'with --n_fft={1 << features.n_fft.bit_length() - 1}'
     )
   for name, value in (('power', 2.0), ('pad_mode', 'constant')):
     if getattr(features, name) != value:
@@ -43,29 +44,26 @@ def check(spec: ModelSpec) -> None:
 
 
 def arena_bytes(measured: int) -> int:
-  """The arena that firmware sets aside: 5 % above what was measured, in whole KiB."""
+  """The arena of the firmware: 5 % above the measured one, rounded up to KiB; bytes."""
   return -(-int(measured * _HEADROOM) // _KIB) * _KIB
 
 
 def ram(spec: ModelSpec, measured: int) -> dict[str, int]:
-  """Bytes of the static arrays of example.cc and frontend.cc, by what they hold.
+  """Bytes of the static arrays of example.cc and frontend.cc, by content.
 
-  The stack is not in it, nor the objects that TFLite Micro puts there.
+  The stack and the objects that TFLite Micro puts on it are not included.
 
   Args:
-    measured: bytes of the tensor arena.
+    measured: measured bytes of the tensor arena.
   """
-  features, of_float, of_sample = spec.features, 4, 2
-  parts = (
-    2 * features.n_fft,
-    features.n_fft // 2 + 1,
-    2 * (features.n_fft // 2),
-  )  # complex frame, powers, two tables
+  features, float_bytes, sample_bytes = spec.features, 4, 2
+  half = features.n_fft // 2
+  complex_frame, powers, tables = 2 * features.n_fft, half + 1, 2 * half
   return {
     'tensor arena': arena_bytes(measured),
-    'samples': of_sample * features.num_samples,
-    'spectrogram': of_float * features.n_mels * features.frames,
-    'Fourier transform': of_float * sum(parts),
+    'samples': sample_bytes * features.num_samples,
+    'spectrogram': float_bytes * features.n_mels * features.frames,
+    'Fourier transform': float_bytes * (complex_frame + powers + tables),
   }
 
 
@@ -78,17 +76,18 @@ def files(
   operator_names: list[str],
   golden: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, str]:
-  """Name to text of every file made for one int8 model.
+  """The files for one int8 model, {name: text}.
 
   Args:
-    arena: measured bytes.
-    tensors: the model's input and output.
+    arena: measured bytes of the tensor arena.
+    tensors: input and output of the model.
     golden: stored inputs [n, height, width, channels] and outputs [n, classes] int8.
   """
   return {
     'model_data.h': _model_header(model, arena, *tensors),
-    'model_data.cc': '#include "model_data.h"\n\nnamespace m3net {\n\nalignas(16) const unsigned char kModel[] = {\n'
-    f'{_lines(f"0x{byte:02x}" for byte in model)}\n}};\n\n}}  // namespace m3net\n',
+    'model_data.cc': '#include "model_data.h"\n\nnamespace m3net {\n\n'
+    'alignas(16) const unsigned char kModel[] = {\n'
+    f'{cc_text.lines(f"0x{byte:02x}" for byte in model)}\n}};\n\n}}  // namespace m3net\n',
     'op_resolver.h': _resolver(operator_names),
     'labels.h': _labels(spec.classes),
     'features.h': _features(spec),
@@ -98,7 +97,7 @@ def files(
 
 
 def golden_samples(count: int) -> np.ndarray:
-  """The signal of golden.h's GoldenSample: noise in four steps of loudness, [count] int16."""
+  """The signal of GoldenSample in golden.h: noise in four steps of loudness, [count] int16."""
   state = np.empty(count, np.uint64)
   value = 1
   for i in range(count):
@@ -108,24 +107,25 @@ def golden_samples(count: int) -> np.ndarray:
   return np.fix(high / (2 << (np.arange(count) * 4 // count) * 2)).astype(np.int16)
 
 
-def _model_header(model: bytes, arena: int, given: Tensor, made: Tensor) -> str:
-  return _header(
+def _model_header(model: bytes, arena: int, input_: Tensor, output: Tensor) -> str:
+  return cc_text.header(
     'model_data',
     f"""#include <cstddef>
 
 // The int8 network as a .tflite file, and what an interpreter of it needs.
 extern const unsigned char kModel[];
 inline constexpr std::size_t kModelBytes = {len(model)};
-// TFLite Micro's recording allocator counted {arena} bytes on a 64-bit computer, with its portable kernels; 5 % are
-// added. Kernels with buffers of their own, as CMSIS-NN's, may take more: AllocateTensors() fails then, and
-// arena_used_bytes() of an interpreter that is given more says how much.
+// TFLite Micro's recording allocator counted {arena} bytes on a 64-bit computer with its portable
+// kernels; 5 % are added. Kernels with buffers of their own, such as CMSIS-NN's, may need more:
+// then AllocateTensors() fails, and arena_used_bytes() of an interpreter with a larger arena says
+// how much.
 inline constexpr std::size_t kArenaBytes = {arena_bytes(arena)};
-inline constexpr int kInputBytes = {int(np.prod(given.shape))};
+inline constexpr int kInputBytes = {int(np.prod(input_.shape))};
 // A real value is scale * (stored - zero point).
-inline constexpr float kInputScale = {_float(given.scale)};
-inline constexpr int kInputZeroPoint = {given.zero_point};
-inline constexpr float kOutputScale = {_float(made.scale)};
-inline constexpr int kOutputZeroPoint = {made.zero_point};
+inline constexpr float kInputScale = {cc_text.float_literal(input_.scale)};
+inline constexpr int kInputZeroPoint = {input_.zero_point};
+inline constexpr float kOutputScale = {cc_text.float_literal(output.scale)};
+inline constexpr int kOutputZeroPoint = {output.zero_point};
 """,
   )
 
@@ -135,7 +135,7 @@ def _resolver(names: list[str]) -> str:
     f'  if (resolver.{operators.RESOLVER[name]}() != kTfLiteOk) return kTfLiteError;'
     for name in names
   )
-  return _header(
+  return cc_text.header(
     'op_resolver',
     f"""// Exactly the operators of the network.
 using OpResolver = tflite::MicroMutableOpResolver<{len(names)}>;
@@ -150,9 +150,9 @@ inline TfLiteStatus AddOperators(OpResolver& resolver) {{
 
 
 def _labels(classes: tuple[str, ...]) -> str:
-  # JSON's escapes are C++'s for all that a folder's name may hold.
+  # For all characters of a folder's name the escapes of JSON are those of C++.
   names = '\n'.join(f'    {json.dumps(name, ensure_ascii=False)},' for name in classes)
-  return _header(
+  return cc_text.header(
     'labels',
     f"""inline constexpr int kNumLabels = {len(classes)};
 inline constexpr const char* kLabels[kNumLabels] = {{
@@ -179,10 +179,12 @@ def _features(spec: ModelSpec) -> str:
     int(bank.indices[start]) if end > start else 0
     for start, end in zip(bank.indptr, bank.indptr[1:])
   ]
+  reference = cc_text.float_literal(10 * np.log10(max(features.amin, features.ref)))
+  mean, deviation = cc_text.float_literal(spec.mean), cc_text.float_literal(spec.std)
   return (
     _OF_LIBC
     + '#ifdef __cplusplus\n'
-    + _header(
+    + cc_text.header(
       'features',
       f"""// The clip.
 inline constexpr int kSampleRate = {features.sample_rate};  // Hz
@@ -192,32 +194,35 @@ inline constexpr int kNumSamples = {features.num_samples};  // {features.clip_se
 inline constexpr int kFftSize = {features.n_fft};
 inline constexpr int kHopLength = {features.hop_length};
 inline constexpr int kNumFrames = {features.frames};
-inline constexpr bool kCentred = {str(features.center).lower()};  // zeros around the clip, half a window each side
-inline constexpr int kNumMels = {features.n_mels};  // filters from {features.fmin:g} to {features.fmax:g} Hz
-inline constexpr float kLeastPower = {_float(features.amin)};
-inline constexpr float kReferenceDecibels = {_float(10 * np.log10(max(features.amin, features.ref)))};
-inline constexpr float kRangeDecibels = {_float(features.top_db)};  // below the loudest value of a clip
-{_array('float', 'kWindow', tables.window, 'kFftSize')}
-// Filter m weighs kFilterLength[m] bins from kFilterFirst[m] on; the weights of all filters follow one another.
-{_array('short', 'kFilterFirst', first, 'kNumMels')}
-{_array('short', 'kFilterLength', np.diff(bank.indptr), 'kNumMels')}
-{_array('float', 'kFilterWeights', bank.data)}
+// Zeros around the clip, half a window on each side.
+inline constexpr bool kCentred = {str(features.center).lower()};
+// Filters from {features.fmin:g} to {features.fmax:g} Hz.
+inline constexpr int kNumMels = {features.n_mels};
+inline constexpr float kLeastPower = {cc_text.float_literal(features.amin)};
+inline constexpr float kReferenceDecibels = {reference};
+// Range below the loudest value of a clip.
+inline constexpr float kRangeDecibels = {cc_text.float_literal(features.top_db)};
+{cc_text.array('float', 'kWindow', tables.window, 'kFftSize')}
+// Filter m weighs kFilterLength[m] bins from kFilterFirst[m] on; all weights are in one array.
+{cc_text.array('short', 'kFilterFirst', first, 'kNumMels')}
+{cc_text.array('short', 'kFilterLength', np.diff(bank.indptr), 'kNumMels')}
+{cc_text.array('float', 'kFilterWeights', bank.data)}
 
 // The image; its row 0 is the lowest frequency.
 inline constexpr int kHeight = {height}, kWidth = {width}, kChannels = {channels};
 enum Normalisation {{ kOfTrainingClips, kOfEachClip, kPicture }};
 inline constexpr Normalisation kNormalisation = {normalisation};
-inline constexpr float kMean = {_float(spec.mean)}, kDeviation = {_float(spec.std)};  // dB, of the training clips
-inline constexpr float kFloor = {_float(image.FLOOR)};  // dB, least divisor
-// Row r of the image weighs kRowTaps rows of the spectrogram from kRowFirst[r] on; columns likewise.
+inline constexpr float kMean = {mean}, kDeviation = {deviation};  // dB, of the training clips
+inline constexpr float kFloor = {cc_text.float_literal(image.FLOOR)};  // dB, least divisor
+// Row r of the image weighs kRowTaps rows of the spectrogram from kRowFirst[r] on; columns too.
 {_band('Row', 'kHeight', *rows)}
 {_band('Column', 'kWidth', *columns)}
-// Channels 1 and 2 where they are differences in time.
+// Channels 1 and 2 if they are differences in time.
 inline constexpr int kDeltaWidth = {deltas.shape[1]};
-{_array('float', 'kDelta', deltas, '2][kDeltaWidth')}
-// The colours of a picture from its lowest to its highest value; one black where there is none.
+{cc_text.array('float', 'kDelta', deltas, '2][kDeltaWidth')}
+// The colours of a picture from its lowest to its highest value; one black if it has none.
 inline constexpr int kNumColours = {len(colours)};
-{_array('float', 'kColours', colours, 'kNumColours][3')}
+{cc_text.array('float', 'kColours', colours, 'kNumColours][3')}
 """,
     )
     + '#endif  // __cplusplus\n'
@@ -225,50 +230,55 @@ inline constexpr int kNumColours = {len(colours)};
 
 
 def _resizing(size: int, to: int) -> tuple[np.ndarray, np.ndarray]:
-  """The resizing of an axis as first positions [to] and weights [to, taps]."""
+  """The weights that resize an axis: first positions [to] and weights [to, taps]."""
   if size == to:
     return np.arange(to), np.ones((to, 1), np.float32)
   matrix = np.asarray(jax.image.resize(jnp.eye(size), (to, size), 'linear'))
-  held = matrix != 0
-  taps = int((size - held[:, ::-1].argmax(1) - held.argmax(1)).max())
-  first = np.minimum(held.argmax(1), size - taps)
+  nonzero = matrix != 0
+  taps = int((size - nonzero[:, ::-1].argmax(1) - nonzero.argmax(1)).max())
+  first = np.minimum(nonzero.argmax(1), size - taps)
   return first, np.stack([row[start : start + taps] for row, start in zip(matrix, first)])
 
 
 def _band(name: str, size: str, first: np.ndarray, weights: np.ndarray) -> str:
   return (
-    f'inline constexpr int k{name}Taps = {weights.shape[1]};\n{_array("short", f"k{name}First", first, size)}\n'
-    + _array('float', f'k{name}Weights', weights.ravel(), f'{size} * k{name}Taps')
+    f'inline constexpr int k{name}Taps = {weights.shape[1]};\n'
+    + cc_text.array('short', f'k{name}First', first, size)
+    + '\n'
+    + cc_text.array('float', f'k{name}Weights', weights.ravel(), f'{size} * k{name}Taps')
   )
 
 
 def _golden_header(spec: ModelSpec, count: int) -> str:
-  return _header(
+  return cc_text.header(
     'golden',
     f"""#include <cstdint>
 
-// Inputs and outputs of the network, as stored: test clips, the first of each class that it gets right, as TFLite
-// Micro computes them on a computer.
+// Stored inputs and outputs of the network for test clips that it classifies correctly, one per
+// class, as TFLite Micro computes them on a computer.
 inline constexpr int kNumGolden = {count};
 extern const int8_t kGoldenInputs[kNumGolden][{int(np.prod(spec.input_shape))}];
 extern const int8_t kGoldenOutputs[kNumGolden][{len(spec.classes)}];
 
-// A signal to test frontend.cc, its `state` 1 before the first sample i = 0, and the input that it must make; rounding
-// may change a value by 1.
+// A signal to test frontend.cc: `state` is 1 before the first sample, i = 0. kGoldenFrontEnd is the
+// input that frontend.cc must compute from it; rounding may change a value by 1.
 inline int16_t GoldenSample(uint32_t& state, int i) {{
   state = state * 1664525u + 1013904223u;
   const int32_t noise = static_cast<int32_t>(state >> 16) - 32768;
-  return static_cast<int16_t>(noise / (2 << static_cast<int64_t>(i) * 4 / {spec.features.num_samples} * 2));
+  const int64_t step = static_cast<int64_t>(i) * 4 / {spec.features.num_samples};
+  return static_cast<int16_t>(noise / (2 << step * 2));
 }}
 extern const int8_t kGoldenFrontEnd[{int(np.prod(spec.input_shape))}];
 """,
   )
 
 
-def _golden(spec: ModelSpec, given: Tensor, inputs: np.ndarray, outputs: np.ndarray) -> str:
+def _golden(spec: ModelSpec, input_: Tensor, inputs: np.ndarray, outputs: np.ndarray) -> str:
   samples = golden_samples(spec.features.num_samples).astype(np.float32) / 32768
-  front_end = given.stored(spec.images(mel.log_mel(samples, spec.features)[None]))
-  nested = lambda values: '\n'.join(f'{{\n{_lines(map(str, row.ravel()))}\n}},' for row in values)
+  front_end = input_.stored(spec.images(mel.log_mel(samples, spec.features)[None]))
+  nested = lambda values: '\n'.join(
+    f'{{\n{cc_text.lines(map(str, row.ravel()))}\n}},' for row in values
+  )
   return f"""#include "golden.h"
 
 namespace m3net {{
@@ -282,43 +292,8 @@ const int8_t kGoldenOutputs[kNumGolden][{outputs[0].size}] = {{
 }};
 
 const int8_t kGoldenFrontEnd[{front_end.size}] = {{
-{_lines(map(str, front_end.ravel()))}
+{cc_text.lines(map(str, front_end.ravel()))}
 }};
 
 }}  // namespace m3net
 """
-
-
-def _header(name: str, body: str, includes: str = '') -> str:
-  guard = f'M3NET_{name.upper()}_H_'
-  lines = body.splitlines()
-  system = '\n'.join(line for line in lines if line.startswith('#include'))
-  rest = '\n'.join(line for line in lines if not line.startswith('#include')).strip('\n')
-  includes = '\n'.join(filter(None, (system, includes.strip())))
-  return (
-    f'#ifndef {guard}\n#define {guard}\n\n'
-    + (f'{includes}\n\n' if includes else '')
-    + f'namespace m3net {{\n\n{rest}\n\n}}  // namespace m3net\n\n#endif  // {guard}\n'
-  )
-
-
-def _array(kind: str, name: str, values, size: str = '') -> str:
-  flat = np.asarray(values).ravel()
-  shown = map(_float, flat) if kind == 'float' else map(str, flat.tolist())
-  return f'inline constexpr {kind} {name}[{size}] = {{\n{_lines(shown)}\n}};'
-
-
-def _lines(values, columns: int = 110) -> str:
-  lines, line = [], '   '
-  for value in values:
-    if len(line) + len(value) + 2 > columns:
-      lines.append(line)
-      line = '   '
-    line += f' {value},'
-  return '\n'.join([*lines, line])
-
-
-def _float(value: float) -> str:
-  """A float32 as C++ that gives the same one back."""
-  text = repr(float(np.float32(value))) if value == 0 else f'{np.float32(value):.9g}'
-  return (text if any(sign in text for sign in '.en') else f'{text}.0') + 'f'

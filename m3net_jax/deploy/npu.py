@@ -1,4 +1,4 @@
-"""What Arm's compiler Vela expects of an int8 model on its Ethos-U processors: an estimate, not a measurement."""
+"""Estimates of Arm's compiler Vela for an int8 model on Ethos-U processors; nothing is measured."""
 
 import csv
 import importlib.util
@@ -14,20 +14,21 @@ ACCELERATORS = ('ethos-u55-128', 'ethos-u85-256')
 
 
 def installed() -> bool:
+  """Whether Vela is installed (extra `npu`)."""
   return importlib.util.find_spec('ethosu') is not None
 
 
 def estimate(model: bytes, accelerator: str) -> dict[str, Any]:
-  """Vela's estimate with its own memory settings for the accelerator.
+  """Vela's estimate with its default memory settings for the accelerator.
 
   Returns:
-    'seconds' of an inference, 'sram_bytes', 'flash_bytes' (with DRAM), 'cpu_operators', names of those that stay on
-    the CPU with their number; 'error' alone where Vela fails.
+    'seconds' per inference, 'sram_bytes', 'flash_bytes' (DRAM included) and 'cpu_operators', the
+    operators that stay on the CPU with their number; only 'error' if Vela fails.
   """
   with tempfile.TemporaryDirectory(prefix='m3net_vela_') as name:
     folder = Path(name)
     (folder / 'model.tflite').write_bytes(model)
-    ended = subprocess.run(
+    process = subprocess.run(
       [
         sys.executable,
         '-m',
@@ -45,16 +46,16 @@ def estimate(model: bytes, accelerator: str) -> dict[str, Any]:
       check=False,
     )
     tables = list(folder.glob('*summary*.csv'))
-    if ended.returncode or not tables:
-      lines = (ended.stderr or ended.stdout).strip().splitlines()
+    if process.returncode or not tables:
+      lines = (process.stderr or process.stdout).strip().splitlines()
       return {
         'accelerator': accelerator,
-        'error': lines[-1] if lines else f'exit status {ended.returncode}',
+        'error': lines[-1] if lines else f'exit status {process.returncode}',
       }
     with open(tables[0], newline='') as file:
       row = next(csv.DictReader(file))
-    # In the compiled file all that the processor runs is one operator of its own; the others are left.
-    left = operators.count((folder / 'model_vela.tflite').read_bytes())
+    # In the compiled file one operator, ethos-u, stands for all that the processor runs.
+    counts = operators.count((folder / 'model_vela.tflite').read_bytes())
   kib = lambda *columns: round(1024 * sum(float(row[column]) for column in columns))
   return {
     'accelerator': accelerator,
@@ -65,5 +66,5 @@ def estimate(model: bytes, accelerator: str) -> dict[str, Any]:
     'flash_bytes': kib(
       'off_chip_flash_memory_used', 'on_chip_flash_memory_used', 'dram_memory_used'
     ),
-    'cpu_operators': {name: count for name, count in left.items() if name != 'ethos-u'},
+    'cpu_operators': {name: count for name, count in counts.items() if name != 'ethos-u'},
   }

@@ -1,7 +1,7 @@
-"""The TFLite operators that firmware can run: what a model uses, checked against what TFLite Micro has.
+"""The TFLite operators that firmware can run, and those that a model uses.
 
-The list holds operators whose int8 kernels are in TFLite Micro and which the converter's quantiser treats
-right; SUM and MEAN are off it, for 16-bit quantisation breaks them without a word.
+The list has operators that TFLite Micro runs in int8 and that the converter quantises correctly.
+SUM and MEAN are not on it: 16-bit quantisation breaks them silently.
 """
 
 from data_prep.errors import UserError
@@ -42,14 +42,14 @@ RESOLVER = {
 
 
 def count(model: bytes) -> dict[str, int]:
-  """The operators of a .tflite file and how often each is in it; a custom one by its own name."""
+  """Counts the operators of a .tflite file, {name: number}; a custom one by its own name."""
   from ai_edge_litert import schema_py_generated as schema
 
   names = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
   }
   parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-  # Files of old converters hold the code in the one-byte field, new ones in both.
+  # Old converters write the code to the one-byte field only, new ones to both fields.
   codes = [
     code.customCode.decode()
     if code.customCode
@@ -64,16 +64,16 @@ def count(model: bytes) -> dict[str, int]:
 
 
 def check(model: bytes, variant: str, kind: str) -> list[str]:
-  """The operators of a file, where firmware can run them all.
+  """The names of a file's operators.
 
   Raises:
-    UserError: naming the operators off the list.
+    UserError: firmware cannot run all of them; the message names those that are not on the list.
   """
-  found = list(count(model))
-  if missing := [name for name in found if name not in RESOLVER]:
+  names = list(count(model))
+  if missing := [name for name in names if name not in RESOLVER]:
     raise UserError(
-      f'variant {variant}: the {kind} model needs {", ".join(missing)}, off the list of operators that '
-      f'firmware runs ({", ".join(RESOLVER)}): write the module without, such as '
+      f'variant {variant}: the {kind} model needs {", ".join(missing)}, off the list of operators '
+      f'that firmware runs ({", ".join(RESOLVER)}): write the module without, such as '
       "layers.global_mean(x, 'tflite') for a mean"
     )
-  return found
+  return names

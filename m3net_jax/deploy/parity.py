@@ -1,4 +1,4 @@
-"""Whether converted files compute what was trained: every runtime on the whole test split, against JAX.
+"""Compares converted files with the trained network: every runtime on the complete test split.
 
 Pure functions on logits; their rows are the "runtimes" of export.json.
 """
@@ -10,7 +10,7 @@ from scipy import stats
 
 from data_prep.errors import UserError
 
-PARITY = 1e-4  # largest difference of a logit of the float32 file from JAX's
+PARITY = 1e-4  # largest allowed difference between the logits of the float32 file and of JAX
 
 
 def measure(
@@ -21,18 +21,18 @@ def measure(
   labels: np.ndarray,
   classes: tuple[str, ...],
 ) -> dict[str, Any]:
-  """One runtime's row.
+  """Measures one runtime.
 
   Args:
-    logits, reference: [clips, classes], of the runtime and of JAX.
+    logits, reference: logits [clips, classes] of the runtime and of JAX.
     labels: [clips].
 
   Returns:
-    accuracies and agreement (the same class as JAX) as fractions; `lost` and `won`, the clips that only JAX and only
-    this runtime classifies rightly; `change_by_class`, the accuracy on each class minus JAX's, None where no test clip
-    is of the class.
+    A row of export.json. Accuracies and agreement (the same class as JAX) are fractions; `lost` and
+    `won` count the clips that only JAX or only this runtime classifies correctly; `change_by_class`
+    is the accuracy on each class minus that of JAX, None if the class has no test clip.
   """
-  right, right_before = (each.argmax(1) == labels for each in (logits, reference))
+  right, right_before = (values.argmax(1) == labels for values in (logits, reference))
   change = {}
   for index, name in enumerate(classes):
     of_class = labels == index
@@ -57,8 +57,8 @@ def check(rows: list[dict[str, Any]], max_drop: float) -> None:
   """Raises UserError with the first reason not to trust the converted files.
 
   Args:
-    rows: of `measure`, JAX's first.
-    max_drop: how far an integer file may lie below JAX, as a fraction of the clips.
+    rows: rows of `measure`, that of JAX first.
+    max_drop: largest allowed loss of accuracy of an integer file, as a fraction of the clips.
   """
   trained = rows[0]
   for row in rows[1:]:
@@ -66,29 +66,33 @@ def check(rows: list[dict[str, Any]], max_drop: float) -> None:
     difference = row['largest_logit_difference']
     if row['kind'] == 'float32' and not difference <= PARITY:
       raise UserError(
-        f'{where}: a logit differs from JAX by {difference:.3g}, more than {PARITY:g}: the converted '
-        'network or its normalisation (mean and std in model.json) is not the trained one'
+        f'{where}: a logit differs from JAX by {difference:.3g}, more than {PARITY:g}: the '
+        'converted network or its normalisation (mean and std in model.json) is not the trained one'
       )
     drop = trained['accuracy'] - row['accuracy']
     if not drop <= max_drop + 1e-12:
       raise UserError(
         f'{where}: {100 * row["accuracy"]:.2f} % of {row["clips"]} test clips against '
         f'{100 * trained["accuracy"]:.2f} % in JAX, {100 * drop:.2f} points less: more than '
-        f'--max_drop={100 * max_drop:g}. {row["lost"]} right answers are lost and {row["won"]} won: '
-        f'chance alone does as much {_one_in(row["lost"], row["won"])}. Give a larger --max_drop where '
-        'that is often, else other --calibration_clips or another --seed'
+        f'--max_drop={100 * max_drop:g}. {row["lost"]} right answers are lost and {row["won"]} '
+        f'won: chance alone does as much {_one_in(row["lost"], row["won"])}. If that is often, '
+        'give a larger --max_drop, otherwise other --calibration_clips or another --seed'
       )
 
 
 def _one_in(lost: int, won: int) -> str:
-  """How often as many of the changed answers are lost where each is lost or won with equal chance: the sign test."""
+  """How often at least as many are lost by chance: the sign test on the changed answers."""
   return f'once in {1 / stats.binomtest(lost, lost + won, alternative="greater").pvalue:.3g} times'
 
 
 def same_as_study(predicted: np.ndarray, stored: np.ndarray | None, workdir: str) -> None:
-  """Raises UserError where a restored lane classifies its test clips [clips] otherwise than when it was trained.
+  """Raises UserError if a restored lane classifies its test clips differently than after training.
 
-  One clip in a hundred may differ, for the convolutions are computed in another order.
+  One clip in a hundred may differ, because the convolutions are computed in another order.
+
+  Args:
+    predicted: classes [clips] of the restored lane.
+    stored: classes [clips] in predictions.npz; None if the lane is not there.
   """
   if stored is None or len(stored) != len(predicted):
     raise UserError(
@@ -96,6 +100,6 @@ def same_as_study(predicted: np.ndarray, stored: np.ndarray | None, workdir: str
     )
   if (differing := int((predicted != stored).sum())) > 0.01 * len(predicted):
     raise UserError(
-      f'{workdir}: {differing} of {len(predicted)} test clips are classified otherwise than in '
+      f'{workdir}: {differing} of {len(predicted)} test clips are classified differently than in '
       'predictions.npz: a checkpoint or the store was altered; train the study again'
     )

@@ -1,1 +1,1 @@
-"""What people read of a finished study: tables, figures, pages."""
+"""Tables, figures and pages of a finished study."""

@@ -1,4 +1,4 @@
-"""Bundles of one corpus and split side by side: what a smaller model costs, accuracy against memory."""
+"""Compares bundles of one corpus and split: accuracy against memory."""
 
 import csv
 import io
@@ -21,16 +21,16 @@ def compare(bundles: Sequence[str | Path]) -> list[dict[str, Any]]:
   Raises:
     UserError: a folder holds no bundle, or the bundles were not tested on the same recordings.
   """
-  rows = sorted((row(Path(bundle)) for bundle in bundles), key=lambda each: each['arena_bytes'])
-  if len(tests := {each['test_split'] for each in rows}) > 1:
+  rows = sorted((row(Path(folder)) for folder in bundles), key=lambda bundle: bundle['arena_bytes'])
+  if len(tests := {bundle['test_split'] for bundle in rows}) > 1:
     raise UserError(
-      f'the bundles were tested on different clips ({"; ".join(sorted(tests))}): compare those of one '
-      'corpus and split'
+      f'the bundles were tested on different clips ({"; ".join(sorted(tests))}): compare bundles '
+      'of one corpus and split'
     )
-  if len({each['test_sha256'] for each in rows}) > 1:
+  if len({bundle['test_sha256'] for bundle in rows}) > 1:
     raise UserError(
-      f'the bundles were tested on different recordings ({rows[0]["test_split"]}, but not the same): '
-      'compare those of one corpus and split'
+      f'the bundles were tested on different recordings ({rows[0]["test_split"]}, but not the '
+      'same): compare bundles of one corpus and split'
     )
   return rows
 
@@ -47,37 +47,41 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> list[Path]:
 
 
 def text(rows: list[dict[str, Any]]) -> str:
-  """The rows for a terminal."""
-  wide, variant = (
-    max(len(head), *(len(each[name]) for each in rows))
-    for name, head in (('name', 'bundle'), ('variant', 'variant'))
+  """The rows as text for a terminal: one line per bundle, then notes."""
+  names, variants = (
+    max(len(head), *(len(bundle[field]) for bundle in rows))
+    for field, head in (('name', 'bundle'), ('variant', 'variant'))
   )
   lines = [
-    f'{"bundle":<{wide}} {"variant":<{variant}} {"input":>9} {"mult-adds":>9} {"file":>7} {"arena":>7} '
-    f'{"int8 %":>6} {"p":>6}'
+    f'{"bundle":<{names}} {"variant":<{variants}} {"input":>9} {"mult-adds":>9} {"file":>7} '
+    f'{"arena":>7} {"int8 %":>6} {"p":>6}'
   ]
-  for each in rows:
+  for bundle in rows:
     lines.append(
-      f'{each["name"]:<{wide}} {each["variant"]:<{variant}} {each["input"]:>9} {each["macs"]:>9,} '
-      f'{each["int8_bytes"]:>7,} {each["arena_bytes"]:>7,} {100 * each["accuracy"]:>6.2f} '
-      f'{tables.p_text(each["p_value"]):>6}'
+      f'{bundle["name"]:<{names}} {bundle["variant"]:<{variants}} {bundle["input"]:>9} '
+      f'{bundle["macs"]:>9,} {bundle["int8_bytes"]:>7,} {bundle["arena_bytes"]:>7,} '
+      f'{100 * bundle["accuracy"]:>6.2f} {tables.p_text(bundle["p_value"]):>6}'
     )
   return '\n'.join(
     [
       *lines,
       '',
       f'tested on {rows[0]["test_split"]}',
-      'p: of all lanes of a variant against the first of its study, with Holm',
+      'p: all lanes of the variant against the baseline of its study, with Holm',
     ]
   )
 
 
 def row(path: Path) -> dict[str, Any]:
-  """One bundle's figures: accuracy of its int8 file in TFLite Micro, and of all lanes of its variant in JAX.
+  """Reads one bundle: accuracy of its int8 file in TFLite Micro, and of its variant in JAX.
 
-  Accuracies are fractions; `low` and `high` end the 95 % interval that the number of test clips leaves, `study_low` and
-  `study_high` that of the lanes' mean; `p_value` is Holm's, of the variant against the first of its study;
-  `test_sha256` is of the test clips' recordings.
+  Accuracies are fractions. `low` and `high` are the ends of the 95 % interval for this number of
+  test clips (Wilson), `study_low` and `study_high` those of the mean over all lanes of the variant.
+  `p_value` compares the variant with the baseline of its study, after Holm's correction.
+  `test_sha256` identifies the recordings of the test clips.
+
+  Raises:
+    UserError: export.json cannot be read or lacks an entry.
   """
   try:
     exported = json.loads((path / 'export.json').read_text())
@@ -88,7 +92,7 @@ def row(path: Path) -> dict[str, Any]:
     ) from error
   try:
     lane, file, study = exported['lane'], exported['files']['int8'], exported['study']
-    micro = next(each for each in exported['runtimes'] if each['runtime'] == 'TFLite Micro')
+    micro = next(row for row in exported['runtimes'] if row['runtime'] == 'TFLite Micro')
     low, high = intervals.wilson(micro['correct'], micro['clips'])
     ends = study['ci95'] or (None, None)
     return {
@@ -114,30 +118,30 @@ def row(path: Path) -> dict[str, Any]:
 
 
 def plot(rows: list[dict[str, Any]]) -> Figure:
-  """Accuracy against arena: of the int8 files, with the interval of their test clips, and the mean of all lanes."""
+  """Accuracy against arena: int8 files with their 95 % intervals, and the mean over all lanes."""
   figure = Figure(figsize=(8, 4.6), layout='constrained')
   axes = figure.subplots()
-  for variant in sorted({each['variant'] for each in rows}):
-    some = [each for each in rows if each['variant'] == variant]
-    kib = [each['arena_bytes'] / 1024 for each in some]
-    values = [100 * each['accuracy'] for each in some]
+  for variant in sorted({bundle['variant'] for bundle in rows}):
+    bundles = [bundle for bundle in rows if bundle['variant'] == variant]
+    kib = [bundle['arena_bytes'] / 1024 for bundle in bundles]
+    values = [100 * bundle['accuracy'] for bundle in bundles]
     errors = [
-      [value - 100 * each['low'] for value, each in zip(values, some)],
-      [100 * each['high'] - value for value, each in zip(values, some)],
+      [value - 100 * bundle['low'] for value, bundle in zip(values, bundles)],
+      [100 * bundle['high'] - value for value, bundle in zip(values, bundles)],
     ]
     line = axes.errorbar(kib, values, errors, marker='o', capsize=3, label=f'{variant}, int8')[0]
     axes.plot(
       kib,
-      [100 * each['study_mean'] for each in some],
+      [100 * bundle['study_mean'] for bundle in bundles],
       linestyle='',
       marker='x',
       color=line.get_color(),
       label=f'{variant}, mean of lanes',
     )
-    for x, each in zip(kib, some):
+    for x, bundle in zip(kib, bundles):
       axes.annotate(
-        each['input'],
-        (x, 100 * each['low']),
+        bundle['input'],
+        (x, 100 * bundle['low']),
         textcoords='offset points',
         xytext=(0, -4),
         fontsize=8,

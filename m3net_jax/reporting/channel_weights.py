@@ -1,10 +1,9 @@
-"""What efficient channel attention learned (paper, Section 2.2): the weights that trained lanes give their
-channels.
+"""Learned weights of efficient channel attention (paper, Section 2.2) in trained lanes.
 
-Reads checkpoints; a lane stands at its best validation epoch.
+Reads checkpoints; each lane is at its best validation epoch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,15 +17,15 @@ from m3net_jax.study import checkpoint, cohorts
 from m3net_jax.study.splits import Split
 from m3net_jax.study.workdir import Workdir
 
-CLIPS = 64  # test clips a lane is shown, spread evenly over its test split
+CLIPS = 64  # test clips per lane, spread evenly over its test split
 _BATCH = 16
 
 
 class Weights(NamedTuple):
-  """Of the lanes of one variant.
+  """Channel weights of the lanes of one variant.
 
   Attributes:
-    mean, std: [lanes, channels], of a channel's weight over clips.
+    mean, std: [lanes, channels], mean and standard deviation of a channel's weight over clips.
     taps: [lanes, 3], the learned kernel over neighbouring channels.
   """
 
@@ -35,24 +34,24 @@ class Weights(NamedTuple):
   taps: np.ndarray
 
 
-def learned(workdir: Workdir, store: Store, made: Sequence[Split]) -> dict[str, Weights]:
-  """Weights of every variant with channel attention; empty where a study has none.
+def learned(workdir: Workdir, store: Store, splits: Sequence[Split]) -> dict[str, Weights]:
+  """Weights of every variant with channel attention; empty if the study has no such variant.
 
   Raises:
-    FileNotFoundError: the checkpoints are gone.
+    FileNotFoundError: the checkpoints are missing.
   """
-  found: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-  for cohort in cohorts.make(workdir.config, workdir.seed_ranges, len(made)):
-    mine = [name for name in cohort.names if _has_attention(architecture_of(name.variant))]
-    if not mine:
+  lanes_by_variant: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+  for cohort in cohorts.make(workdir.config, workdir.seed_ranges, len(splits)):
+    names = [name for name in cohort.names if _has_attention(architecture_of(name.variant))]
+    if not names:
       continue
     if not checkpoint.folder_of(workdir.path, cohort).is_dir():
-      raise FileNotFoundError(f'checkpoints/{cohort.folder} is gone')
+      raise FileNotFoundError(f'checkpoints/{cohort.folder} is missing')
     lanes = checkpoint.restore_cohort(workdir.config, cohort, len(store.classes), workdir.path)
     weigh = _program(workdir, cohort.program, len(store.classes))
-    for name in mine:
+    for name in names:
       lane = jax.tree.map(lambda leaf: leaf[cohort.names.index(name)], lanes)
-      clips = _spread(made[name.split].test)
+      clips = _spread(splits[name.split].test)
       batches = np.split(clips, range(_BATCH, len(clips), _BATCH))
       weights = np.concatenate(
         [
@@ -61,15 +60,17 @@ def learned(workdir: Workdir, store: Store, made: Sequence[Split]) -> dict[str, 
         ]
       )
       taps = lane.best.variables['params']['dfp']['eca']['kernel'][:, 0, 0]
-      found.setdefault(name.variant, []).append((weights.mean(0), weights.std(0), taps))
-  return {variant: Weights(*map(np.stack, zip(*each))) for variant, each in found.items()}
+      lanes_by_variant.setdefault(name.variant, []).append((weights.mean(0), weights.std(0), taps))
+  return {
+    variant: Weights(*map(np.stack, zip(*lanes))) for variant, lanes in lanes_by_variant.items()
+  }
 
 
 def _has_attention(architecture: Architecture) -> bool:
   return architecture.attention is None and architecture.dfp and bool(architecture.switches.eca)
 
 
-def _program(workdir: Workdir, architecture: Architecture, num_classes: int):
+def _program(workdir: Workdir, architecture: Architecture, num_classes: int) -> Callable:
   config = workdir.config
   model = M3Net(architecture, num_classes, ops.lowering_for(jax.default_backend()))
 

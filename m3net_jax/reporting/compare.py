@@ -1,8 +1,7 @@
-"""Finished studies beside each other: every variant of every study against the first one's, paired by seed
-and split.
+"""Compares finished studies: every variant of every study against the first study's baseline.
 
-Studies that did not test the same clips are refused, with the reason: their accuracies differ by the clips
-too.
+Lanes are paired by seed and split. Studies with different test clips are refused, because then the
+accuracies differ by the clips too.
 """
 
 import dataclasses
@@ -19,13 +18,20 @@ from m3net_jax.stats import holm, intervals
 from m3net_jax.study import splits
 from m3net_jax.study.workdir import Workdir
 
-# Of these, config.json may differ without the studies differing in what they did.
+# Settings that decide which lanes are trained, and how fast, but not how a lane is trained.
 _INCIDENTAL = ('variants', 'num_seeds', 'first_seed', 'lowering', 'lanes_at_once')
 
 
 class Comparison(NamedTuple):
-  """Attributes: what a reader must know first; settings that differ, as lines; a row a variant and study; the tests
-  against the first."""
+  """A comparison of finished studies; `print` shows it as text.
+
+  Attributes:
+    corpus: name of the corpus and protocol.
+    warnings: what a reader must know first.
+    differing: settings that differ, one line each.
+    rows: one row per study and variant: lanes, mean, std, interval.
+    tests: every other variant against the first study's baseline.
+  """
 
   corpus: str
   warnings: list[str]
@@ -38,32 +44,32 @@ class Comparison(NamedTuple):
 
 
 def compare(studies: Sequence[Workdir]) -> Comparison:
-  """Compares two studies or more, with the first one's `full`, or its first variant, as the baseline.
+  """Compares two or more studies; the baseline is `full` or the first variant of the first study.
 
   Raises:
-    UserError: a study is named twice or not finished; corpus, classes, protocol or test clips differ; or no
-      seed of a study is one of the first's.
+    UserError: a study is named twice or is not finished; corpus, classes, split or test clips
+      differ; or a study shares no seed with the first one.
   """
   paths = [study.path.resolve() for study in studies]
   for path in paths:
     if paths.count(path) > 1:
       raise UserError(f'{path}: is named twice; name each study once')
-  found = [study.results() for study in studies]
+  contents = [study.results() for study in studies]
   names = _short_names(paths)
-  for study, results in zip(studies[1:], found[1:]):
-    _same_task(studies[0], found[0], study, results)
+  for study, results in zip(studies[1:], contents[1:]):
+    _check_task(studies[0], contents[0], study, results)
   lanes = {
     (name, variant): {
-      (lane['seed'], lane['split']): lane['test_accuracy'] for lane in held['lanes']
+      (lane['seed'], lane['split']): lane['test_accuracy'] for lane in entry['lanes']
     }
-    for name, results in zip(names, found)
-    for variant, held in results['variants'].items()
+    for name, results in zip(names, contents)
+    for variant, entry in results['variants'].items()
   }
-  reference = (names[0], tables.baseline(found[0]))
-  for (name, _), mine in lanes.items():
-    if not any(key in lanes[reference] for key in mine):
+  reference = (names[0], tables.baseline(contents[0]))
+  for (name, _), accuracies in lanes.items():
+    if not any(key in lanes[reference] for key in accuracies):
       raise UserError(
-        f'{name}: shares no seed with {names[0]} ({_seeds(mine)} against '
+        f'{name}: shares no seed with {names[0]} ({_seeds(accuracies)} against '
         f'{_seeds(lanes[reference])}), so its lanes cannot be paired: train it with the same '
         '--first_seed'
       )
@@ -72,17 +78,17 @@ def compare(studies: Sequence[Workdir]) -> Comparison:
     {
       'study': name,
       'variant': variant,
-      'lanes': len(mine),
-      **intervals.mean_interval(list(mine.values()))._asdict(),
+      'lanes': len(accuracies),
+      **intervals.mean_interval(list(accuracies.values()))._asdict(),
     }
-    for (name, variant), mine in lanes.items()
+    for (name, variant), accuracies in lanes.items()
   ]
   tests = holm.tests_table(
-    {label(key): mine for key, mine in lanes.items()}, baseline=label(reference)
+    {label(key): accuracies for key, accuracies in lanes.items()}, baseline=label(reference)
   )
   return Comparison(
-    tables.corpus_title(found[0]) + ', ' + found[0]['corpus']['protocol'],
-    _warnings(found, names),
+    tables.corpus_title(contents[0]) + ', ' + contents[0]['corpus']['protocol'],
+    _warnings(contents, names),
     _differing(studies, names),
     rows,
     tests,
@@ -90,7 +96,7 @@ def compare(studies: Sequence[Workdir]) -> Comparison:
 
 
 def text(comparison: Comparison) -> str:
-  """The comparison for a terminal, in lines of at most 79 columns (longer where a name is)."""
+  """The comparison in lines of at most 79 columns, longer only for a long name."""
   wide = max(len(row['study']) + len(row['variant']) for row in comparison.rows) + 3
   lines = [
     comparison.corpus,
@@ -110,16 +116,19 @@ def text(comparison: Comparison) -> str:
   return '\n'.join(lines)
 
 
-def _same_task(
-  first: Workdir, ours: dict[str, Any], other: Workdir, theirs: dict[str, Any]
+def _check_task(
+  first: Workdir, first_results: dict[str, Any], other: Workdir, other_results: dict[str, Any]
 ) -> None:
-  for field, what in (('name', 'corpus'), ('classes', 'classes'), ('split', '--split')):
-    a, b = ours['corpus'][field], theirs['corpus'][field]
-    if a != b:
-      shown = lambda value: f'{len(value)} classes' if isinstance(value, list) else value
-      raise UserError(
-        f'{other.path}: not comparable with {first.path}: its {what} is {shown(b)}, not {shown(a)}'
+  """Raises UserError if corpus, classes, split or test clips differ."""
+  for field, label in (('name', 'corpus'), ('classes', 'classes'), ('split', '--split')):
+    expected, actual = first_results['corpus'][field], other_results['corpus'][field]
+    if actual != expected:
+      difference = (
+        f'its classes differ ({len(actual)} against {len(expected)})'
+        if field == 'classes'
+        else f'its {label} is {actual}, not {expected}'
       )
+      raise UserError(f'{other.path}: not comparable with {first.path}: {difference}')
   # A split is a function of the store's clips alone, so equal stores have equal splits.
   if first.store_sha256 != other.store_sha256 and (count := _differing_clips(first, other)):
     raise UserError(
@@ -129,10 +138,13 @@ def _same_task(
 
 
 def _differing_clips(first: Workdir, other: Workdir) -> int:
-  """Test clips, over all splits, that only one study has; a clip is a recording and a place in it."""
+  """Number of test clips, over all splits, that only one study has.
+
+  A clip is a recording and a position in it.
+  """
   tested = [
-    {(split.name, *clips[i]) for split in made for i in split.test}
-    for made, clips in map(_splits_and_clips, (first, other))
+    {(split.name, *clips[i]) for split in study_splits for i in split.test}
+    for study_splits, clips in map(_splits_and_clips, (first, other))
   ]
   return len(tested[0] ^ tested[1])
 
@@ -143,19 +155,20 @@ def _splits_and_clips(study: Workdir) -> tuple[list[splits.Split], list[tuple[st
   return splits.make(store, study.config.split), clips
 
 
-def _warnings(found: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
-  """What a reader must know first, once; of some of the studies alone with their names."""
-  of: dict[str, list[str]] = {}
-  for name, results in zip(names, found):
-    for line in report_text.warnings(results):
-      of.setdefault(line, []).append(name)
+def _warnings(contents: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
+  """Each warning once, with the names of its studies if it is not for all of them."""
+  studies: dict[str, list[str]] = {}
+  for name, results in zip(names, contents):
+    for warning in report_text.warnings(results):
+      studies.setdefault(warning, []).append(name)
   return [
-    line if len(some) == len(names) else f'{", ".join(some)}: {line}' for line, some in of.items()
+    warning if len(warned) == len(names) else f'{", ".join(warned)}: {warning}'
+    for warning, warned in studies.items()
   ]
 
 
 def _differing(studies: Sequence[Workdir], names: Sequence[str]) -> list[str]:
-  """Settings that differ between studies, a line each."""
+  """Settings that differ between studies, one line each."""
   fields = [
     field.name for field in dataclasses.fields(studies[0].config) if field.name not in _INCIDENTAL
   ]
@@ -163,16 +176,17 @@ def _differing(studies: Sequence[Workdir], names: Sequence[str]) -> list[str]:
     {**{name: getattr(study.config, name) for name in fields}, **study.features.to_json()}
     for study in studies
   ]
-  shown = lambda value: ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
+  as_text = lambda value: ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
   return [
-    f'{name}: ' + ', '.join(f'{study} {shown(each[name])}' for study, each in zip(names, settings))
+    f'{name}: '
+    + ', '.join(f'{study} {as_text(values[name])}' for study, values in zip(names, settings))
     for name in settings[0]
-    if any(each[name] != settings[0][name] for each in settings)
+    if any(values[name] != settings[0][name] for values in settings)
   ]
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-  """The folders' names, with as many folders above as tell them apart."""
+  """The folders' names, with as many parent folders as are needed to distinguish them."""
   for depth in range(1, max(len(path.parts) for path in paths) + 1):
     names = ['/'.join(path.parts[-depth:]) for path in paths]
     if len(set(names)) == len(names):

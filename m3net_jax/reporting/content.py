@@ -1,17 +1,11 @@
-"""What the report of one study says: text, tables, figures and pictures, gathered from its workdir and store.
+"""The content of the report of one study: text, tables, figures and pictures.
 
-Writes nothing. What cannot be said, because the store or the checkpoints are gone, is said to be missing and
-why.
+Reads the workdir and the store; writes nothing. If the store or the checkpoints are missing, the
+content gives the reason in place of the sections that need them.
 """
 
-import base64
-import io
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
-from matplotlib import image as pictures
 
 from data_prep import store as stores
 from data_prep.errors import UserError
@@ -21,6 +15,7 @@ from m3net_jax.network.variants import architecture_of
 from m3net_jax.reporting import (
   channel_weights,
   evidence,
+  evidence_tables,
   figures,
   paper_order,
   paper_tables,
@@ -29,28 +24,29 @@ from m3net_jax.reporting import (
 )
 from m3net_jax.reporting import text as report_text
 from m3net_jax.reporting.channel_weights import Weights
-from m3net_jax.reporting.evidence import LanePredictions
-from m3net_jax.reporting.exported import rows as runtime_rows
+from m3net_jax.reporting.evidence import Confusion, LanePredictions
 from m3net_jax.reporting.tables import Table
 from m3net_jax.study import splits
 from m3net_jax.study.splits import Split
 from m3net_jax.study.workdir import Workdir
 
-HARDEST = 12  # clips shown
-
 
 class Content(NamedTuple):
-  """Of one report; SVG figures are text, pictures are data URIs, and lists are empty where there is nothing.
+  """The content of one report.
+
+  SVG figures are text, pictures are data URIs. Lists and dictionaries are empty and other fields
+  None if there is nothing to show.
 
   Attributes:
+    corpus: its name, marked if it is synthetic; every caption of a table is marked too.
+    headline: (accuracy, explanation).
     facts: (name, value) of what was run.
     warnings: what a reader must know before the accuracy.
-    corpus: its name, marked where it is synthetic, as every caption of a table is.
     curves: {variant: (accuracy, loss)} figures.
-    confusions: {variant: Confusion}, the headline's first.
-    confusion: the headline's as a table of counts, for where colours cannot show it.
-    hard: clips most lanes get wrong, as dictionaries for the template.
-    missing: reasons why a section has nothing.
+    confusions: {variant: Confusion}, the headline's variant first.
+    confusion: that of the headline's variant as a table of counts, for pages without colours.
+    hard: clips that most lanes misclassify, as dictionaries for the template.
+    missing: {section: reason} of the sections without content.
   """
 
   title: str
@@ -67,7 +63,7 @@ class Content(NamedTuple):
   published_tests: Table | None
   accuracies: str
   curves: dict[str, tuple[str, str]]
-  confusions: dict[str, 'Confusion']
+  confusions: dict[str, Confusion]
   classes: Table | None
   confusion: Table | None
   hard: list[dict[str, Any]]
@@ -79,8 +75,8 @@ class Content(NamedTuple):
 
   @property
   def tables(self) -> list[Table]:
-    """All that are written as files of their own."""
-    every = (
+    """All tables that are written to files of their own."""
+    candidates = (
       self.variants,
       *self.paper,
       self.order,
@@ -92,61 +88,59 @@ class Content(NamedTuple):
       *self.blocks,
       *self.export,
     )
-    return [table for table in every if table]
+    return [table for table in candidates if table]
 
 
-class Confusion(NamedTuple):
-  """`counts` [classes, classes] of (true, predicted), summed over `lanes` lanes."""
-
-  classes: tuple[str, ...]
-  counts: np.ndarray
-  lanes: int
-
-
-def gather(here: Workdir) -> Content:
-  """All that the report says of a finished study."""
-  results, metrics, missing = here.results(), here.metrics(), {}
+def gather(workdir: Workdir) -> Content:
+  """Makes the content of the report of a finished study."""
+  results, metrics, missing = workdir.results(), workdir.metrics(), {}
   headline = tables.baseline(results)
-  store, made, answers = _read_answers(here, missing)
-  of_headline = [lane for lane in answers if lane.variant == headline]
-  weights = _read_weights(here, store, made, missing)
+  store, study_splits, predictions = _read_predictions(workdir, missing)
+  of_headline = [lane for lane in predictions if lane.variant == headline]
+  weights = _read_weights(workdir, store, study_splits, missing)
   confusions = _confusions(
-    answers, store, sorted(results['variants'], key=lambda name: name != headline)
+    predictions, store, sorted(results['variants'], key=lambda name: name != headline)
   )
   content = Content(
     title=figures.title(results),
     corpus=tables.corpus_title(results),
     synthetic=results['corpus']['synthetic'],
     headline=report_text.headline(results),
-    command=report_text.command(here.config, here.features, results['corpus'], str(here.path)),
-    facts=report_text.facts(here, results),
+    command=report_text.command(
+      workdir.config, workdir.features, results['corpus'], str(workdir.path)
+    ),
+    facts=report_text.facts(workdir, results),
     warnings=report_text.warnings(results),
     variants=tables.variants_table(results),
-    paper=_paper(here, results, store),
+    paper=_paper(workdir, results, store),
     order=paper_order.order_table(results),
     tests=tables.tests_table(results['tests']) if results['tests'] else None,
     published_tests=paper_tables.published_tests_table(results),
     accuracies=svg.accuracies(results),
     curves=svg.learning_curves(metrics, list(results['variants'])) if metrics else {},
     confusions=confusions,
-    classes=_classes_table(of_headline, store, headline) if of_headline else None,
-    confusion=_confusion_table(confusions[headline], headline) if headline in confusions else None,
-    hard=_hardest(of_headline, answers, store) if of_headline else [],
-    weights=_weights_table(weights) if weights else None,
+    classes=evidence_tables.classes_table(of_headline, store, headline) if of_headline else None,
+    confusion=(
+      evidence_tables.confusion_table(confusions[headline], headline)
+      if headline in confusions
+      else None
+    ),
+    hard=evidence_tables.hardest_clips(of_headline, predictions, store) if of_headline else [],
+    weights=evidence_tables.weights_table(weights) if weights else None,
     weight_figures=svg.channel_weights(*next(iter(weights.items()))) if weights else None,
-    blocks=tables.block_tables(_blocks(results, here.config.input_shape)),
-    export=_export(here),
+    blocks=tables.block_tables(_blocks(results, workdir.config.input_shape)),
+    export=evidence_tables.export_tables(workdir),
     missing=missing,
   )
   return _marked(content) if content.synthetic else content
 
 
 def _marked(content: Content) -> Content:
-  """With the word in the caption of every table: a table is copied without its page."""
+  """The content with "synthetic" in every caption, because tables are copied out of the page."""
 
   def mark(field: Any) -> Any:
     if isinstance(field, list):
-      return [mark(each) for each in field]
+      return [mark(entry) for entry in field]
     if isinstance(field, Table) and 'synthetic' not in field.caption:
       return field._replace(caption=f'{field.caption}, synthetic speech')
     return field
@@ -154,65 +148,65 @@ def _marked(content: Content) -> Content:
   return Content(*map(mark, content))
 
 
-def _paper(here: Workdir, results: Mapping[str, Any], store: Store | None) -> list[Table]:
+def _paper(workdir: Workdir, results: Mapping[str, Any], store: Store | None) -> list[Table]:
   entropy, crossings, definitions = report_text.heads(store)
-  first = paper_tables.published_table(
-    results, report_text.feature(here.config), entropy, crossings
+  published = paper_tables.published_table(
+    results, report_text.feature(workdir.config), entropy, crossings
   )
-  made = [
-    first._replace(notes=(*first.notes, *definitions)),
+  candidates = [
+    published._replace(notes=(*published.notes, *definitions)),
     paper_tables.ablation_table(results, 3),
     paper_tables.ablation_table(results, 4),
     paper_tables.parts_table(results),
   ]
-  return [table for table in made if table]
+  return [table for table in candidates if table]
 
 
 def _confusions(
-  answers: Sequence[LanePredictions], store: Store | None, names: Sequence[str]
+  predictions: Sequence[LanePredictions], store: Store | None, variants: Sequence[str]
 ) -> dict[str, Confusion]:
-  made = {}
-  for name in names:
-    if lanes := [lane for lane in answers if lane.variant == name]:
+  confusions = {}
+  for variant in variants:
+    if lanes := [lane for lane in predictions if lane.variant == variant]:
       counts = evidence.confusion(lanes, store.labels, len(store.classes))
-      made[name] = Confusion(store.classes, counts, len(lanes))
-  return made
+      confusions[variant] = Confusion(store.classes, counts, len(lanes))
+  return confusions
 
 
-def _read_answers(
-  here: Workdir, missing: dict[str, str]
+def _read_predictions(
+  workdir: Workdir, missing: dict[str, str]
 ) -> tuple[Store | None, list[Split], list[LanePredictions]]:
   try:
-    store = stores.load(here.store)
+    store = stores.load(workdir.store)
   except UserError as error:
     missing['clips'] = f'the store of this study cannot be read ({error})'
     return None, [], []
-  if store.sha256 != here.store_sha256:
+  if store.sha256 != workdir.store_sha256:
     missing['clips'] = (
-      f'{here.store} is not the store that this study was made from: its arrays have changed'
+      f'{workdir.store} is not the store that this study was trained on: its arrays have changed'
     )
     return None, [], []
-  made = splits.make(store, here.config.split)
-  if not (here.path / 'predictions.npz').exists():
-    missing['clips'] = 'predictions.npz is gone'
-    return store, made, []
-  return store, made, evidence.lane_predictions(here.predictions(), made)
+  study_splits = splits.make(store, workdir.config.split)
+  if not (workdir.path / 'predictions.npz').exists():
+    missing['clips'] = 'predictions.npz is missing'
+    return store, study_splits, []
+  return store, study_splits, evidence.lane_predictions(workdir.predictions(), study_splits)
 
 
 def _read_weights(
-  here: Workdir, store: Store | None, made: list[Split], missing: dict[str, str]
+  workdir: Workdir, store: Store | None, study_splits: list[Split], missing: dict[str, str]
 ) -> dict[str, Weights]:
   if store is None:
     missing['weights'] = missing['clips']
     return {}
   try:
-    found = channel_weights.learned(here, store, made)
+    weights = channel_weights.learned(workdir, store, study_splits)
   except FileNotFoundError as error:
     missing['weights'] = str(error)
     return {}
-  if not found:
+  if not weights:
     missing['weights'] = 'no variant of this study has channel attention'
-  return found
+  return weights
 
 
 def _blocks(
@@ -220,157 +214,8 @@ def _blocks(
 ) -> dict[str, dict[str, dict[str, int]]]:
   classes = results['corpus']['num_classes']
   return {
-    what: {name: count(architecture_of(name), classes, input_shape) for name in results['variants']}
-    for what, count in (('parameters', cost.block_sizes), ('macs', cost.block_macs))
-  }
-
-
-def _classes_table(lanes: Sequence[LanePredictions], store: Store, variant: str) -> Table:
-  accuracies = evidence.class_accuracies(lanes, store.labels, len(store.classes))
-  counts = evidence.confusion(lanes, store.labels, len(store.classes))
-  rows = []
-  for label, name in enumerate(store.classes):
-    mine, answers = accuracies[:, label], counts[label]
-    mine = mine[np.isfinite(mine)]
-    if not len(mine):
-      continue
-    mistakes = np.where(np.arange(len(answers)) == label, 0, answers)
-    taken = int(mistakes.argmax())
-    shares = (answers[label] / answers.sum(), mine.min(), mine.max())
-    rows.append(
-      [
-        name,
-        f'{answers.sum():,}',
-        *(tables.percent(float(share)) for share in shares),
-        f'{store.classes[taken]} ({tables.percent(mistakes[taken] / answers.sum())} %)'
-        if mistakes[taken]
-        else tables.NONE,
-      ]
-    )
-  columns = (
-    'Class',
-    'Answers',
-    ('Accuracy (%)', 'all lanes'),
-    ('Accuracy (%)', 'worst lane'),
-    ('Accuracy (%)', 'best lane'),
-    'Most often taken for',
-  )
-  return tables.make(
-    'classes',
-    f'Accuracy of every class, {variant}',
-    columns,
-    rows,
-    [
-      f'Answers: test clips of the class, counted once for each of the {len(lanes)} lanes that was asked.'
-    ],
-  )
-
-
-def _confusion_table(confusion: Confusion, variant: str) -> Table:
-  rows = [
-    [name, *(f'{count:,}' for count in row)]
-    for name, row in zip(confusion.classes, confusion.counts.tolist())
-  ]
-  return tables.make(
-    'confusion',
-    f'Confusions of {variant}',
-    ('True class', *(('Taken for', name) for name in confusion.classes)),
-    rows,
-    [f'Answers of {confusion.lanes} lane{"s" * (confusion.lanes > 1)}, summed.'],
-  )
-
-
-def _hardest(
-  lanes: Sequence[LanePredictions], everyone: Sequence[LanePredictions], store: Store
-) -> list[dict[str, Any]]:
-  others = [lane for lane in everyone if lane.variant != lanes[0].variant]
-  return [
-    {
-      'path': str(store.paths[clip.clip]),
-      'group': str(store.groups[clip.clip]),
-      'label': store.classes[clip.label],
-      'wrong': clip.wrong,
-      'lanes': clip.lanes,
-      'taken_for': ', '.join(
-        f'{store.classes[label]} ({count})' for label, count in clip.taken_for
-      ),
-      'picture': picture(store.mels[clip.clip]),
+    quantity: {
+      name: count(architecture_of(name), classes, input_shape) for name in results['variants']
     }
-    for clip in evidence.hardest(lanes, store.labels, HARDEST, others)
-  ]
-
-
-def _weights_table(weights: Mapping[str, Weights]) -> Table:
-
-  def spread(values: np.ndarray) -> str:
-    return f'{values.mean():.3f}' + (f' ± {values.std(ddof=1):.3f}' if len(values) > 1 else '')
-
-  rows = [
-    [
-      variant,
-      f'{len(each.mean)}',
-      spread(each.mean.mean(1)),
-      f'{each.mean.min():.3f} to {each.mean.max():.3f}',
-      spread(each.std.mean(1)),
-      *map(spread, each.taps.T),
-    ]
-    for variant, each in weights.items()
-  ]
-  columns = (
-    'Variant',
-    'Lanes',
-    *(('Channel weight', head) for head in ('mean', 'range over channels', 'deviation over clips')),
-    *(('Kernel', head) for head in ('channel before', 'own channel', 'channel after')),
-  )
-  return tables.make(
-    'channel_weights',
-    'Efficient channel attention as learned',
-    columns,
-    rows,
-    [
-      f'Mean ± standard deviation over lanes, each on up to {channel_weights.CLIPS} clips of its test '
-      'split. Channels of different lanes do not correspond, so no mean over lanes is taken of one channel.'
-    ],
-  )
-
-
-def _export(here: Workdir) -> list[Table]:
-  """The proof of the exported lane, and the same class by class; none where the study was not exported."""
-  path = here.path / 'export.json'
-  if not path.exists():
-    return []
-  exported = json.loads(path.read_text())
-  try:
-    rows = runtime_rows(exported)
-  except KeyError as error:
-    raise UserError(
-      f'{path}: has no {error}: export the study again, or delete the file'
-    ) from error
-  converted = [row for row in exported['runtimes'] if row['runtime'] != 'JAX']
-  shown = lambda change: tables.NONE if change is None else f'{100 * change:+.2f}'
-  return [
-    tables.make(
-      'export',
-      f'The exported lane, {exported["name"]}, in every runtime, on the whole test split',
-      list(rows[0]),
-      [[cell or tables.NONE for cell in row.values()] for row in rows],
-      ['Agreement and differences are from JAX; the arena is what TFLite Micro measures.'],
-    ),
-    tables.make(
-      'export_classes',
-      'Accuracy on each class minus that in JAX, points',
-      ['class', *(f'{row["runtime"]} {row["kind"]}' for row in converted)],
-      [
-        [name, *(shown(row['change_by_class'][name]) for row in converted)]
-        for name in converted[0]['change_by_class']
-      ],
-      [],
-    ),
-  ]
-
-
-def picture(mel: np.ndarray) -> str:
-  """A log-Mel array [n_mels, frames] as a PNG in a data URI, low frequencies below."""
-  content = io.BytesIO()
-  pictures.imsave(content, np.asarray(mel[::-1], np.float32), cmap='magma', format='png')
-  return 'data:image/png;base64,' + base64.b64encode(content.getvalue()).decode()
+    for quantity, count in (('parameters', cost.block_sizes), ('macs', cost.block_macs))
+  }

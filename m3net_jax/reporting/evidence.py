@@ -1,6 +1,6 @@
-"""What the lanes of a study answered, clip by clip: confusions, accuracy of every class, the hardest clips.
+"""Predictions of a study's lanes per clip: confusions, accuracy per class, the hardest clips.
 
-Pure functions on labels and predictions; knows nothing of files. A clip is a position in the store.
+Pure functions on labels and predictions. A clip is a position in the store.
 """
 
 from collections import Counter
@@ -21,21 +21,33 @@ class LanePredictions(NamedTuple):
   predicted: np.ndarray
 
 
+class Confusion(NamedTuple):
+  """`counts` [classes, classes] of (true, predicted), summed over `lanes` lanes."""
+
+  classes: tuple[str, ...]
+  counts: np.ndarray
+  lanes: int
+
+
 class HardClip(NamedTuple):
-  """A clip that `wrong` of `lanes` lanes get wrong, and what they took it for, most often first."""
+  """A clip that `wrong` of `lanes` lanes misclassify.
+
+  Attributes:
+    taken_for: (class, lanes) of the wrong answers, the most frequent first.
+  """
 
   clip: int
   label: int
   wrong: int
   lanes: int
-  taken_for: tuple[tuple[int, int], ...]  # (class, lanes)
+  taken_for: tuple[tuple[int, int], ...]
 
 
 def lane_predictions(
-  predictions: Mapping[str, np.ndarray], made: Sequence[Split]
+  predictions: Mapping[str, np.ndarray], splits: Sequence[Split]
 ) -> list[LanePredictions]:
   """The lanes of `Workdir.predictions`, whose keys are 'variant/split/seed'."""
-  clips = {split.name: split.test for split in made}
+  clips = {split.name: split.test for split in splits}
   parts = [(key.rsplit('/', 2), predicted) for key, predicted in predictions.items()]
   return [
     LanePredictions(variant, int(seed), clips[split], predicted)
@@ -44,7 +56,7 @@ def lane_predictions(
 
 
 def confusion(lanes: Sequence[LanePredictions], labels: np.ndarray, num_classes: int) -> np.ndarray:
-  """Answers of all lanes, [true class, predicted class] int64, of labels [clips]."""
+  """Answers of all lanes, [true class, predicted class] int64; `labels` is [clips]."""
   counts = np.zeros((num_classes, num_classes), np.int64)
   for lane in lanes:
     np.add.at(counts, (labels[lane.clips], lane.predicted), 1)
@@ -54,7 +66,7 @@ def confusion(lanes: Sequence[LanePredictions], labels: np.ndarray, num_classes:
 def class_accuracies(
   lanes: Sequence[LanePredictions], labels: np.ndarray, num_classes: int
 ) -> np.ndarray:
-  """Share of a class's test clips that a lane gets right, [lanes, classes]; NaN where it tests none."""
+  """Accuracy of each lane on each class, [lanes, classes]; NaN if it tests no clip of the class."""
   counts = np.stack([confusion([lane], labels, num_classes) for lane in lanes])
   clips = counts.sum(2)
   right = np.diagonal(counts, axis1=1, axis2=2)
@@ -67,11 +79,14 @@ def hardest(
   most: int,
   others: Sequence[LanePredictions] = (),
 ) -> list[HardClip]:
-  """Up to `most` clips by the share of lanes that get them wrong; then by that of `others`, then in order."""
-  share, of_others = _wrong(lanes, labels), _wrong(others, labels)
-  missed = np.flatnonzero(share > 0)
-  found = []
-  for clip in missed[np.lexsort((missed, -of_others[missed], -share[missed]))][:most]:
+  """Up to `most` clips that the largest fraction of lanes misclassifies.
+
+  Ties are ordered by the fraction of `others` that misclassifies the clip, then by position.
+  """
+  fraction, fraction_of_others = _wrong(lanes, labels), _wrong(others, labels)
+  missed = np.flatnonzero(fraction > 0)
+  clips = []
+  for clip in missed[np.lexsort((missed, -fraction_of_others[missed], -fraction[missed]))][:most]:
     answers = [
       int(lane.predicted[position])
       for lane in lanes
@@ -79,14 +94,14 @@ def hardest(
     ]
     mistakes = Counter(answer for answer in answers if answer != labels[clip])
     taken_for = tuple(sorted(mistakes.items(), key=lambda item: (-item[1], item[0])))
-    found.append(HardClip(int(clip), int(labels[clip]), mistakes.total(), len(answers), taken_for))
-  return found
+    clips.append(HardClip(int(clip), int(labels[clip]), mistakes.total(), len(answers), taken_for))
+  return clips
 
 
 def _wrong(lanes: Sequence[LanePredictions], labels: np.ndarray) -> np.ndarray:
-  """Share of the lanes testing a clip that get it wrong, [clips]; 0 where none tests it."""
-  wrong, seen = np.zeros(len(labels)), np.zeros(len(labels))
+  """Fraction of lanes that misclassify each clip, [clips]; 0 if no lane tests it."""
+  wrong, tested = np.zeros(len(labels)), np.zeros(len(labels))
   for lane in lanes:
     wrong[lane.clips] += lane.predicted != labels[lane.clips]
-    seen[lane.clips] += 1
-  return wrong / np.maximum(seen, 1)
+    tested[lane.clips] += 1
+  return wrong / np.maximum(tested, 1)

@@ -1,18 +1,18 @@
-"""The runtimes of an export.json, as rows of text and for a terminal."""
+"""The runtimes of an export.json, as rows of text and as a table for a terminal."""
 
 from typing import Any
 
 
 def rows(exported: dict[str, Any]) -> list[dict[str, str]]:
-  """The runtimes of an export.json as rows of text, a column a key, for a terminal or a page."""
+  """One row of text per runtime of an export.json: {column: cell}."""
   files = exported['files']
-  made = []
+  cells = []
   for row in exported['runtimes']:
     file = files.get(row['kind']) if row['runtime'] != 'JAX' else None
     worst = min(
       (change for change in row['change_by_class'].values() if change is not None), default=0.0
     )
-    made.append(
+    cells.append(
       {
         'runtime': row['runtime'],
         'numbers': row['kind'],
@@ -27,7 +27,7 @@ def rows(exported: dict[str, Any]) -> list[dict[str, str]]:
         else '',
       }
     )
-  return made
+  return cells
 
 
 def text(exported: dict[str, Any]) -> str:
@@ -39,7 +39,7 @@ def text(exported: dict[str, Any]) -> str:
   for row in rows(exported):
     _, _, accuracy, agreement, _, difference, worst, size, arena = row.values()
     lines.append(
-      f'{row["runtime"] + " " + row["numbers"]:<24}{accuracy:>9}{agreement:>9}{difference:>9}{worst:>8}'
-      f'{size:>9}{arena:>11}'
+      f'{row["runtime"] + " " + row["numbers"]:<24}{accuracy:>9}{agreement:>9}{difference:>9}'
+      f'{worst:>8}{size:>9}{arena:>11}'
     )
   return '\n'.join(lines)

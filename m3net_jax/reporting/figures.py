@@ -1,4 +1,4 @@
-"""Pictures of a study, from its rows: learning curves, and the test accuracy of every lane."""
+"""Figures of a study: learning curves and the test accuracy of every lane."""
 
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,17 @@ def write(folder: Path, results: dict[str, Any], metrics: list[dict[str, Any]]) 
 
 
 def title(results: dict[str, Any]) -> str:
-  """What every picture says of its data."""
+  """Corpus, classes and split of a study, as shown in every figure."""
   corpus = results['corpus']
   synthetic = ', synthetic speech' if corpus['synthetic'] else ''
   return f'{corpus["name"]} ({corpus["num_classes"]} classes, {corpus["split"]} split{synthetic})'
 
 
 def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]) -> Figure:
-  """Loss and validation accuracy by epoch: the mean over a variant's lanes, and the span of all of them."""
+  """Loss and validation accuracy by epoch: mean over the lanes of a variant.
+
+  A band shows the range of the validation accuracy over lanes.
+  """
   figure = Figure(figsize=(10, 4), layout='constrained')
   left, right = figure.subplots(1, 2)
   for variant in results['variants']:
@@ -39,11 +42,13 @@ def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]) -> F
       for epoch in epochs
     ]
     line = left.plot(
-      epochs, [_mean(each) for each in by_epoch('validation_loss')], label=f'{variant}, validation'
+      epochs,
+      [_mean(values) for values in by_epoch('validation_loss')],
+      label=f'{variant}, validation',
     )[0]
     left.plot(
       epochs,
-      [_mean(each) for each in by_epoch('train_loss')],
+      [_mean(values) for values in by_epoch('train_loss')],
       color=line.get_color(),
       linestyle=':',
       label=f'{variant}, training',
@@ -51,14 +56,14 @@ def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]) -> F
     accuracy = by_epoch('validation_accuracy')
     right.plot(
       epochs,
-      [100 * _mean(each) for each in accuracy],
+      [100 * _mean(values) for values in accuracy],
       color=line.get_color(),
       label=f'{variant}, mean of {len(accuracy[0])} lanes',
     )
     right.fill_between(
       epochs,
-      [100 * each.min() for each in accuracy],
-      [100 * each.max() for each in accuracy],
+      [100 * values.min() for values in accuracy],
+      [100 * values.max() for values in accuracy],
       color=line.get_color(),
       alpha=0.2,
       linewidth=0,
@@ -74,7 +79,7 @@ def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]) -> F
 
 
 def accuracies(results: dict[str, Any]) -> Figure:
-  """Test accuracy of every lane as a point, with the quartiles as a box, a row a variant."""
+  """Test accuracy: one point per lane, one row per variant, with the quartiles as a box."""
   figure = Figure(figsize=(8, 1.6 + 0.5 * len(results['variants'])), layout='constrained')
   axes = figure.subplots()
   draw_accuracies(axes, results)
@@ -85,27 +90,33 @@ def accuracies(results: dict[str, Any]) -> Figure:
 def draw_accuracies(
   axes, results: dict[str, Any], ink: str = 'black', color: str | None = None
 ) -> None:
-  """`accuracies` on axes of one's own; boxes and medians in `ink`, points in `color` (default: one a variant)."""
+  """Draws `accuracies` on the given axes.
+
+  Args:
+    axes: Matplotlib axes.
+    ink: colour of boxes and medians.
+    color: colour of the points (default: one per variant).
+  """
   variants = results['variants']
   values = [
     100 * np.array([lane['test_accuracy'] for lane in variant['lanes']])
     for variant in variants.values()
   ]
   places = np.arange(len(values), 0, -1)
-  drawn = {'color': ink}
+  line = {'color': ink}
   axes.boxplot(
     values,
     orientation='horizontal',
     positions=places,
     widths=0.5,
     showfliers=False,
-    boxprops=drawn,
-    whiskerprops=drawn,
-    capprops=drawn,
-    medianprops=drawn,
+    boxprops=line,
+    whiskerprops=line,
+    capprops=line,
+    medianprops=line,
   )
   for place, points in zip(places, values):
-    # Spread by rank, not at random: the same picture every time.
+    # A fixed seed: the same picture every time.
     offsets = (
       0.18 * np.linspace(-1, 1, len(points))[np.random.default_rng(0).permutation(len(points))]
     )

@@ -1,4 +1,4 @@
-"""A `tables.Table` as CSV, LaTeX and Markdown. Pure functions; HTML is the report's template's business."""
+"""A `tables.Table` as CSV, LaTeX and Markdown. Pure functions; HTML is in the report's template."""
 
 import csv
 import io
@@ -26,27 +26,28 @@ _LATEX = str.maketrans(
   }
 )
 _THOUSANDS = re.compile(r'\d{1,3}(,\d{3})+')
-_COLUMN = 60  # characters; a table of wider rows is too wide for one of two columns of a page
+_COLUMN = 60  # characters of a row that fit into one of the two columns of a page
 
 
 def heads(table: Table) -> list[str]:
-  """One head a column, its group before it."""
+  """One head per column: 'group, name', or the name alone."""
   return [f'{group}, {name}' if group else name for group, name in table.columns]
 
 
 def groups(table: Table) -> list[tuple[str, list[str]]]:
-  """Neighbouring columns of one group: (group, names); columns that stand alone are a group '' each."""
-  made = []
+  """(group, names) of neighbouring columns; ('', [name]) for each column without a group."""
+  entries = []
   for group, columns in itertools.groupby(table.columns, key=lambda column: column[0]):
     names = [name for _, name in columns]
-    made += [(group, names)] if group else [('', [name]) for name in names]
-  return made
+    entries += [(group, names)] if group else [('', [name]) for name in names]
+  return entries
 
 
 def to_csv(table: Table, corpus: str) -> str:
-  """A line of heads and a line a row, the corpus in front, for neither caption nor notes are in it.
+  """The table as CSV for programs: one line of heads, then one line per row.
 
-  For programs: numbers without commas, and nothing where there is no value.
+  The first column is the corpus, because a CSV file has no caption. Numbers have no commas; a cell
+  without a value is empty.
   """
   text = io.StringIO()
   writer = csv.writer(text, lineterminator='\n')
@@ -62,7 +63,7 @@ def _plain(cell: str) -> str:
 
 
 def to_markdown(table: Table) -> str:
-  """A table of GitHub's Markdown, its caption above and its notes below."""
+  """The table as GitHub Markdown, with the caption above and the notes below."""
   escaped = lambda cell: cell.replace('|', '\\|').replace('<', '&lt;').replace('*', '\\*')
   lines = [
     f'**{escaped(table.caption)}.**',
@@ -78,7 +79,10 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-  """A `table` environment, `table*` where it is wide; needs the packages booktabs, amssymb and graphicx."""
+  """The table as a LaTeX `table`, or `table*` if it is wide.
+
+  It needs the packages booktabs, amssymb and graphicx.
+  """
   first, second, rules, column = [], [], [], 1
   for group, names in groups(table):
     last = column + len(names) - 1
@@ -106,7 +110,7 @@ def to_latex(table: Table) -> str:
         r'\setlength{\belowcaptionskip}{4pt}',
         f'\\caption{{{latex(table.caption)}.}}',
         f'\\label{{tab:{table.name}}}',
-        # Shrunk to the column where it is wider, never stretched.
+        # Shrunk to the width of the column if it is wider, never stretched.
         r'\resizebox{\ifdim\width>\linewidth \linewidth\else \width\fi}{!}{%',
         f'\\begin{{tabular}}{{l{"r" * (len(table.columns) - 1)}}}',
         r'\toprule',
@@ -125,9 +129,8 @@ def to_latex(table: Table) -> str:
 
 
 def latex(text: str) -> str:
-  """Text as LaTeX shows it; a minus before a digit is one."""
-  made = text.translate(_LATEX)
-  return ' '.join(_signed(word) for word in made.split(' '))
+  """Text escaped for LaTeX; a hyphen before a digit becomes a minus sign."""
+  return ' '.join(_signed(word) for word in text.translate(_LATEX).split(' '))
 
 
 def _signed(word: str) -> str:

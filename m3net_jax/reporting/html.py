@@ -1,7 +1,6 @@
-"""The report as one self-contained HTML page, and as Markdown. Pure: content in, text out.
+"""The report as one self-contained HTML page, and as Markdown. Pure functions.
 
-The page asks for nothing from outside and needs no script: figures are SVG in the page, pictures are data
-URIs.
+The page loads nothing and needs no script: figures are SVG in the page, pictures are data URIs.
 """
 
 import re
@@ -10,13 +9,15 @@ import jinja2
 from markupsafe import Markup, escape
 
 from m3net_jax.reporting import formats
-from m3net_jax.reporting.content import Confusion, Content
+from m3net_jax.reporting.content import Content
+from m3net_jax.reporting.evidence import Confusion
 
-_SHOWN = 0.005  # a share of a class below this is left blank in its confusion matrix
+_SHOWN = 0.005  # cells of a confusion matrix below this fraction of the class are blank
 _FLAG = re.compile(r'(?<![^\s(])-{1,2}\w[^\s)]*')
 
 
 def render_html(content: Content) -> str:
+  """The report as an HTML page."""
   return (
     _environment(True)
     .get_template('report.html.j2')
@@ -25,49 +26,50 @@ def render_html(content: Content) -> str:
 
 
 def flags(text: str) -> Markup:
-  """Text as HTML in which no line ends within a flag's name, or between the letters of its values.
+  """Text as HTML whose lines break neither in the name of a flag nor inside one of its values.
 
-  Browsers break after a dash, and a long list of values anywhere.
+  Browsers break lines after a hyphen, and long lists of values anywhere.
   """
 
-  def whole(word: re.Match) -> str:
+  def unbroken(word: re.Match) -> str:
     name, equals, values = word.group().partition('=')
     return f'<span class="flag">{name}{equals}</span>' + values.replace(',', ',<wbr>')
 
-  return Markup(_FLAG.sub(whole, str(escape(text))))
+  return Markup(_FLAG.sub(unbroken, str(escape(text))))
 
 
 def path(text: str) -> Markup:
-  """A file's name as HTML that may go on in another line after its folders and words."""
+  """The path of a file as HTML; lines may break after a folder or an underscore."""
   return Markup(re.sub(r'([/_])', r'\1<wbr>', str(escape(text))))
 
 
 def render_markdown(content: Content) -> str:
+  """The report as GitHub Markdown."""
   template = _environment(False).get_template('report.md.j2')
   return template.render(content=content, table=formats.to_markdown)
 
 
 def cells(confusion: Confusion) -> list[list[tuple[int, str, int]]]:
-  """Rows of a confusion matrix: (count, text in per cent of the true class, the same as a shade)."""
-  made = []
+  """Rows of a confusion matrix: (count, text, shade); text and shade are per cent of the class."""
+  rows = []
   for row in confusion.counts:
     shares = row / max(1, row.sum())
-    made.append(
+    rows.append(
       [
         (int(count), f'{100 * share:.0f}' if share >= _SHOWN else '', round(100 * share))
         for count, share in zip(row, shares)
       ]
     )
-  return made
+  return rows
 
 
 def _environment(autoescape: bool) -> jinja2.Environment:
-  made = jinja2.Environment(
+  environment = jinja2.Environment(
     loader=jinja2.PackageLoader('m3net_jax.reporting'),
     autoescape=autoescape,
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
   )
-  made.filters |= {'flags': flags, 'path': path}
-  return made
+  environment.filters |= {'flags': flags, 'path': path}
+  return environment

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md of a bundle: what the model is, how well it does and on what, for the people who ship it."""
+"""MODEL_CARD.md of a bundle: the model, its accuracy and on which data, its size and licences."""
 
 from typing import Any
 
@@ -14,21 +14,23 @@ _LICENCES = {
   'esc10': 'ESC-10 (Piczak 2015), CC BY 3.0; each clip has its own author',
   'esc50': 'ESC-50 (Piczak 2015), CC BY-NC 3.0: not for commercial use',
   'urbansound8k': 'UrbanSound8K (Salamon et al. 2014), CC BY-NC 3.0: not for commercial use',
-  'synthetic_commands': 'synthetic speech by eSpeak NG: a demonstration, not a product',
+  'synthetic_commands': 'synthetic speech by eSpeak NG: for demonstration, not for products',
 }
 
 
 def text(exported: dict[str, Any], results: dict[str, Any]) -> str:
-  """The card from a bundle's export.json and its study's results.json."""
+  """The card, from a bundle's export.json and its study's results.json."""
   corpus, lane = results['corpus'], exported['lane']
   study = results['variants'][lane['variant']]
   micro = next(row for row in exported['runtimes'] if row['runtime'] == 'TFLite Micro')
   low, high = intervals.wilson(micro['correct'], micro['clips'])
   file, features, ram = exported['files']['int8'], exported['features'], exported['firmware_ram']
-  against = _tested(exported['study']['test'])
+  test = _test(exported['study']['test'])
   integers = ' and '.join(kind for kind in exported['files'] if kind != 'float32')
   ends = [min(1.0, max(0.0, end)) for end in study['ci95'] or ()]
   spread = f', 95 % interval {_percent(ends[0])} to {_percent(ends[1])}' if ends else ''
+  lanes = f'{len(study["lanes"])} lane{"s" * (len(study["lanes"]) > 1)}'
+  licence = _LICENCES.get(corpus['name'], 'your own; look up their licence')
   return f"""# {exported['name']}
 
 M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_rate']} Hz as one of
@@ -39,33 +41,34 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
 - The int8 file in TFLite Micro: **{_percent(micro['accuracy'])}** of {micro['clips']} test clips
   (95 % interval {_percent(low)} to {_percent(high)} for these clips; Wilson).
 - {_chosen(lane)}
-  The {len(study['lanes'])} lanes of its variant have a mean test accuracy of {_percent(study['mean'])}{spread}.
-{against}- Protocol: {corpus['protocol']}; {leaks(corpus)},
+  Mean test accuracy of its variant over {lanes}: {_percent(study['mean'])}{spread}.
+{test}- Protocol: {corpus['protocol']}; {leaks(corpus)},
   {corpus['test_clips_identical_to_train']} test clips are byte-identical to a training clip.
-- It was measured on this corpus alone. Other microphones, rooms, voices and sounds that are none of the classes
-  will do worse; the model always names one of its classes.
+- Measured on this corpus only. Expect a lower accuracy with other microphones, rooms and voices.
+  The model answers every sound with one of its classes, also a sound that belongs to none.
 
 {_table(runtime_rows(exported))}
 
-Agreement is with JAX, clip by clip. Worst class is the largest loss of accuracy on one class.
+Agreement: clips with the same answer as in JAX. Worst class: the largest loss of accuracy on one
+class.
 
 ## Size
 
 | | |
 | --- | --- |
-| parameters (Keras's count) | {study['parameters']['total']:,} |
+| parameters (as Keras counts them) | {study['parameters']['total']:,} |
 | multiply-adds | {study['macs']:,}{_own(lane['variant'])} |
 | int8 file | {file['bytes']:,} bytes |
 | tensor arena, int8, TFLite Micro on a 64-bit computer | {file['arena']['total']:,} bytes |
 | RAM of example.cc and frontend.cc, without stack | {sum(ram.values()):,} bytes: {_parts(ram)} |
 | operators | {', '.join(file['operators'])} |
 {_npu(exported['npu'])}
-Calibration of {integers}: {len(exported['calibration'])} training clips, which export.json lists.
+Calibration of {integers}: {len(exported['calibration'])} training clips, listed in export.json.
 
 ## Licence
 
-- Recordings it was trained on: {_LICENCES.get(corpus['name'], 'your own: see where they came from')}. What that asks of
-  a model trained on them is for you to judge.
+- Training recordings: {licence}.
+  Check what that requires of a model trained on them.
 - The C++ in this folder is part of m3net_jax, Apache-2.0. TFLite Micro is Apache-2.0.
 """
 
@@ -73,15 +76,18 @@ Calibration of {integers}: {len(exported['calibration'])} training clips, which 
 def _chosen(lane: dict[str, Any]) -> str:
   validation = _percent(lane['validation_accuracy'])
   if lane['best_of'] == 1:
-    return f'Its lane, of validation accuracy {validation}, was the only one to choose from, or asked for by its seed.'
+    return (
+      f'Its lane (validation accuracy {validation}) was the only one to choose from, or was '
+      'selected by its seed.'
+    )
   return (
-    f'Its lane has the best validation accuracy of {lane["best_of"]} lanes, {validation}; the test split chose '
-    'nothing.'
+    f'Its lane has the best validation accuracy of {lane["best_of"]} lanes, {validation}. The test '
+    'split was not used to select it.'
   )
 
 
-def _tested(test: dict[str, Any] | None) -> str:
-  """What the study says of the variant against its baseline, a sentence; none where it tested nothing."""
+def _test(test: dict[str, Any] | None) -> str:
+  """The test of the variant against its baseline as a sentence; '' without a p-value."""
   if not test or test['p_value'] is None:
     return ''
   return (
@@ -91,7 +97,7 @@ def _tested(test: dict[str, Any] | None) -> str:
 
 
 def _own(variant: str) -> str:
-  """What a module of the user's own adds to the multiply-adds, which count the rest."""
+  """A note that the multiply-adds do not count the user's own module, if the variant is one."""
   return f' without those of {variant}, which are not known' if ':' in variant else ''
 
 
@@ -111,17 +117,17 @@ def _npu(estimates: list[dict[str, Any]]) -> str:
     return ''
   lines = [
     "\nEstimated by Arm's Vela, not measured:\n",
-    '| accelerator | memory | ms an inference | SRAM (bytes) | operators on the CPU |',
+    '| accelerator | memory | ms per inference | SRAM (bytes) | operators on the CPU |',
     '| --- | --- | --- | --- | --- |',
   ]
   for row in estimates:
     if 'error' in row:
       lines.append(f'| {row["accelerator"]} | {row["error"]} | | | |')
       continue
-    left = ', '.join(f'{count} {name}' for name, count in row['cpu_operators'].items()) or 'none'
+    on_cpu = ', '.join(f'{count} {name}' for name, count in row['cpu_operators'].items()) or 'none'
     lines.append(
-      f'| {row["accelerator"]} | {row["memory_mode"]} | {1000 * row["seconds"]:.3f} | {row["sram_bytes"]:,} '
-      f'| {left} |'
+      f'| {row["accelerator"]} | {row["memory_mode"]} | {1000 * row["seconds"]:.3f} '
+      f'| {row["sram_bytes"]:,} | {on_cpu} |'
     )
   return '\n'.join(lines) + '\n'
 

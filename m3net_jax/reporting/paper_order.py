@@ -1,5 +1,8 @@
-"""Does a study order the variants as the paper does? Ranks and directions only: the paper's figures are of
-other clips than most studies, and are not set beside ours here. Pure functions on `results.json`."""
+"""Does a study order the variants as the paper does? Pure functions on `results.json`.
+
+Only ranks and directions are compared, because the paper's figures are for other clips than most
+studies.
+"""
 
 import itertools
 from collections.abc import Mapping
@@ -10,11 +13,14 @@ from m3net_jax.stats import published, wilcoxon
 
 
 class Order(NamedTuple):
-  """Pairs of variants that the paper orders alike on both of its corpora, by what this study says of them.
+  """Pairs of variants that the paper puts in the same order on both of its corpora.
+
+  Each pair is (higher in the paper, lower in the paper).
 
   Attributes:
-    agreeing, reversed, undecided: pairs (higher in the paper, lower in the paper); undecided where the 95 %
-      interval of the paired difference holds 0, or there is none.
+    agreeing: pairs in the same order in this study.
+    reversed: pairs in the opposite order.
+    undecided: pairs whose 95 % interval of the paired difference contains 0, or have no interval.
   """
 
   agreeing: list[tuple[str, str]]
@@ -25,22 +31,23 @@ class Order(NamedTuple):
 def paper_figures() -> dict[str, dict[str, float]]:
   """{corpus: {variant: accuracy}} of the paper's own variants, Tables 1 to 5."""
   figures: dict[str, dict[str, float]] = {}
-  for result in (each for number in range(1, 6) for each in published.paper_table(number)):
-    if result.variant:
-      figures.setdefault(result.task.corpus, {})[result.variant] = result.value
+  for number in range(1, 6):
+    for result in published.paper_table(number):
+      if result.variant:
+        figures.setdefault(result.task.corpus, {})[result.variant] = result.value
   return figures
 
 
 def order(results: Mapping[str, Any]) -> Order:
-  """The pairs among the study's variants that the paper orders alike on both corpora."""
-  paper, found = paper_figures(), Order([], [], [])
+  """Sorts the study's pairs of variants that have the same order on both corpora of the paper."""
+  paper, pairs = paper_figures(), Order([], [], [])
   lanes = {
     name: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in variant['lanes']}
     for name, variant in results['variants'].items()
-    if all(name in of for of in paper.values())
+    if all(name in accuracies for accuracies in paper.values())
   }
   for pair in itertools.permutations(lanes, 2):
-    if not all(of[pair[0]] > of[pair[1]] for of in paper.values()):
+    if not all(accuracies[pair[0]] > accuracies[pair[1]] for accuracies in paper.values()):
       continue
     higher, lower = (lanes[name] for name in pair)
     keys = [key for key in higher if key in lower]
@@ -52,22 +59,25 @@ def order(results: Mapping[str, Any]) -> Order:
       else None
     )
     low, high = ends or (-1.0, 1.0)
-    (found.agreeing if low > 0 else found.reversed if high < 0 else found.undecided).append(pair)
-  return found
+    (pairs.agreeing if low > 0 else pairs.reversed if high < 0 else pairs.undecided).append(pair)
+  return pairs
 
 
 def order_table(results: Mapping[str, Any]) -> tables.Table | None:
-  """Ranks of the variants here and in the paper; None where the study has fewer than three of the paper's."""
+  """Ranks of the variants in the study and in the paper; None for fewer than three of them."""
   paper = paper_figures()
   ours = {
     name: variant['mean']
     for name, variant in results['variants'].items()
-    if all(name in of for of in paper.values())
+    if all(name in accuracies for accuracies in paper.values())
   }
   if len(ours) < 3:
     return None
   ranked = sorted(ours, key=lambda name: -ours[name])
-  places = {corpus: sorted(ours, key=lambda name, of=of: -of[name]) for corpus, of in paper.items()}
+  places = {
+    corpus: sorted(ours, key=lambda name, accuracies=accuracies: -accuracies[name])
+    for corpus, accuracies in paper.items()
+  }
   rows = [
     [name, f'{ranked.index(name) + 1}', *(f'{places[corpus].index(name) + 1}' for corpus in paper)]
     for name in ranked
@@ -82,27 +92,26 @@ def order_table(results: Mapping[str, Any]) -> tables.Table | None:
       )
     ),
   )
-  caption = 'Order of the variants here and in the paper (Jiang et al. 2025, Tables 1 to 5)'
+  caption = 'Order of the variants: this study and the paper (Jiang et al. 2025, Tables 1 to 5)'
   return tables.make('order', caption, columns, rows, _sentences(order(results)))
 
 
-def _sentences(found: Order) -> tuple[str, ...]:
-  counted = sum(map(len, found))
+def _sentences(pairs: Order) -> tuple[str, ...]:
   lines = [
-    f'Pairs of variants that the paper orders alike on both corpora: {counted}. In that order here: '
-    f'{len(found.agreeing)}; in the other: {len(found.reversed)}; not told apart: {len(found.undecided)} '
-    '(the 95 % interval of the paired difference, each by itself, holds 0, or the lanes are too few for one).'
+    'Pairs of variants that have the same order on both corpora of the paper: '
+    f'{sum(map(len, pairs))}. In this study {len(pairs.agreeing)} of them have this order, '
+    f'{len(pairs.reversed)} the opposite order, and {len(pairs.undecided)} are undecided: the 95 % '
+    'interval of the paired difference contains 0, or there are too few lanes for an interval. The '
+    'intervals are not corrected for the number of pairs.'
   ]
-  if found.reversed:
+  if pairs.reversed:
     lines.append(
-      'The other way round here: '
-      + ', '.join(f'{lower} above {higher}' for higher, lower in found.reversed)
+      'Opposite order in this study: '
+      + ', '.join(f'{lower} above {higher}' for higher, lower in pairs.reversed)
       + '.'
     )
-  if found.undecided:
+  if pairs.undecided:
     lines.append(
-      'Not told apart: '
-      + ', '.join(f'{higher} and {lower}' for higher, lower in found.undecided)
-      + '.'
+      'Undecided: ' + ', '.join(f'{higher} and {lower}' for higher, lower in pairs.undecided) + '.'
     )
   return tuple(lines)

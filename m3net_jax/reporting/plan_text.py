@@ -1,5 +1,6 @@
-"""The plan of a study (--plan) for a terminal: lanes at once, memory, arithmetic and time, and which differences its
-seeds can show.
+"""The plan of a study (--plan) for a terminal.
+
+It shows lanes at once, memory, arithmetic and time, and which differences the seeds can show.
 """
 
 import textwrap
@@ -25,31 +26,35 @@ def text(
   """The plan in lines of at most 79 columns.
 
   Args:
-    folds: splits in which every seed is trained; a pair of lanes each.
-    results: of the finished study in the workdir, whose spread the power is found with; None where there is none.
-      Where it has lanes of this plan, `measured` is of those that it lacks.
+    num_classes: number of classes.
+    folds: number of splits; every seed is trained once per split.
+    measured: rows of `plan.measure` for the lanes that are not trained yet.
+    results: of the finished study in the workdir, for the spread over seeds; None if there is none.
   """
   lines = [
-    f'{"program of":<24}{"lanes":>6}{"at once":>9}{"memory":>10}{"GFLOP":>8}{"s a step":>10}{"time":>11}'
+    f'{"program of":<24}{"lanes":>6}{"at once":>9}{"memory":>10}{"GFLOP":>8}{"s/step":>10}'
+    f'{"time":>11}'
   ]
-  for each in measured:
-    variants = list(dict.fromkeys(name.variant for name in each.cohort.names))
-    flops = len(each.cohort.names) * cost.step_flops(
-      each.cohort.program, num_classes, config.input_shape, config.batch_size
+  for row in measured:
+    names = row.cohort.names
+    variants = list(dict.fromkeys(name.variant for name in names))
+    flops = len(names) * cost.step_flops(
+      row.cohort.program, num_classes, config.input_shape, config.batch_size
     )
-    at_once = f'{each.devices} x {each.lanes_at_once}'
-    memory = f'{each.devices * each.device_bytes / 2**20:,.0f} MiB'
+    at_once = f'{row.devices} x {row.lanes_at_once}'
+    memory = f'{row.devices * row.device_bytes / 2**20:,.0f} MiB'
     lines.append(
-      f'{_short(variants):<24}{len(each.cohort.names):>6}{at_once:>9}{memory:>10}{flops / 1e9:>8.1f}'
-      f'{each.step_seconds:>10.3f}{duration(each.seconds):>11}'
+      f'{_short(variants):<24}{len(names):>6}{at_once:>9}{memory:>10}{flops / 1e9:>8.1f}'
+      f'{row.step_seconds:>10.3f}{duration(row.seconds):>11}'
     )
-  total = sum(each.seconds for each in measured)
+  num_lanes = sum(len(row.cohort.names) for row in measured)
+  total = sum(row.seconds for row in measured)
   lines += [
-    f'{"all":<24}{sum(len(each.cohort.names) for each in measured):>6}{duration(total):>48}',
+    f'{"all":<24}{num_lanes:>6}{duration(total):>48}',
     '',
-    'Of all lanes of a program: GFLOP and seconds of one training step; time of all',
-    'epochs with validation, without compiling. At once: devices x lanes. Memory: as',
-    'the compiler plans it.',
+    'GFLOP and s/step: one training step of all lanes of a program. Time: all epochs',
+    'with validation, without compiling. At once: devices x lanes. Memory: as the',
+    'compiler plans it.',
   ]
   return '\n'.join([*lines, '', *_power(config, folds, results)])
 
@@ -60,40 +65,40 @@ def _short(variants: Sequence[str]) -> str:
 
 
 def _power(config: Config, folds: int, results: Mapping[str, Any] | None) -> list[str]:
-  lanes = results['variants'] if results else {}
-  found = (
+  variants = results['variants'] if results else {}
+  spread = (
     power.spread(
       {
-        variant: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in held['lanes']}
-        for variant, held in lanes.items()
+        variant: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in entry['lanes']}
+        for variant, entry in variants.items()
       },
       tables.baseline(results),
     )
-    if lanes
+    if variants
     else None
   )
-  if not found:
+  if not spread:
     return [
-      'Power: unknown, for the spread over seeds is; the plan of a finished study',
-      '(the same command after it, or its --workdir) has it.',
+      'Power: unknown until a study has finished, because it needs the spread over',
+      'seeds. Run this command again then, or with the --workdir of a finished study.',
     ]
   seeds = f'{config.num_seeds} seeds' + (f' x {folds} folds' if folds > 1 else '')
   lines = [
     *textwrap.wrap(
-      f'Power of the paired Wilcoxon test at {ALPHA} with {seeds}; spread of a difference '
-      f'{tables.percent(found.std)} points ({found.source}):',
+      f'Power of the paired Wilcoxon test at {ALPHA} with {seeds}; standard deviation of a '
+      f'difference: {tables.percent(spread.std)} points ({spread.source}):',
       79,
     ),
     '',
   ]
-  # Holm's first and hardest step, which a variant passes alone: at 0.05 divided by the tests of the study.
+  # Holm's first and hardest step is at 0.05 divided by the number of tests of the study.
   tests = max(1, len(config.variants) - 1)
   levels = [ALPHA, ALPHA / tests] if tests > 1 else [ALPHA]
   if tests > 1:
     lines.append(f'{"":<24}{"one test":>26}{f"first of {tests} with Holm":>26}')
   lines.append(f'{"difference":<24}' + f'{"power":>8}{"seeds for 80 %":>18}' * len(levels))
   for rows in zip(
-    *(power.plan_table(found.std, config.num_seeds * folds, alpha=alpha) for alpha in levels)
+    *(power.plan_table(spread.std, config.num_seeds * folds, alpha=alpha) for alpha in levels)
   ):
     lines.append(
       f'{100 * rows[0].difference:<24g}'

@@ -1,4 +1,4 @@
-"""Writes the report of a study into its folder: the page, its text, and every table as a file."""
+"""Writes the report of a study into its folder: a page, a text and every table as a file."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from m3net_jax.reporting.content import gather
 from m3net_jax.study.workdir import Workdir
 
 
-def write(here: Workdir) -> list[Path]:
-  """Writes the report of a finished study into its folder; returns report.html, report.md and tables/."""
-  content = gather(here)
+def write(workdir: Workdir) -> list[Path]:
+  """Writes the report of a finished study; returns the paths of report.html, report.md, tables/."""
+  content = gather(workdir)
   pages = {
     'report.html': report_html.render_html(content),
     'report.md': report_html.render_markdown(content),
@@ -20,6 +20,6 @@ def write(here: Workdir) -> list[Path]:
     pages[f'tables/{table.name}.tex'] = formats.to_latex(table)
     pages[f'tables/{table.name}.csv'] = formats.to_csv(table, content.corpus)
   for name, text in pages.items():
-    # A file's name may hold bytes that are no UTF-8: they become question marks.
-    files.write_bytes(here.path / name, text.encode('utf-8', 'replace'))
-  return [here.path / 'report.html', here.path / 'report.md', here.path / 'tables']
+    # The name of a recording may contain bytes that are not UTF-8: they become question marks.
+    files.write_bytes(workdir.path / name, text.encode('utf-8', 'replace'))
+  return [workdir.path / 'report.html', workdir.path / 'report.md', workdir.path / 'tables']

@@ -1,5 +1,8 @@
-"""Figures of the report as inline SVG: narrow enough for a telephone, in colours of the page, so that they
-follow its light and dark. Pure functions on results, rows and arrays to SVG text."""
+"""Figures of the report as inline SVG. Pure functions on results, rows and arrays.
+
+They are narrow enough for a phone. Their colours come from the page, so they follow its light and
+dark modes.
+"""
 
 import io
 import re
@@ -14,9 +17,9 @@ from matplotlib.figure import Figure
 from m3net_jax.reporting import figures
 from m3net_jax.reporting.channel_weights import Weights
 
-# What is drawn in these colours is handed to the page's style sheet.
+# Placeholders, replaced by colours of the page's style sheet.
 _INK, _GRID, _FIRST, _SECOND = '#010203', '#040506', '#070809', '#0a0b0c'
-_OF_PAGE = {
+_PAGE_COLORS = {
   _INK: 'currentColor',
   _GRID: 'var(--line)',
   _FIRST: 'var(--first)',
@@ -43,12 +46,12 @@ _WIDE, _NARROW = 4.6, 3.4  # inches
 
 
 def accuracies(results: dict[str, Any]) -> str:
-  """Test accuracy of every lane as a point, with a box, a row a variant."""
+  """Test accuracy: one point per lane, one row per variant, with the quartiles as a box."""
   with matplotlib.rc_context(_STYLE):
     figure = Figure(figsize=(_WIDE, 0.9 + 0.36 * len(results['variants'])), layout='constrained')
     axes = figure.subplots()
     figures.draw_accuracies(axes, results, _INK, _FIRST)
-    # A variant of one's own has a long name: only its class is shown, the tables have the rest.
+    # The name of a user's variant is long: show only its class, the tables show the rest.
     axes.set_yticks(
       axes.get_yticks(),
       [
@@ -62,7 +65,7 @@ def accuracies(results: dict[str, Any]) -> str:
 def learning_curves(
   metrics: list[dict[str, Any]], variants: Sequence[str]
 ) -> dict[str, tuple[str, str]]:
-  """{variant: (validation accuracy, loss)} by epoch: lanes thin, their mean thick; all on the same scales."""
+  """{variant: (validation accuracy, loss)} by epoch: lanes thin, their mean thick, equal scales."""
   losses = [
     row[field] for row in metrics for field in ('train_loss', 'validation_loss') if row[field]
   ]
@@ -74,8 +77,8 @@ def learning_curves(
   )
   rows = {variant: [row for row in metrics if row['variant'] == variant] for variant in variants}
   return {
-    variant: _curves(mine, f'curve{i}', variant, epochs, *scales)
-    for i, (variant, mine) in enumerate(rows.items())
+    variant: _curves(of_variant, f'curve{i}', variant, epochs, *scales)
+    for i, (variant, of_variant) in enumerate(rows.items())
   }
 
 
@@ -84,21 +87,19 @@ def _curves(
 ) -> tuple[str, str]:
   with matplotlib.rc_context(_STYLE):
     left, right = (Figure(figsize=(_NARROW, 2.4), layout='constrained') for _ in range(2))
-    axes = left.subplots()
-    _lines(axes, rows, 'validation_accuracy', _FIRST, 'mean of lanes', 100)
-    axes.set(ylabel='validation accuracy (%)', ylim=accuracy)
-    above = axes
-    axes = right.subplots()
-    _lines(axes, rows, 'validation_loss', _FIRST, 'validation')
-    _lines(axes, rows, 'train_loss', _SECOND, 'training')
-    axes.set(ylabel='cross-entropy', yscale='log', ylim=loss)
-    for each in (above, axes):
-      each.set(xlabel='epoch', xlim=epochs if epochs[1] > 1 else (0.5, 1.5))
-      each.xaxis.get_major_locator().set_params(integer=True)
-    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter('{x:g}')
-    axes.yaxis.set_minor_locator(ticker.NullLocator())
-    axes.legend(fontsize='small', loc='lower left')
+    accuracy_axes, loss_axes = left.subplots(), right.subplots()
+    _lines(accuracy_axes, rows, 'validation_accuracy', _FIRST, 'mean of lanes', 100)
+    accuracy_axes.set(ylabel='validation accuracy (%)', ylim=accuracy)
+    _lines(loss_axes, rows, 'validation_loss', _FIRST, 'validation')
+    _lines(loss_axes, rows, 'train_loss', _SECOND, 'training')
+    loss_axes.set(ylabel='cross-entropy', yscale='log', ylim=loss)
+    for axes in (accuracy_axes, loss_axes):
+      axes.set(xlabel='epoch', xlim=epochs if epochs[1] > 1 else (0.5, 1.5))
+      axes.xaxis.get_major_locator().set_params(integer=True)
+    loss_axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    loss_axes.yaxis.set_major_formatter('{x:g}')
+    loss_axes.yaxis.set_minor_locator(ticker.NullLocator())
+    loss_axes.legend(fontsize='small', loc='lower left')
     return (
       _svg(left, f'{name}a', f'{variant}: validation accuracy of every lane by epoch'),
       _svg(right, f'{name}b', f'{variant}: training and validation loss of every lane by epoch'),
@@ -128,7 +129,7 @@ def _lines(
 
 
 def channel_weights(variant: str, weights: Weights) -> tuple[str, str]:
-  """A lane's channel weights from the largest down, a line a lane; and every lane's kernel, three taps."""
+  """(channel weights, kernels): one line per lane, sorted by weight; three taps per lane."""
   with matplotlib.rc_context(_STYLE):
     left, right = (Figure(figsize=(_NARROW, 2.4), layout='constrained') for _ in range(2))
     axes = left.subplots()
@@ -143,8 +144,8 @@ def channel_weights(variant: str, weights: Weights) -> tuple[str, str]:
     axes.set_ylim(0, 1)
     taps = right.subplots()
     offsets = np.linspace(-0.12, 0.12, len(weights.taps)) if len(weights.taps) > 1 else np.zeros(1)
-    for offset, each in zip(offsets, weights.taps):
-      taps.plot(np.arange(3) + offset, each, 'o', color=_SECOND, markersize=4, alpha=0.7)
+    for offset, kernel in zip(offsets, weights.taps):
+      taps.plot(np.arange(3) + offset, kernel, 'o', color=_SECOND, markersize=4, alpha=0.7)
     taps.set_xticks(range(3), ['before', 'own', 'after'])
     taps.set(xlabel='channel', ylabel='kernel', xlim=(-0.5, 2.5))
     return (
@@ -159,18 +160,18 @@ def _margin(low: float, high: float) -> tuple[float, float]:
 
 
 def _svg(figure: Figure, name: str, title: str) -> str:
-  """The figure as an element of an HTML page: `name` keeps its ids apart from those of other figures."""
+  """The figure as an element of an HTML page; its ids start with `name`, so they are unique."""
   text = io.StringIO()
   with matplotlib.rc_context({'svg.hashsalt': name}):
     figure.savefig(text, format='svg', transparent=True, metadata={'Date': None})
   svg = text.getvalue()
   svg = svg[svg.index('<svg') :]
   svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.DOTALL)
-  svg = re.sub(r'<style.*?</style>', '', svg, flags=re.DOTALL)  # would hold for the whole page
-  svg = re.sub(r' xmlns(:\w+)?="[^"]*"', '', svg)  # HTML knows them
-  svg = re.sub(r' (width|height)="[\d.]+pt"', '', svg, count=2)  # the page decides
-  for ours, page in _OF_PAGE.items():
-    svg = svg.replace(ours, page)
+  svg = re.sub(r'<style.*?</style>', '', svg, flags=re.DOTALL)  # it would apply to the page
+  svg = re.sub(r' xmlns(:\w+)?="[^"]*"', '', svg)  # HTML needs none
+  svg = re.sub(r' (width|height)="[\d.]+pt"', '', svg, count=2)  # the page sets the size
+  for placeholder, color in _PAGE_COLORS.items():
+    svg = svg.replace(placeholder, color)
   svg = re.sub(r'\bid="', f'id="{name}-', svg)
   svg = re.sub(r'(url\(#|href="#)', rf'\g<1>{name}-', svg)
   label = title.replace('&', '&amp;').replace('"', '&quot;').replace('<', '&lt;')

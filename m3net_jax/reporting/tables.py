@@ -1,10 +1,11 @@
-"""The tables of a study: its variants, the tests between them, its blocks. Pure functions on `results.json`
-to rows of text, accuracies in per cent. Knows nothing of files, the paper's tables or how a table is set, but in
-a terminal.
+"""The tables of a study: its variants, the tests between them, its blocks.
+
+Pure functions on `results.json`. Cells are text, accuracies are in per cent. `formats` turns a
+table into CSV, LaTeX or Markdown.
 """
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 NONE = '-'  # a cell that has no value
@@ -15,12 +16,12 @@ class Table(NamedTuple):
   """A table of text.
 
   Attributes:
-    name: of its files, without ending.
+    name: of its files, without extension.
     caption: one sentence, without a full stop.
-    columns: (group, name) each; columns of one group stand under one head, group '' stands alone.
+    columns: (group, name) each; columns of one group share a head; group '' means no group.
     rows: cells of text; '✓' is a tick.
-    notes: sentences below it.
-    ours: positions of rows to set apart.
+    notes: sentences below the table.
+    ours: positions of the rows to highlight.
   """
 
   name: str
@@ -31,37 +32,41 @@ class Table(NamedTuple):
   ours: tuple[int, ...] = ()
 
   def _repr_markdown_(self) -> str:
-    """What a notebook shows."""
-    from m3net_jax.reporting import formats  # which imports this module
+    """The table as a notebook shows it."""
+    from m3net_jax.reporting import formats  # imports this module
 
     return formats.to_markdown(self)
 
 
 def percent(value: float | None) -> str:
+  """A fraction in per cent, with two decimals."""
   return NONE if value is None else f'{100 * value:.2f}'
 
 
 def points(value: float) -> str:
-  """A difference of accuracies in points, with its sign."""
+  """A difference of two fractions in points, with its sign."""
   return f'{100 * value:+.2f}'
 
 
-def interval(ends: list[float] | None, shown=percent) -> str:
-  return f'{shown(ends[0])} to {shown(ends[1])}' if ends else NONE
+def interval(ends: list[float] | None, end_text: Callable[[float], str] = percent) -> str:
+  """The ends of an interval as 'low to high'."""
+  return f'{end_text(ends[0])} to {end_text(ends[1])}' if ends else NONE
 
 
 def p_text(p: float | None) -> str:
+  """A p-value with three decimals, or as a power of ten if it is below 0.001."""
   if p is None:
     return NONE
   return f'{p:.3f}' if p >= 0.001 else f'{p:.1e}'.replace('e-0', 'e-')
 
 
 def baseline(results: Mapping[str, Any]) -> str:
-  """The variant that the others are compared with, and whose accuracy is the headline."""
+  """The variant that the others are compared with; the headline shows its accuracy."""
   return 'full' if 'full' in results['variants'] else next(iter(results['variants']))
 
 
 def corpus_title(results: Mapping[str, Any]) -> str:
+  """The name of the corpus, marked if it is synthetic."""
   corpus = results['corpus']
   return corpus['name'] + (' (synthetic)' if corpus['synthetic'] else '')
 
@@ -92,10 +97,10 @@ def variants_table(results: Mapping[str, Any]) -> Table:
     'Multiply-adds',
   )
   notes = (
-    'Test accuracy at the best validation epoch of each lane. The interval is that of the mean over '
-    'lanes (Student t): it speaks about this training on these clips, not about other corpora.',
-    'Parameters in the count of Keras, moving statistics of batch norm included; multiply-adds of one '
-    'clip.',
+    'Test accuracy at the best validation epoch of each lane. The interval is for the mean over '
+    'lanes (Student t). It holds for this training on these clips, not for other corpora.',
+    'Parameters are counted as in Keras, including the moving statistics of batch norm. '
+    'Multiply-adds are for one clip.',
   )
   return make(
     'variants',
@@ -108,7 +113,13 @@ def variants_table(results: Mapping[str, Any]) -> Table:
 
 
 def tests_table(tests: list[dict[str, Any]], name: str = 'tests', caption: str = '') -> Table:
-  """Every test with all that belongs beside its p-value. Differences in points."""
+  """One row per test: n, statistic, p-values, effect size and interval; differences in points.
+
+  Args:
+    tests: rows as in results.json's "tests", not empty.
+    name: name of the table.
+    caption: caption of the table; by default it names the variant of the first row's `against`.
+  """
   rows = [
     [
       test['variant'],
@@ -142,55 +153,63 @@ def tests_table(tests: list[dict[str, Any]], name: str = 'tests', caption: str =
   )
   methods = dict.fromkeys(f'{test["name"]}: {test["method"]}.' for test in tests)
   # Zeros and ties have columns of their own.
-  said = _said(tests, leave_out=('differences dropped', 'tied differences', 'tied accuracies'))
+  test_notes = _notes(
+    tests, leave_out=('differences dropped', 'tied differences', 'tied accuracies')
+  )
   notes = (
     *methods,
-    *said,
-    'Two-sided. Holm over the rows of this table. Effect size: rank-biserial, positive where the '
-    'variant is higher. Difference: Hodges-Lehmann, variant minus what it is tested against. Zeros: '
-    'differences of zero. Ties: differences of equal size. Smallest p: what so many lanes can reach at best.',
+    *test_notes,
+    'Two-sided tests; Holm over the rows of this table. Effect size: rank-biserial, positive if '
+    'the variant is higher. Difference: Hodges-Lehmann, variant minus the one it is tested '
+    'against. Zeros: differences of zero. Ties: differences of equal size. Smallest p: the '
+    'smallest p-value that this number of lanes can reach.',
   )
   return make(name, caption or f'Every variant against {tests[0]["against"]}', columns, rows, notes)
 
 
-def tests_text(tests: list[dict[str, Any]], wide: int) -> list[str]:
-  """The tests for a terminal, the first column `wide`: lines of wide + 63 columns, then what is to be said of them."""
+def tests_text(tests: list[dict[str, Any]], width: int) -> list[str]:
+  """The tests for a terminal: lines of `width` + 63 columns, then notes.
+
+  Args:
+    tests: rows as in results.json's "tests", not empty.
+    width: of the first column; a longer name has a line of its own.
+  """
   head = (
     f'{"n":>4}{"change":>8}{"95 % interval":>18}{"statistic":>10}{"effect":>7}{"p":>8}{"Holm":>8}'
   )
-  lines = [f'against {tests[0]["against"]}, points:', ' ' * wide + head]
+  lines = [f'against {tests[0]["against"]}, points:', ' ' * width + head]
   for test in tests:
     label = test['variant']
-    if len(label) >= wide:  # a line of its own
+    if len(label) >= width:
       lines.append(label)
       label = ''
     lines.append(
-      f'{label:<{wide}}{test["n"]:>4}{points(test["hodges_lehmann"]):>8}'
+      f'{label:<{width}}{test["n"]:>4}{points(test["hodges_lehmann"]):>8}'
       f'{interval(test["hodges_lehmann_ci95"], points):>18}{test["statistic"]:>10g}'
       f'{test["effect_size"]:>+7.2f}{p_text(test["p_value"]):>8}{p_text(test["p_holm"]):>8}'
     )
   methods = dict.fromkeys(f'{test["name"]}: {test["method"]}.' for test in tests)
   for sentence in (
     *methods,
-    *_said(tests),
+    *_notes(tests),
     'Change: Hodges-Lehmann. Effect: rank-biserial. Two-sided; Holm over these rows.',
   ):
     lines += textwrap.wrap(sentence, 79, subsequent_indent='  ', break_long_words=False)
   return lines
 
 
-def _said(tests: list[dict[str, Any]], leave_out: tuple[str, ...] = ()) -> list[str]:
-  """The notes of the tests, each once with the variants that it is of, but those that end in one of `leave_out`."""
-  said: dict[str, list[str]] = {}
+def _notes(tests: list[dict[str, Any]], leave_out: tuple[str, ...] = ()) -> list[str]:
+  """Each note of the tests once, with its variants, except notes that end in one of `leave_out`."""
+  variants_by_note: dict[str, list[str]] = {}
   for test in tests:
-    for part in filter(None, test['note'].split('; ')):
-      if not part.endswith(leave_out):
-        said.setdefault(part, []).append(test['variant'])
-  return [f'{", ".join(variants)}: {part}.' for part, variants in said.items()]
+    for note in filter(None, test['note'].split('; ')):
+      if not note.endswith(leave_out):
+        variants_by_note.setdefault(note, []).append(test['variant'])
+  return [f'{", ".join(variants)}: {note}.' for note, variants in variants_by_note.items()]
 
 
 def block_tables(blocks: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[Table]:
-  """Parameters and multiply-adds of every block.
+  """Two tables: parameters and multiply-adds of every block.
 
   Args:
     blocks: {'parameters' | 'macs': {variant: {block: count}}}.
@@ -199,22 +218,22 @@ def block_tables(blocks: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[
   names = sorted(
     {name for counts in blocks['parameters'].values() for name in counts}, key=_BLOCKS.index
   )
-  made = []
-  for what, caption, note in (
+  tables = []
+  for quantity, caption, note in (
     (
       'parameters',
       'Parameters of every block',
-      'In the count of Keras, moving statistics included.',
+      'Counted as in Keras, including moving statistics.',
     ),
     (
       'macs',
       'Multiply-adds of every block for one clip',
-      'Of convolutions, channel weights and the dense '
-      'layer; batch norm folds into the convolution before it.',
+      'Counted for convolutions, channel weights and the dense layer. Batch norm folds into the '
+      'convolution before it.',
     ),
   ):
     rows = []
-    for variant, counts in blocks[what].items():
+    for variant, counts in blocks[quantity].items():
       unknown = 'attention' in blocks['parameters'][variant] and 'attention' not in counts
       rows.append(
         [
@@ -224,14 +243,13 @@ def block_tables(blocks: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[
         ]
       )
     unknown_note = (
-      ("Of a module of one's own the multiply-adds are not known.",)
+      ("The multiply-adds of a user's own module are not known and not counted.",)
       if any(row[-1].startswith('>') for row in rows)
       else ()
     )
-    made.append(
-      make(f'blocks_{what}', caption, ('Variant', *names, 'total'), rows, (note, *unknown_note))
-    )
-  return made
+    columns = ('Variant', *names, 'total')
+    tables.append(make(f'blocks_{quantity}', caption, columns, rows, (note, *unknown_note)))
+  return tables
 
 
 def make(
@@ -242,6 +260,6 @@ def make(
   notes: Iterable[str] = (),
   ours: Iterable[int] = (),
 ) -> Table:
-  """A table; a column is (group, name), or its name alone."""
-  pairs = tuple(each if isinstance(each, tuple) else ('', each) for each in columns)
+  """Makes a table; a column is (group, name) or a name without a group."""
+  pairs = tuple(column if isinstance(column, tuple) else ('', column) for column in columns)
   return Table(name, caption, pairs, rows, tuple(notes), tuple(ours))

@@ -1,4 +1,4 @@
-"""The report in words: what was run, the headline, what one must know before the accuracy. Pure functions."""
+"""The sentences of the report: what was run, the headline, the warnings. Pure functions."""
 
 import dataclasses
 import shlex
@@ -15,9 +15,9 @@ from m3net_jax.study.workdir import Workdir
 
 
 def command(
-  asked: config.Config, features: Features, corpus: Mapping[str, Any], workdir: str
+  settings: config.Config, features: Features, corpus: Mapping[str, Any], workdir: str
 ) -> str:
-  """The command that makes this study, a flag a line: every one that is not at its default."""
+  """The command that makes this study: one line per flag, without flags at their default."""
   flags = {'corpus': corpus['name'], 'clip_seconds': f'{features.clip_seconds:g}'}
   for name, default in (
     ('sample_rate', 16000),
@@ -28,10 +28,11 @@ def command(
     if getattr(features, name) != default:
       flags[name] = str(getattr(features, name))
   for field in dataclasses.fields(config.Config):
-    value = getattr(asked, field.name)
+    value = getattr(settings, field.name)
     if value != field.default:
       flags[field.name] = ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
-  # Others are found, or downloaded, by their name; the 12 classes may be those of the test set, which is not.
+  # Other corpora are found or downloaded by name. The recordings of the 12 classes may be the
+  # official test set, which is not found by name.
   if corpus['name'] in ('folder', 'csv', 'speech_commands_12'):
     flags['raw_dir'] = 'FOLDER_OF_THE_RECORDINGS'
   if corpus['skipped_recordings']:
@@ -45,7 +46,7 @@ def command(
 
 
 def headline(results: Mapping[str, Any]) -> tuple[str, str]:
-  """The accuracy of the headline's variant, and what it is with its interval."""
+  """The accuracy of the baseline, and what this figure is, with its interval."""
   name = tables.baseline(results)
   variant = results['variants'][name]
   count = len(variant['lanes'])
@@ -63,33 +64,33 @@ def headline(results: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def warnings(results: Mapping[str, Any]) -> list[str]:
-  """What a reader must know before the accuracy: synthetic clips, leakage, what was left out."""
+  """What a reader must know before the accuracy: synthetic clips, leakage, skipped recordings."""
   corpus = results['corpus']
   tested = sum(split['sizes']['test'] for split in corpus['splits'])
-  found = []
+  sentences = []
   if corpus['synthetic']:
-    found.append(
-      'Synthetic speech: these clips were spoken by a program. Nothing here says how well real '
-      'recordings are recognised, and no figure is comparable with one measured on them.'
+    sentences.append(
+      'Synthetic speech: a program spoke these clips. The accuracy says nothing about real '
+      'recordings and cannot be compared with figures measured on them.'
     )
   if corpus['shared_groups']:
-    found.append(
+    sentences.append(
       f'Leakage: {corpus["shared_groups"]} speakers or recordings are in both train and test, and '
-      f'{corpus["test_clips_in_shared_groups"]:,} of {tested:,} test clips are theirs. Read the '
-      'accuracy as that of voices and recordings heard in training, not as that of new ones.'
+      f'{corpus["test_clips_in_shared_groups"]:,} of {tested:,} test clips belong to them. Read '
+      'the accuracy as that on voices and recordings heard in training, not on new ones.'
     )
   elif not names_groups(corpus):
-    found.append(
-      'Leakage is unknown: the corpus names no speakers, so that one voice or place may be in both train '
-      'and test.'
+    sentences.append(
+      'Leakage is unknown: the corpus names no speakers, so the same voice or place may be in both '
+      'train and test.'
     )
   if corpus['test_clips_identical_to_train']:
-    found.append(
+    sentences.append(
       f'{corpus["test_clips_identical_to_train"]:,} of {tested:,} test clips are byte-identical '
       'to a training clip.'
     )
   if corpus['skipped_recordings']:
-    found.append(
+    sentences.append(
       f'{corpus["skipped_recordings"]:,} unreadable recordings were skipped; the manifest of the '
       'store lists them.'
     )
@@ -97,31 +98,35 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
     lane['status'] for variant in results['variants'].values() for lane in variant['lanes']
   ]
   if diverged := statuses.count('diverged'):
-    found.append(
-      f'{diverged} lanes diverged; they are counted as they were at their best epoch before.'
+    sentences.append(
+      f'Diverged lanes: {diverged}. Each counts with its best epoch before it diverged.'
     )
   if corpus['split'] == 'folds':
-    found.append(
-      'Lanes of different folds share training clips, so intervals and tests over all of them are '
-      'narrower than new recordings would make them.'
+    sentences.append(
+      'Folds share training clips, so the intervals over all lanes are too narrow and the p-values '
+      'too small for new recordings.'
     )
-  return found
+  return sentences
 
 
-def facts(here: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(workdir: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]:
   """(name, value) of what was run."""
-  corpus, asked, features = results['corpus'], here.config, here.features
+  corpus, settings, features = results['corpus'], workdir.config, workdir.features
   sizes = corpus['splits'][0]['sizes']
   lanes = sum(len(variant['lanes']) for variant in results['variants'].values())
-  last = asked.seeds[-1]
-  seeds = f'seed {last}' if last == asked.first_seed else f'seeds {asked.first_seed} to {last}'
+  first, last = settings.first_seed, settings.seeds[-1]
+  seeds = f'seed {last}' if last == first else f'seeds {first} to {last}'
   folds = f' (first of {len(corpus["splits"])} folds)' if len(corpus['splits']) > 1 else ''
   mels, frames = features.shape
-  height, width, depth = asked.input_shape
-  scaled = {'train': 'normalised by the training clips', 'clip': 'every clip normalised by itself'}
-  plateau = (
-    f'{asked.learning_rate:g}, times {asked.plateau_factor:g} after {asked.plateau_patience} epochs '
-    f'without a lower validation loss, to {asked.min_learning_rate:g} at least'
+  height, width, depth = settings.input_shape
+  scaling = {
+    'train': 'normalised with the statistics of the training clips',
+    'clip': 'each clip normalised with its own statistics',
+  }
+  learning_rate = (
+    f'{settings.learning_rate:g}, multiplied by {settings.plateau_factor:g} after '
+    f'{settings.plateau_patience} epochs without a lower validation loss, down to '
+    f'{settings.min_learning_rate:g}'
   )
   return [
     (
@@ -136,7 +141,7 @@ def facts(here: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]:
     ),
     (
       'Leakage',
-      f'{leaks(corpus)}, {corpus["test_clips_in_shared_groups"]:,} test clips of those; '
+      f'{leaks(corpus)}, with {corpus["test_clips_in_shared_groups"]:,} test clips; '
       f'{corpus["test_clips_identical_to_train"]:,} test clips byte-identical to a training clip',
     ),
     (
@@ -147,13 +152,13 @@ def facts(here: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]:
     (
       'Input',
       f'{height} x {width} x {depth} (frequency x time x channels), '
-      + ('magma picture' if _pictured(asked) else scaled[asked.normalisation]),
+      + ('magma picture' if _is_picture(settings) else scaling[settings.normalisation]),
     ),
     (
       'Training',
-      f'{lanes} lanes ({seeds} of every variant{" and fold" * bool(folds)}), {asked.num_epochs} epochs, '
-      f'batch {asked.batch_size}, Adam {plateau}; no augmentation, no pretraining; tested at '
-      'the best validation epoch',
+      f'{lanes} lanes ({seeds} of every variant{" and fold" * bool(folds)}), '
+      f'{settings.num_epochs} epochs, batch {settings.batch_size}, Adam {learning_rate}; no '
+      'augmentation, no pretraining; tested at the best validation epoch',
     ),
     (
       'Time',
@@ -164,26 +169,34 @@ def facts(here: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]:
   ]
 
 
-def _pictured(asked: config.Config) -> bool:
-  return asked.input_shape[2] == 3 and asked.channels == 'magma'
+def _is_picture(settings: config.Config) -> bool:
+  return settings.input_shape[2] == 3 and settings.channels == 'magma'
 
 
-def feature(asked: config.Config) -> str:
-  """What the network sees, for the column of that name."""
-  if _pictured(asked):
+def feature(settings: config.Config) -> str:
+  """The input of the network, for the column "Feature"."""
+  if _is_picture(settings):
     return 'Log-Mel, magma picture'
-  return 'Log-Mel' if asked.input_shape[2] == 1 else 'Log-Mel with differences'
+  return 'Log-Mel' if settings.input_shape[2] == 1 else 'Log-Mel with differences'
 
 
 def heads(store: Store | None) -> tuple[str, str, tuple[str, ...]]:
-  """Entropy and zero-crossing rate for the heads of the paper's Tables 1 and 2, and how ours are defined."""
+  """(entropy, zero-crossing rate, notes with their definitions) for the paper's Tables 1 and 2.
+
+  Empty without a store.
+  """
   if store is None:
     return '', '', ()
-  found = statistics.summary(store.entropies, store.crossings)
-  shown = lambda each, digits: f'{each["mean"]:.{digits}f} ± {each["deviation"]:.{digits}f}'
-  said = found['definitions']
+  summary = statistics.summary(store.entropies, store.crossings)
+  spread = lambda values, digits: f'{values["mean"]:.{digits}f} ± {values["deviation"]:.{digits}f}'
+  definitions = summary['definitions']
   note = (
-    f'Information entropy: {said["entropy"]}. Zero-crossing rate: {said["crossings"]}. Both: '
-    f'{said["over"]}. The paper defines neither, so they compare corpora of ours with each other only.'
+    f'Information entropy: {definitions["entropy"]}. Zero-crossing rate: '
+    f'{definitions["crossings"]}. Both: {definitions["over"]}. The paper defines neither, so '
+    'compare these values only with those of other studies made by this program.'
   )
-  return f'{shown(found["entropy"], 3)} bits/symbol', f'{shown(found["crossings"], 2)} Hz', (note,)
+  return (
+    f'{spread(summary["entropy"], 3)} bits/symbol',
+    f'{spread(summary["crossings"], 2)} Hz',
+    (note,),
+  )
