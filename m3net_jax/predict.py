@@ -1,7 +1,7 @@
 """Classifies recordings with a trained model: the best lane of a study, or a bundle's .tflite file.
 
     python -m m3net_jax.predict --model=studies/quick clip.wav folder/
-    python -m m3net_jax.predict --model=bundles/quick/model_int8.tflite --plot=timeline.png long.flac
+    python -m m3net_jax.predict --model=bundles/quick/model_int8.tflite --plot=line.png long.flac
 
 Recordings longer than 1.1 clips are classified window by window; shorter ones are cut or padded as
 in training. `-` reads a recording from standard input.

@@ -19,8 +19,8 @@ from m3net_jax.network import image
 
 _HEADROOM = 1.05  # arena of the firmware / measured arena
 _KIB = 1024
-_OF_LIBC = """// glibc has a features.h too, and its headers find this one if this folder is given by -I. So
-// glibc's is passed on, and nothing else is included here.
+_OF_LIBC = """// glibc has a features.h too, and its headers find this one if this folder is given
+// by -I. So glibc's is passed on, and nothing else is included here.
 #ifdef __has_include_next
 #if __has_include_next(<features.h>)
 #include_next <features.h>

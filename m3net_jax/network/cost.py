@@ -1,4 +1,7 @@
-"""What a variant costs: parameters, multiply-adds, operations of a training step. Counted, not measured."""
+"""The cost of a variant: parameters, multiply-adds, operations per training step.
+
+All figures are counted, not measured.
+"""
 
 from typing import NamedTuple
 
@@ -7,18 +10,25 @@ import jax
 from m3net_jax.network.models import CHANNELS, M3Net, init
 from m3net_jax.network.variants import Architecture
 
-PASSES = 3  # of a training step: forward, gradient by the map, gradient by the kernel; as many multiply-adds each
+# Passes of a training step, with equal multiply-adds: forward, gradient with respect to the map,
+# gradient with respect to the kernel.
+PASSES = 3
 
 
 class Size(NamedTuple):
-  """Parameters in Keras's count (`total`: batch norm's moving statistics included), and those trained."""
+  """Number of parameters.
+
+  Attributes:
+    total: as Keras counts them, with the moving statistics of batch norm.
+    trainable: without the moving statistics.
+  """
 
   total: int
   trainable: int
 
 
 def size(variant: Architecture, num_classes: int, input_shape: tuple[int, int, int]) -> Size:
-  """Counts a variant's parameters without making them."""
+  """Counts a variant's parameters without creating them."""
   model = M3Net(variant, num_classes, 'conv')
   shapes = jax.eval_shape(lambda key: init(model, key, input_shape), jax.random.key(0))
   count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
@@ -28,7 +38,10 @@ def size(variant: Architecture, num_classes: int, input_shape: tuple[int, int, i
 def block_sizes(
   variant: Architecture, num_classes: int, input_shape: tuple[int, int, int]
 ) -> dict[str, int]:
-  """Keras's count of every block ('stem', 'sfp1', 'sfp2', 'mfp', 'dfp', 'attention', 'head')."""
+  """Counts the parameters per block as Keras does.
+
+  The blocks are 'stem', 'sfp1', 'sfp2', 'mfp', 'dfp', 'attention' and 'head'.
+  """
   model = M3Net(variant, num_classes, 'conv')
   shapes = jax.eval_shape(lambda key: init(model, key, input_shape), jax.random.key(0))
   blocks: dict[str, int] = {}
@@ -40,10 +53,11 @@ def block_sizes(
 def block_macs(
   variant: Architecture, num_classes: int, input_shape: tuple[int, int, int]
 ) -> dict[str, int]:
-  """Multiply-adds of every block for one clip: those of its convolutions, ECA and the dense layer.
+  """Counts the multiply-adds per block for one clip: convolutions, ECA and the dense layer.
 
-  Batch norm folds into the convolution before it; the Hadamard product and the channel weights are elementwise
-  and counted with neither convention, so are left out. Of a user's own module they are not known: 'attention' is absent.
+  Not counted are batch norm, which folds into the convolution before it, and elementwise products
+  (the Hadamard product and the channel weights). 'attention' is absent: the multiply-adds of a
+  user's own module are unknown.
   """
   strided = lambda height, width, stride: (-(-height // stride), -(-width // stride))
   height, width = strided(*input_shape[:2], variant.stem_stride)
@@ -65,5 +79,8 @@ def block_macs(
 def step_flops(
   variant: Architecture, num_classes: int, input_shape: tuple[int, int, int], batch_size: int
 ) -> int:
-  """Floating-point operations of a training step of one lane: those of its convolutions and dense layer."""
+  """Floating-point operations of one training step of one lane, two per multiply-add.
+
+  `block_macs` says which layers are counted.
+  """
   return 2 * PASSES * sum(block_macs(variant, num_classes, input_shape).values()) * batch_size

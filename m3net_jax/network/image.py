@@ -1,7 +1,7 @@
-"""From a store's log-Mel arrays to the network's input images, on the device (paper, Section 3.1: 256x256x3).
+"""Turns a store's log-Mel arrays into input images on the device (paper, Section 3.1: 256x256x3).
 
-A store keeps small arrays; resizing and colouring happen inside the jitted step. Row 0 of an
-image is the lowest frequency, column 0 the first frame.
+A store keeps small arrays; the jitted step resizes and colours them. Row 0 of an image is the
+lowest frequency, column 0 is the first frame.
 """
 
 from typing import NamedTuple
@@ -10,19 +10,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-FLOOR = 1e-3  # dB; keeps a silent clip, which has no deviation, finite
+FLOOR = 1e-3  # dB; keeps a silent clip, whose deviation is 0, finite
 _DELTA_WIDTH = 9  # frames; librosa.feature.delta's default
 
 
 class Scaling(NamedTuple):
-  """Mean and standard deviation of the training clips' values, in dB; scalars, or one a lane."""
+  """Mean and standard deviation of the training clips' values in dB: scalars or one per lane."""
 
   mean: jax.Array | np.floating
   std: jax.Array | np.floating
 
 
 def scaling_of(mels: np.ndarray, indices: np.ndarray) -> Scaling:
-  """The scaling of the clips `indices` of [clips, n_mels, frames], read in blocks and summed in float64."""
+  """Mean and standard deviation of some clips, summed in float64.
+
+  Args:
+    mels: [clips, n_mels, frames] in dB; read in blocks of 1,024 clips.
+    indices: positions of the clips in `mels`.
+  """
   count = total = squares = 0.0
   for start in range(0, len(indices), 1024):
     block = mels[np.sort(indices[start : start + 1024])].astype(np.float64)
@@ -40,15 +45,17 @@ def to_image(
   channels: str,
   normalisation: str,
 ) -> jax.Array:
-  """Log-Mel arrays [clips, n_mels, frames] in dB as images [clips, height, width, channels] float32.
+  """Turns log-Mel arrays into images [clips, height, width, channels] float32.
 
   Args:
-    input_shape: height (frequency), width (time), and 1 channel, or 3.
-    scaling: of the training clips, used where `normalisation` is 'train'.
-    channels: of 3: 'magma', a picture of each clip between its lowest and highest value, in [0, 1];
-      'delta', the log-Mel with its first and second difference in time.
-    normalisation: of the log-Mel to mean 0 and deviation 1, by the statistics of the training clips
-      ('train') or of each clip ('clip'); a picture has its own.
+    mels: [clips, n_mels, frames] in dB.
+    input_shape: height (frequency), width (time) and the number of channels, 1 or 3.
+    scaling: of the training clips; used if `normalisation` is 'train'.
+    channels: the content of three channels. 'magma': each clip as a picture in [0, 1], scaled from
+      its lowest to its highest value; 'delta': the log-Mel with its first and second difference in
+      time.
+    normalisation: scales the log-Mel to mean 0 and deviation 1 by the statistics of the training
+      clips ('train') or of each clip ('clip'); not used for 'magma'.
   """
   height, width, depth = input_shape
   x = mels.astype(jnp.float32)
@@ -70,26 +77,26 @@ def _resized(x: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def _magma(x: jax.Array) -> jax.Array:
-  """Values in [0, 1] as colours [..., 3] of matplotlib's magma, in which librosa draws."""
+  """Values in [0, 1] as colours [..., 3] of matplotlib's magma, librosa's colour map."""
   return jnp.asarray(colours())[jnp.clip(x * 256, 0, 255).astype(jnp.int32)]
 
 
 def colours() -> np.ndarray:
   """The 256 colours of magma from dark to bright, [256, 3] in [0, 1]."""
-  from matplotlib import colormaps  # imported where a colour map is asked for: it is slow to import
+  from matplotlib import colormaps  # slow to import, and only needed for magma
 
   return colormaps['magma'](np.arange(256))[:, :3].astype(np.float32)
 
 
 def delta_taps(order: int) -> np.ndarray:
-  """What `_delta` weighs the frames around each one with, [9]."""
+  """Weights of the 9 frames around each frame, [9]: those of `librosa.feature.delta`."""
   from scipy.signal import savgol_coeffs
 
   return savgol_coeffs(_DELTA_WIDTH, polyorder=order, deriv=order, use='dot').astype(np.float32)
 
 
 def _delta(x: jax.Array, order: int) -> jax.Array:
-  """The `order`-th difference in time, as `librosa.feature.delta(mode='nearest')` fits it."""
+  """The `order`-th difference in time, as `librosa.feature.delta(mode='nearest')`."""
   taps = delta_taps(order)
   half = _DELTA_WIDTH // 2
   padded = jnp.pad(x, ((0, 0), (0, 0), (half, half)), mode='edge')

@@ -1,9 +1,10 @@
-"""The layers of M3Net as Flax modules (paper, Section 2.2 and Figure 2): convolution,
-batch norm and ReLU as one; efficient channel attention.
+"""The layers of M3Net as Flax modules (paper, Section 2.2 and Figure 2).
 
-Initial values and constants are Keras's, in which the paper trained: Glorot uniform
-kernels, zero biases, epsilon 1e-3. Momentum is 0.9, for Keras's 0.99 lags
-behind on a corpus of a few dozen steps an epoch.
+A convolution, its batch norm and its ReLU are one layer; efficient channel attention is another.
+
+Initial values and constants are those of Keras, which the paper used for training: Glorot uniform
+kernels, zero biases, epsilon 1e-3. The momentum is 0.9: Keras's 0.99 lags behind on a corpus with
+a few dozen steps per epoch.
 """
 
 from typing import cast
@@ -20,10 +21,10 @@ MOMENTUM = 0.9
 
 
 class BatchNorm(nn.Module):
-  """Batch normalisation of a convolution's output [..., channels], before its bias is added.
+  """Batch normalisation of a convolution's output [..., channels] before its bias is added.
 
-  A bias in front of batch norm cancels in training, so it only moves the mean that is
-  remembered: a pass over the map is saved, and its gradient is exactly zero.
+  In training a bias before batch norm cancels, so here it only changes the moving mean. This saves
+  a pass over the map, and the gradient of the bias is exactly zero.
   """
 
   @nn.compact
@@ -35,19 +36,24 @@ class BatchNorm(nn.Module):
     variance = self.variable('batch_stats', 'var', jnp.ones, channels)
     if train:
       axes = tuple(range(y.ndim - 1))
-      of_batch = y.mean(axes)
-      spread = jnp.maximum((y * y).mean(axes) - of_batch * of_batch, 0.0)
+      batch_mean = y.mean(axes)
+      batch_variance = jnp.maximum((y * y).mean(axes) - batch_mean * batch_mean, 0.0)
       if not self.is_initializing():
-        mean.value = MOMENTUM * mean.value + (1 - MOMENTUM) * lax.stop_gradient(of_batch + bias)
-        variance.value = MOMENTUM * variance.value + (1 - MOMENTUM) * lax.stop_gradient(spread)
+        mean.value = MOMENTUM * mean.value + (1 - MOMENTUM) * lax.stop_gradient(batch_mean + bias)
+        variance.value = MOMENTUM * variance.value + (1 - MOMENTUM) * lax.stop_gradient(
+          batch_variance
+        )
     else:
-      of_batch, spread = mean.value - bias, variance.value
-    factor = scale * lax.rsqrt(spread + EPSILON)
-    return y * factor + (shift - of_batch * factor)
+      batch_mean, batch_variance = mean.value - bias, variance.value
+    factor = scale * lax.rsqrt(batch_variance + EPSILON)
+    return y * factor + (shift - batch_mean * factor)
 
 
 class Conv(nn.Module):
-  """Dense 3x3 convolution with bias, batch norm, ReLU: [n, h, w, c] to [n, ceil(h/stride), ceil(w/stride), features]."""
+  """Dense 3x3 convolution with bias, batch norm, ReLU.
+
+  [n, h, w, c] to [n, ceil(h/stride), ceil(w/stride), features].
+  """
 
   features: int
   stride: int
@@ -65,7 +71,7 @@ class Conv(nn.Module):
 
 
 class SeparableConv(nn.Module):
-  """Depthwise 3x3 without bias, pointwise with bias, batch norm, ReLU; shapes as `Conv`."""
+  """Depthwise 3x3 without bias, pointwise with bias, batch norm, ReLU; shapes as in `Conv`."""
 
   features: int
   stride: int
@@ -84,7 +90,9 @@ class SeparableConv(nn.Module):
 
 
 class EfficientChannelAttention(nn.Module):
-  """Weights of the channels from their means (Wang et al., CVPR 2020, with kernel size 3; the paper's Section 2.2).
+  """Weights of the channels from their means (paper, Section 2.2).
+
+  Efficient channel attention is from Wang et al., CVPR 2020; the kernel size is 3.
 
   [n, h, w, c] to weights [n, 1, 1, c] in (0, 1).
   """
@@ -110,9 +118,10 @@ class EfficientChannelAttention(nn.Module):
 def global_mean(x: jax.Array, lowering: str) -> jax.Array:
   """Mean over frequency and time, [n, h, w, c] to [n, c].
 
-  In the `tflite` lowering two depthwise convolutions with constant kernels, along frequency and along time: the
-  converter makes SUM and MUL of `x.mean`, which its 16-bit quantiser breaks without a word, and a pooling must give its
-  means in the steps of its map's largest value, which costs int8 half of what it loses in all.
+  The `tflite` lowering uses two depthwise convolutions with constant kernels, along frequency and
+  along time, for two reasons. The converter turns `x.mean` into SUM and MUL, which its 16-bit
+  quantiser breaks without an error. An average pooling gives its means in the quantisation steps
+  of its map's largest value, which causes half of the loss of int8.
   """
   if lowering != 'tflite':
     return x.mean((1, 2))

@@ -1,8 +1,8 @@
-"""The mirror operations of Mirror Attention (paper, Section 2.2) on maps [clips, frequency, time, channels].
+"""The mirror operations of Mirror Attention (paper, Section 2.2).
 
-Height is frequency and width is time. The paper's matrices (2), (3) and (5) send
-w to W - w and h to H - h, which leaves the grid 0..W-1; the operation meant, and
-done here, is w to W - 1 - w. Each one is its own inverse.
+Maps are [clips, frequency, time, channels]: height is frequency, width is time. The paper's
+matrices (2), (3) and (5) send w to W - w and h to H - h, which is outside the grid 0..W-1; here w
+goes to W - 1 - w and h to H - 1 - h. Each operation is its own inverse.
 """
 
 from collections.abc import Callable
@@ -25,14 +25,17 @@ def vmf(x: jax.Array) -> jax.Array:
 
 
 def csf(x: jax.Array) -> jax.Array:
-  """Centre-symmetric flip: reverses both; `hmf` after `vmf` (equations 5 and 6)."""
+  """Centre-symmetric flip: reverses time and frequency, `hmf` after `vmf` (equations 5 and 6)."""
   return jnp.flip(x, (FREQUENCY, TIME))
 
 
 def where(
   on: bool | jax.Array, mirror: Callable[[jax.Array], jax.Array], x: jax.Array
 ) -> jax.Array:
-  """`mirror(x)` where `on`, else `x`; `on` may be a lane's value, so that ablations share one program."""
+  """`mirror(x)` if `on`, otherwise `x`.
+
+  `on` may be a traced value of a lane, so that the ablations share one program.
+  """
   if isinstance(on, bool):
     return mirror(x) if on else x
   return lax.cond(on, mirror, lambda x: x, x)

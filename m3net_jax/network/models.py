@@ -1,6 +1,7 @@
 """The network (paper, Section 2): shallow feature processing, Mirror Attention, head.
 
-An `Architecture` says which parts a variant has; `Switches` say which mirrors are on.
+An `Architecture` says which parts a variant has; `Switches` say which mirrors and channel weights
+are on.
 """
 
 import inspect
@@ -18,7 +19,7 @@ CHANNELS = 64
 
 
 class MirrorFeatureProcessing(nn.Module):
-  """MFP (equation 4): both mirrors side by side, aligned, added to the map, convolved again."""
+  """MFP (equation 4): concatenates both mirrors, aligns them, adds the map, convolves again."""
 
   lowering: str
 
@@ -32,9 +33,9 @@ class MirrorFeatureProcessing(nn.Module):
 
 
 class DiagonalFeatureProcessing(nn.Module):
-  """DFP (equation 6): the centre-symmetric flip, convolved, its channels weighted by ECA.
+  """DFP (equation 6): convolves the centre-symmetric flip and weights its channels by ECA.
 
-  Returns [n, h, w, c] and the weights [n, 1, 1, c], which are 1 where ECA is off.
+  Returns [n, h, w, c] and the weights [n, 1, 1, c], which are 1 if ECA is off.
   """
 
   lowering: str
@@ -52,15 +53,16 @@ class DiagonalFeatureProcessing(nn.Module):
 
 
 class M3Net(nn.Module):
-  """The network: images [n, height, width, channels] to logits [n, classes] and its named maps.
+  """The network (paper, Section 2): images to logits and named maps.
+
+  Images are [n, height, width, channels], logits [n, classes]. The maps are `stem`, `sfp` (the
+  input of Mirror Attention), `mfp`, `dfp`, `eca` (channel weights), `ma` and `pooled`, without
+  those of parts that the variant does not have.
 
   Attributes:
     architecture: the variant.
     num_classes: outputs.
     lowering: of the convolutions, one of `options.LOWERINGS` or 'tflite'.
-
-  The maps: `stem`, `sfp` (what enters Mirror Attention), `mfp`, `dfp`, `eca` (channel weights), `ma`, `pooled`; those
-  that a variant does not have are absent.
   """
 
   architecture: Architecture
@@ -83,7 +85,7 @@ class M3Net(nn.Module):
       )
     out['sfp'] = x
     if parts.attention is not None:
-      x = _call_own(parts.attention(name='attention'), x, train)
+      x = _call_user_module(parts.attention(name='attention'), x, train)
     else:
       branches = []
       if parts.mfp:
@@ -107,17 +109,24 @@ class M3Net(nn.Module):
     ), out
 
 
-def _call_own(module: nn.Module, x: jax.Array, train: bool) -> jax.Array:
+def _call_user_module(module: nn.Module, x: jax.Array, train: bool) -> jax.Array:
   takes_train = 'train' in inspect.signature(type(module).__call__).parameters
   y = module(x, train=train) if takes_train else module(x)
   if getattr(y, 'ndim', None) != 4:
     raise UserError(
-      f'--variants: {type(module).__name__} returned {getattr(y, "shape", type(y).__name__)} for a map '
-      f'{x.shape}; return one map [clips, height, width, channels]'
+      f'--variants: {type(module).__name__} returned '
+      f'{getattr(y, "shape", type(y).__name__)} for a map {x.shape}; '
+      'return one map [clips, height, width, channels]'
     )
   return y
 
 
 def init(model: M3Net, key: jax.Array, input_shape: tuple[int, int, int]) -> dict[str, Any]:
-  """Initial variables ('params', 'batch_stats') for images of `input_shape` (height, width, channels)."""
+  """Initial variables: 'params' and 'batch_stats'.
+
+  Args:
+    model: the network.
+    key: random key of the initial values.
+    input_shape: height, width and channels of the images.
+  """
   return dict(model.init(key, jnp.zeros((1, *input_shape)), train=False))

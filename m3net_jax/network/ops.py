@@ -1,13 +1,15 @@
-"""The convolutions of the network as pure functions, each in lowerings that compute the same.
+"""The convolutions of the network as pure functions, in lowerings that compute the same.
 
-`conv` is `lax.conv_general_dilated`: what accelerators run best. `tflite`, which is not trained, is the same
-with means that the converter's integers hold well (`layers.global_mean`).
-`shift` is for CPUs, where XLA's grouped convolution
-(and a convolution with a kernel per lane becomes a grouped one) is ten times slower:
-a depthwise convolution as nine shifted multiply-adds, a pointwise one as a
-matrix product, with backward passes written so that XLA keeps the sums
-in the cache and transposes nothing. Maps are [clips, height, width, channels];
-padding is SAME as in TensorFlow; kernels are 3x3 unless said otherwise.
+conv    `lax.conv_general_dilated`, for accelerators
+tflite  as `conv`, with means that the converter's integers represent well (`layers.global_mean`);
+        never used for training
+shift   for CPUs, where XLA's grouped convolution is ten times slower (a convolution with one kernel
+        per lane becomes a grouped one): a depthwise convolution is nine shifted multiply-adds and a
+        pointwise one is a matrix product; in the backward passes XLA keeps the sums in the cache
+        and does not transpose
+
+Maps are [clips, height, width, channels]; padding is SAME as in TensorFlow; kernels are 3x3 unless
+a docstring gives another size.
 """
 
 import functools
@@ -22,27 +24,34 @@ _TAPS = tuple((row, column) for row in range(3) for column in range(3))
 
 
 def lowering_for(backend: str) -> str:
-  """The faster lowering on a JAX backend ('cpu', 'gpu', 'tpu')."""
+  """The lowering for a JAX backend ('cpu', 'gpu', 'tpu')."""
   return 'shift' if backend == 'cpu' else 'conv'
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Array:
-  """Dense 3x3 convolution: [n, h, w, c] and [3, 3, c, d] to [n, ceil(h/stride), ceil(w/stride), d]."""
+  """Dense 3x3 convolution.
+
+  [n, h, w, c] and [3, 3, c, d] to [n, ceil(h/stride), ceil(w/stride), d].
+  """
   if lowering != 'shift':
     return lax.conv_general_dilated(
       x, kernel, (stride, stride), 'SAME', dimension_numbers=_DIMENSIONS
     )
-  # Side by side first by column, then by row: a third of the copies of a channel or three at a time.
+  # Joining columns, then rows, takes a third of the small copies (of 1 or 3 channels) that joining
+  # nine views takes.
   padded = _pad_same(x, stride)
-  along = lambda axis: [
+  views = lambda axis: [
     lax.slice_in_dim(padded, tap, padded.shape[axis] - 2 + tap, stride, axis) for tap in range(3)
   ]
-  padded = jnp.concatenate(along(2), axis=-1)
-  return matmul(jnp.concatenate(along(1), axis=-1), kernel.reshape(-1, kernel.shape[-1]))
+  padded = jnp.concatenate(views(2), axis=-1)
+  return matmul(jnp.concatenate(views(1), axis=-1), kernel.reshape(-1, kernel.shape[-1]))
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Array:
-  """Depthwise 3x3 convolution: [n, h, w, c] and [3, 3, 1, c] to [n, ceil(h/stride), ceil(w/stride), c]."""
+  """Depthwise 3x3 convolution.
+
+  [n, h, w, c] and [3, 3, 1, c] to [n, ceil(h/stride), ceil(w/stride), c].
+  """
   if lowering != 'shift':
     return lax.conv_general_dilated(
       x,
@@ -64,8 +73,11 @@ def pointwise(x: jax.Array, kernel: jax.Array, lowering: str) -> jax.Array:
 
 @jax.custom_vjp
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """[..., c] and [c, d] to [..., d]; its backward pass contracts the kernel's gradient over
-  the leading axes in place (JAX's own makes XLA transpose the map first: 13 of 45 ms a step)."""
+  """Matrix product: [..., c] and [c, d] to [..., d].
+
+  Its gradient with respect to the kernel does not transpose the map. JAX's own gradient does, which
+  took 13 of 45 ms per step.
+  """
   return x @ kernel
 
 
@@ -82,7 +94,7 @@ matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
 
 
 def _same_padding(size: int, stride: int) -> tuple[int, int]:
-  """TensorFlow's SAME padding of a 3-wide window: before and after."""
+  """TensorFlow's SAME padding of a window of 3: before and after."""
   total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
   return total // 2, total - total // 2
 
@@ -94,7 +106,7 @@ def _pad_same(x: jax.Array, stride: int) -> jax.Array:
 
 
 def _shifted(padded: jax.Array, stride: int) -> list[jax.Array]:
-  """The nine views of a padded map that meet the nine taps of a kernel, in row order."""
+  """The nine views of a padded map for the nine taps of a kernel, in row order."""
   height, width = ((size - 3) // stride + 1 for size in padded.shape[-3:-1])
   return [
     padded[
@@ -135,10 +147,10 @@ _depthwise.defvjp(
 
 
 def _input_gradient(x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int) -> jax.Array:
-  """Gradient of a strided depthwise convolution by its input, one output phase at a time.
+  """Gradient of a strided depthwise convolution with respect to its input, phase by phase.
 
-  Input row i meets tap r in output row (i + before - r) / stride where that is whole, so
-  every phase of i is a short sum of shifted g, and nothing is multiplied by zero.
+  Input row i meets tap r in output row (i + before - r) / stride if that is an integer. So every
+  phase of i is a short sum of shifted g, without multiplications by zero.
   """
   height, width = x.shape[1:3]
   phases = []
@@ -156,12 +168,12 @@ def _input_gradient(x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int) 
       phases.append(total)
   n, rows, columns, channels = phases[0].shape
   grid = jnp.stack(phases).reshape(stride, stride, n, rows, columns, channels)
-  whole = grid.transpose(2, 3, 0, 4, 1, 5).reshape(n, rows * stride, columns * stride, channels)
-  return whole[:, :height, :width]
+  gradient = grid.transpose(2, 3, 0, 4, 1, 5).reshape(n, rows * stride, columns * stride, channels)
+  return gradient[:, :height, :width]
 
 
 def _window(g: jax.Array, first_row: int, rows: int, first_column: int, columns: int) -> jax.Array:
-  """Rows and columns of g from the first ones given, zero where there are none."""
+  """`rows` rows and `columns` columns of g from the first ones on; zeros outside of g."""
   edges = [
     (-first, first + count - size)
     for first, count, size in ((first_row, rows, g.shape[1]), (first_column, columns, g.shape[2]))
@@ -172,15 +184,16 @@ def _window(g: jax.Array, first_row: int, rows: int, first_column: int, columns:
 
 
 def _kernel_gradient(padded: jax.Array, g: jax.Array, stride: int) -> jax.Array:
-  """Gradient of a depthwise convolution by its kernel, [3, 3, c].
+  """Gradient of a depthwise convolution with respect to its kernel, [3, 3, c].
 
-  One pass over the clips keeps the nine sums, each as large as one clip's map, in the
-  cache; nine reductions over the whole batch read it from memory nine times.
+  One pass over the clips keeps the nine sums, each of the size of one clip's map, in the cache.
+  Nine reductions over the complete batch would read it from memory nine times.
   """
 
   def add(sums: list[jax.Array], clip: tuple[jax.Array, jax.Array]) -> tuple[list[jax.Array], None]:
-    view_of, g_of = clip
-    return [total + view * g_of for total, view in zip(sums, _shifted(view_of, stride))], None
+    padded_clip, g_clip = clip
+    views = _shifted(padded_clip, stride)
+    return [total + view * g_clip for total, view in zip(sums, views)], None
 
   zeros = [jnp.zeros(g.shape[1:], g.dtype) for _ in _TAPS]
   sums, _ = lax.scan(add, zeros, (padded, g))

@@ -1,5 +1,5 @@
-"""The names that settings of the network may have. Imports nothing, so that --help is quick."""
+"""The values of the network's settings. Imports nothing, so that --help is fast."""
 
-LOWERINGS = ('conv', 'shift')  # of convolutions: for accelerators, for CPUs (`ops`)
-CHANNELS = ('magma', 'delta')  # what three input channels are (`image`)
+LOWERINGS = ('conv', 'shift')  # of the convolutions: for accelerators, for CPUs (`ops`)
+CHANNELS = ('magma', 'delta')  # content of three input channels (`image`)
 NORMALISATIONS = ('train', 'clip')  # of the log-Mel (`image`)

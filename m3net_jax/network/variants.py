@@ -1,7 +1,7 @@
-"""The variants: which parts of the network each has (paper, Tables 3 to 5), and a module of the user's own.
+"""The variants and their parts of the network (paper, Tables 3 to 5), and a user's own module.
 
-Variants that differ only in which mirrors and channel weights are on have the same parameters, and run as one
-compiled program with `Switches` as lane values.
+Variants that differ only in mirrors and channel weights have the same parameters. They run as one
+compiled program with `Switches` as values of the lanes.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_prep.errors import UserError
 
-if TYPE_CHECKING:  # slow to import, and needed for annotations only
+if TYPE_CHECKING:  # slow to import, and only needed for annotations
   import jax
   from flax import linen as nn
 
@@ -19,7 +19,14 @@ STEM_CHANNELS = 32
 
 
 class Switches(NamedTuple):
-  """What is on in Mirror Attention: booleans, or a lane's values (traced scalars)."""
+  """The parts of Mirror Attention that are on: booleans, or traced scalars of a lane.
+
+  Attributes:
+    hmf: horizontal mirror (equation 2).
+    vmf: vertical mirror (equation 3).
+    csf: centre-symmetric flip (equation 5).
+    eca: channel weights.
+  """
 
   hmf: 'bool | jax.Array' = True
   vmf: 'bool | jax.Array' = True
@@ -29,12 +36,20 @@ class Switches(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """What a variant has of the whole network; `attention` takes the place of Mirror Attention."""
+  """The parts of the network that a variant has.
+
+  Attributes:
+    stem_channels: outputs of the stem's convolution.
+    stem_stride: 2 or 4. With 4, SFP 2 has stride 1: the input of Mirror Attention keeps its size.
+    sfp2: second block of shallow feature processing.
+    mfp: mirror feature processing.
+    dfp: diagonal feature processing.
+    switches: the parts of Mirror Attention that are on.
+    attention: a user's Flax module in place of Mirror Attention.
+  """
 
   stem_channels: int = STEM_CHANNELS
-  stem_stride: int = (
-    2  # or 4: what enters Mirror Attention is as large, for SFP 2 has a stride of 1 then
-  )
+  stem_stride: int = 2
   sfp2: bool = True
   mfp: bool = True
   dfp: bool = True
@@ -43,7 +58,7 @@ class Architecture:
 
   @property
   def program(self) -> 'Architecture':
-    """Of the same parameter shapes with everything switched on: variants of equal `program` compile once."""
+    """The architecture with everything switched on; variants with equal `program` compile once."""
     return dataclasses.replace(self, switches=Switches()) if self.mfp and self.dfp else self
 
 
@@ -55,25 +70,25 @@ VARIANTS = {
   # Table 4: without one of the branches.
   'no_mfp': Architecture(mfp=False),
   'no_dfp': Architecture(dfp=False),
-  # Table 5, columns 1 to 4: the mirrors and ECA put back one after another.
+  # Table 5, columns 1 to 4: ECA and the mirrors added one after another.
   'plain': Architecture(switches=Switches(False, False, False, False)),
   'eca': Architecture(switches=Switches(False, False, False, True)),
   'eca_csf': Architecture(switches=Switches(False, False, True, True)),
   'eca_csf_vmf': Architecture(switches=Switches(False, True, True, True)),
-  # Not the paper's: the stem's output is what takes most memory on a microcontroller; a half of it, and a quarter.
+  # Not in the paper: the stem's output takes most of a microcontroller's memory; here it is a half
+  # and a quarter of that.
   'stem16': Architecture(stem_channels=16),
   'stride4': Architecture(stem_stride=4),
 }
 
 
-_CLASSES: dict[str, type['nn.Module']] = {}  # by name, those given as classes
+_CLASSES: dict[str, type['nn.Module']] = {}  # classes that `name_of` was called with, by name
 
 
 def name_of(variant: str | type['nn.Module']) -> str:
-  """The name of a variant: a string as it is, a Flax class as `module:Name`.
+  """The name of a variant: a string unchanged, a Flax class as `module:Name`.
 
-  A class is remembered under its name, so that one from a notebook, which no import finds, can be
-  trained and exported.
+  A class is stored under its name, because a class of a notebook cannot be imported later.
 
   Raises:
     UserError: `variant` is neither a string nor a Flax class.
@@ -87,7 +102,7 @@ def name_of(variant: str | type['nn.Module']) -> str:
 
 
 def architecture_of(variant: str) -> Architecture:
-  """The architecture of a variant's name, or of `module.path:Name`, a Flax module of the user's own.
+  """The architecture of a variant's name or of `module.path:Name`, a user's own Flax module.
 
   Raises:
     UserError: the name is unknown, or the module cannot be imported or is not a Flax module.
@@ -103,7 +118,7 @@ def architecture_of(variant: str) -> Architecture:
     )
   try:
     module = getattr(importlib.import_module(path), name)
-  except Exception as error:  # the file is the user's own, and may raise anything
+  except Exception as error:  # a user's file may raise anything
     reason = ' '.join(f'{type(error).__name__}: {error}'.split())
     raise UserError(
       f'--variants={variant}: cannot be imported ({reason}); give module.path:Name as Python finds '

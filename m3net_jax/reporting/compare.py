@@ -101,7 +101,11 @@ def text(comparison: Comparison) -> str:
   lines = [
     comparison.corpus,
     *(line for warning in comparison.warnings for line in textwrap.wrap(warning, 79)),
-    *(f'differs: {line}' for line in comparison.differing),
+    *(
+      part
+      for line in comparison.differing
+      for part in textwrap.wrap(f'differs: {line}', 79, break_long_words=False)
+    ),
     '',
     f'{"study:variant":<{wide}}{"lanes":>6}{"mean":>8}{"std":>7}{"95 % interval":>18}',
   ]

@@ -32,7 +32,7 @@ def text(
     results: of the finished study in the workdir, for the spread over seeds; None if there is none.
   """
   lines = [
-    f'{"program of":<24}{"lanes":>6}{"at once":>9}{"memory":>10}{"GFLOP":>8}{"s/step":>10}'
+    f'{"program of":<23}{"lanes":>6}{"at once":>9}{"memory":>13}{"GFLOP":>8}{"s/step":>9}'
     f'{"time":>11}'
   ]
   for row in measured:
@@ -44,13 +44,13 @@ def text(
     at_once = f'{row.devices} x {row.lanes_at_once}'
     memory = f'{row.devices * row.device_bytes / 2**20:,.0f} MiB'
     lines.append(
-      f'{_short(variants):<24}{len(names):>6}{at_once:>9}{memory:>10}{flops / 1e9:>8.1f}'
-      f'{row.step_seconds:>10.3f}{duration(row.seconds):>11}'
+      f'{_short(variants):<23}{len(names):>6}{at_once:>9}{memory:>13}{flops / 1e9:>8.1f}'
+      f'{row.step_seconds:>9.3f}{duration(row.seconds):>11}'
     )
   num_lanes = sum(len(row.cohort.names) for row in measured)
   total = sum(row.seconds for row in measured)
   lines += [
-    f'{"all":<24}{num_lanes:>6}{duration(total):>48}',
+    f'{"all":<23}{num_lanes:>6}{duration(total):>50}',
     '',
     'GFLOP and s/step: one training step of all lanes of a program. Time: all epochs',
     'with validation, without compiling. At once: devices x lanes. Memory: as the',
@@ -61,7 +61,7 @@ def text(
 
 def _short(variants: Sequence[str]) -> str:
   line = ', '.join(variants)
-  return line if len(line) <= 23 else f'{variants[0]} and {len(variants) - 1} more'
+  return line if len(line) <= 22 else f'{variants[0]} and {len(variants) - 1} more'
 
 
 def _power(config: Config, folds: int, results: Mapping[str, Any] | None) -> list[str]:

@@ -205,7 +205,9 @@ def _notes(tests: list[dict[str, Any]], leave_out: tuple[str, ...] = ()) -> list
     for note in filter(None, test['note'].split('; ')):
       if not note.endswith(leave_out):
         variants_by_note.setdefault(note, []).append(test['variant'])
-  return [f'{", ".join(variants)}: {note}.' for note, variants in variants_by_note.items()]
+  return [
+    f'{", ".join(dict.fromkeys(variants))}: {note}.' for note, variants in variants_by_note.items()
+  ]
 
 
 def block_tables(blocks: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[Table]:

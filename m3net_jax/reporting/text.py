@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from data_prep import statistics
+from data_prep import arrays, statistics
 from data_prep.features import Features
 from data_prep.store import Store
 from m3net_jax.reporting import tables
@@ -17,7 +17,12 @@ from m3net_jax.study.workdir import Workdir
 def command(
   settings: config.Config, features: Features, corpus: Mapping[str, Any], workdir: str
 ) -> str:
-  """The command that makes this study: one line per flag, without flags at their default."""
+  """The command that makes this study: one line per flag, without flags at their default.
+
+  A study of clips in memory has no command: the text says which function made it.
+  """
+  if corpus['name'] == arrays.CORPUS:
+    return f'm3net_jax.train(store, workdir={workdir!r}, config=...)  # settings: config.json'
   flags = {'corpus': corpus['name'], 'clip_seconds': f'{features.clip_seconds:g}'}
   for name, default in (
     ('sample_rate', 16000),

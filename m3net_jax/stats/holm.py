@@ -1,4 +1,4 @@
-"""Holm's correction, and the tests of a study as one family."""
+"""Holm's correction and the table of a study's tests, which are one family."""
 
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -7,7 +7,7 @@ from m3net_jax.stats.wilcoxon import Test, join, paired, unpaired, unreachable
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-  """Holm's step-down correction over the family of the p-values that exist; None stays None.
+  """Holm's step-down correction of a family of p-values; None stays None and is not counted.
 
   S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6, 1979.
   """
@@ -23,16 +23,22 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def tests_table(
   variants: Mapping[str, Mapping[Hashable, float]], baseline: str = 'full'
 ) -> list[dict]:
-  """Every variant against the baseline, with Holm's correction over all of them.
+  """Tests every variant against the baseline, with Holm's correction over all tests.
+
+  Lanes are paired by key. Lanes without a partner are dropped and counted in `note`; if no lane has
+  a partner, the test is unpaired. Differences are variant minus baseline.
 
   Args:
-    variants: name -> {pairing key, such as (seed, split id): test accuracy as a fraction}. Lanes
-      without a result are left out by the caller.
+    variants: name -> {pairing key, such as (seed, split id): test accuracy as a fraction}, without
+      lanes that have no result.
     baseline: the variant that the others are compared with.
 
-  Returns: one dictionary a variant, in the order given, of values that JSON can hold. Lanes are paired
-    by key; lanes without a partner are dropped and counted in `note`; without any partner the test is
-    the unpaired one. Differences are variant minus baseline.
+  Returns:
+    One row per variant except the baseline, in the order of `variants`: `as_row`, with `p_holm`
+    filled. Its values can be written as JSON.
+
+  Raises:
+    ValueError: `baseline` is not one of the variants.
   """
   if baseline not in variants:
     raise ValueError(f'the baseline {baseline!r} is not among the variants {", ".join(variants)}')
@@ -43,8 +49,8 @@ def tests_table(
     shared = [key for key in base if key in lanes]
     if shared:
       test = paired([lanes[key] for key in shared], [base[key] for key in shared])
-      alone = len(base) + len(lanes) - 2 * len(shared)
-      note = join(f'{alone} lanes without a partner left out' if alone else '', test.note)
+      unmatched = len(base) + len(lanes) - 2 * len(shared)
+      note = join(f'{unmatched} lanes without a partner left out' if unmatched else '', test.note)
     else:
       test = unpaired(list(lanes.values()), list(base.values()))
       note = join('no lane shares seed and split with the baseline, so unpaired', test.note)
@@ -54,25 +60,29 @@ def tests_table(
 
 
 def correct(rows: Sequence[dict]) -> None:
-  """Fills `p_holm` of rows that are one family, and notes where so many tests of so few lanes cannot reach ALPHA."""
+  """Fills `p_holm` of the rows of one family in place.
+
+  Adds a note to each row whose smallest possible p-value, once corrected, is above ALPHA.
+  """
   tested = [row for row in rows if row['p_value'] is not None]
-  # Holm's correction grows with each of its p-values, so the smallest of all give the smallest corrected ones.
-  for row, p_holm, least in zip(
+  # Holm's correction grows with each p-value, so the smallest possible p-values give the smallest
+  # possible corrected ones.
+  for row, p_holm, smallest in zip(
     tested, holm([row['p_value'] for row in tested]), holm([row['smallest_p'] for row in tested])
   ):
     row['p_holm'] = p_holm
-    if least is not None and least > ALPHA:
-      left = row['n'] - row['zero_differences']
+    if smallest is not None and smallest > ALPHA:
+      nonzero = row['n'] - row['zero_differences']
       lanes = f'n = {row["n"]}' + (
-        f' with {left} differences other than zero' if left < row['n'] else ''
+        f' with {nonzero} differences other than zero' if nonzero < row['n'] else ''
       )
       row['note'] = join(
-        row['note'], unreachable(f'with Holm over {len(tested)} tests {lanes}', least)
+        row['note'], unreachable(f'with Holm over {len(tested)} tests {lanes}', smallest)
       )
 
 
 def as_row(test: Test, variant: str, against: str) -> dict:
-  """A test as a row of results.json's "tests"; `p_holm` is None until the family is known."""
+  """A test as a row of "tests" in results.json; `p_holm` is None until `correct` fills it."""
   interval = test.hodges_lehmann_ci95
   return {
     'name': test.name,

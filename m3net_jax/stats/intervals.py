@@ -14,29 +14,46 @@ ALPHA = 0.05  # two-sided level of every decision and 1 - level of every interva
 
 
 class MeanInterval(NamedTuple):
+  """A mean over lanes; `std` and `interval` are None for a single lane.
+
+  Attributes:
+    mean: of the lanes.
+    std: standard deviation of the lanes (ddof 1).
+    interval: Student t 95 % interval of the mean.
+  """
+
   mean: float
-  std: float | None  # ddof = 1; None for a single lane
-  interval: tuple[float, float] | None  # Student t, 95 %; None for a single lane
+  std: float | None
+  interval: tuple[float, float] | None
 
 
 def mean_interval(values: ArrayLike) -> MeanInterval:
-  """Mean, standard deviation (ddof 1) and Student t 95 % interval of the mean of values [lanes]."""
+  """Mean, standard deviation (ddof 1) and Student t 95 % interval of the mean of values [lanes].
+
+  Raises:
+    ValueError: there are no values, or a value is not finite.
+  """
   values = checked(values, 'values')
   mean = float(values.mean())
   if values.size == 1:
     return MeanInterval(mean, None, None)
   std = float(values.std(ddof=1))
-  half = float(stats.t.ppf(1 - ALPHA / 2, values.size - 1)) * std / math.sqrt(values.size)
-  return MeanInterval(mean, std, (mean - half, mean + half))
+  half_width = float(stats.t.ppf(1 - ALPHA / 2, values.size - 1)) * std / math.sqrt(values.size)
+  return MeanInterval(mean, std, (mean - half_width, mean + half_width))
 
 
 def wilson(correct: int, clips: int) -> tuple[float, float]:
-  """Wilson's 95 % interval of an accuracy from `correct` of `clips` test clips (fractions)."""
+  """Wilson's 95 % interval of an accuracy, as fractions: `correct` of `clips` test clips."""
   low, high = stats.binomtest(correct, clips).proportion_ci(1 - ALPHA, method='wilson')
   return float(low), float(high)
 
 
 def checked(values: ArrayLike, name: str) -> np.ndarray:
+  """Converts values [lanes] to float64.
+
+  Raises:
+    ValueError: there are no values, or a value is not finite; it names the argument `name`.
+  """
   values = np.asarray(values, dtype=np.float64)
   if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
     raise ValueError(f'{name} must be a non-empty list of finite accuracies, got {values.tolist()}')

@@ -1,6 +1,6 @@
-"""How many seeds: the power of the paired signed-rank test, before the lanes are trained.
+"""How many seeds a study needs: the power of the paired signed-rank test.
 
-Differences between two variants are taken as normal. Knows only `statistics`; no files, no flags.
+Differences between two variants are assumed to be normal.
 """
 
 import math
@@ -14,45 +14,64 @@ from m3net_jax.stats.intervals import ALPHA
 from m3net_jax.stats.wilcoxon import sign_null
 
 _DRAWS = 20_000  # standard error of a power of 0.8: 0.003
-_MOST_SIMULATED = 60  # beyond, the normal approximation is within 0.01
+_MOST_SIMULATED = 60  # pairs; with more, the normal approximation is within 0.01
 _MOST_SEEDS = 10_000
 
 
 class Spread(NamedTuple):
-  std: float  # of the difference of two lanes that share seed and split, a fraction
-  source: str  # how it was found, in words
+  """The spread of paired differences.
+
+  Attributes:
+    std: standard deviation of the difference of two lanes with the same seed and split, a fraction.
+    source: how it was estimated, in words.
+  """
+
+  std: float
+  source: str
 
 
 class PlanRow(NamedTuple):
-  difference: float  # a fraction: 0.01 is one point
+  """The power for one true difference.
+
+  Attributes:
+    difference: a fraction: 0.01 is one point.
+    num_seeds: seeds per variant.
+    power: with `num_seeds` seeds.
+    seeds_needed: for the requested power; None if 10,000 are not enough.
+  """
+
+  difference: float
   num_seeds: int
-  power: float  # at num_seeds
-  seeds_needed: int | None  # for the power asked; None where 10,000 are not enough
+  power: float
+  seeds_needed: int | None
 
 
 def critical_value(n: int, alpha: float = ALPHA) -> int | None:
-  """Largest smaller rank sum of n pairs that is significant at alpha two-sided; None where none is."""
+  """Critical value of the two-sided signed-rank test with n pairs at level alpha.
+
+  It is the largest significant value of the smaller rank sum; None if no value is significant.
+  """
   cumulative = np.cumsum(sign_null(2 * np.arange(1, n + 1))[::2])
   below = int(np.searchsorted(cumulative, alpha / 2, side='right'))
   return below - 1 if below else None
 
 
 def power_at(n: int, difference: float, std_of_differences: float, alpha: float = ALPHA) -> float:
-  """Power of the exact two-sided signed-rank test at alpha with n pairs, to see a true difference.
+  """Power of the exact two-sided signed-rank test with n pairs for a true difference.
 
-  By simulation with a fixed seed (same answer every time) up to 60 pairs, beyond by the normal
-  approximation with the rank sum's own mean and variance under the alternative (E. L. Lehmann,
-  Nonparametrics: Statistical Methods Based on Ranks, 1975, section 4.2).
+  Up to 60 pairs are simulated with a fixed seed, so equal arguments give equal powers. More pairs
+  use the normal approximation with the mean and variance of the rank sum under the alternative
+  (E. L. Lehmann, Nonparametrics: Statistical Methods Based on Ranks, 1975, section 4.2).
 
   Args:
-    n: pairs, that is seeds a variant.
+    n: pairs, that is seeds per variant.
     difference: true mean difference, a fraction.
-    std_of_differences: standard deviation of the paired differences, a fraction; 0 means that every
-      pair shows the same difference.
-    alpha: 0.05, or less where the test is one of several.
+    std_of_differences: standard deviation of the paired differences, a fraction; with 0 every pair
+      has the same difference.
+    alpha: level of the test: 0.05, or less if the test is one of several.
 
   Raises:
-    ValueError: n below 1, a difference of 0 or a negative or missing standard deviation.
+    ValueError: n is below 1, the difference is 0, or the standard deviation is negative or NaN.
   """
   if n < 1 or not difference or not std_of_differences >= 0:
     raise ValueError(
@@ -73,28 +92,32 @@ def power_at(n: int, difference: float, std_of_differences: float, alpha: float 
 
 
 def _normal_power(n: int, shift: float, alpha: float) -> float:
-  one = stats.norm.cdf(shift)  # P(D1 > 0)
-  two = stats.norm.cdf(math.sqrt(2) * shift)  # P(D1 + D2 > 0)
+  p1 = stats.norm.cdf(shift)  # P(D1 > 0)
+  p2 = stats.norm.cdf(math.sqrt(2) * shift)  # P(D1 + D2 > 0)
   # P(D1 + D2 > 0 and D1 + D3 > 0)
-  three = stats.multivariate_normal.cdf([math.sqrt(2) * shift] * 2, cov=[[1, 0.5], [0.5, 1]])
+  p3 = stats.multivariate_normal.cdf([math.sqrt(2) * shift] * 2, cov=[[1, 0.5], [0.5, 1]])
   pairs = n * (n - 1) / 2
-  mean = n * one + pairs * two
+  mean = n * p1 + pairs * p2
   variance = (
-    n * one * (1 - one)
-    + pairs * (2 * (one - two) ** 2 + 3 * two * (1 - two))
-    + 2 * pairs * (n - 2) * (three - two**2)
+    n * p1 * (1 - p1)
+    + pairs * (2 * (p1 - p2) ** 2 + 3 * p2 * (1 - p2))
+    + 2 * pairs * (n - 2) * (p3 - p2**2)
   )
-  under_null = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
-  reached = n * (n + 1) / 4 + stats.norm.ppf(1 - alpha / 2) * under_null + 0.5
+  null_std = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+  critical_sum = n * (n + 1) / 4 + stats.norm.ppf(1 - alpha / 2) * null_std + 0.5
   if variance <= 0:  # every pair agrees
-    return float(mean >= reached)
-  return float(stats.norm.cdf((mean - reached) / math.sqrt(variance)))
+    return float(mean >= critical_sum)
+  return float(stats.norm.cdf((mean - critical_sum) / math.sqrt(variance)))
 
 
 def seeds_needed(
   difference: float, std_of_differences: float, power: float = 0.8, alpha: float = ALPHA
 ) -> int | None:
-  """Smallest number of pairs with at least this power; None where 10,000 are not enough."""
+  """Smallest number of pairs with at least this power; None if 10,000 are not enough.
+
+  Raises:
+    ValueError: `power` is not between 0 and 1, or as in `power_at`.
+  """
   if not 0 < power < 1:
     raise ValueError(f'power must lie between 0 and 1, got {power}')
   if power_at(_MOST_SEEDS, difference, std_of_differences, alpha) < power:
@@ -116,7 +139,15 @@ def plan_table(
   power: float = 0.8,
   alpha: float = ALPHA,
 ) -> list[PlanRow]:
-  """Power at num_seeds and seeds needed to see 0.5, 1 and 2 points."""
+  """Power with `num_seeds` seeds, and seeds needed for `power`, one row per true difference.
+
+  Args:
+    std_of_differences: standard deviation of the paired differences, a fraction.
+    num_seeds: seeds per variant.
+    differences: true mean differences, fractions.
+    power: the requested power.
+    alpha: level of the test.
+  """
   return [
     PlanRow(
       difference,
@@ -131,15 +162,16 @@ def plan_table(
 def spread(
   variants: Mapping[str, Mapping[Hashable, float]], baseline: str = 'full'
 ) -> Spread | None:
-  """Standard deviation of paired differences, from the lanes finished so far.
+  """Estimates the standard deviation of paired differences from finished lanes.
 
   Args:
-    variants: name -> {pairing key: test accuracy as a fraction}, as for `statistics.tests_table`.
+    variants: name -> {pairing key: test accuracy as a fraction}, as for `holm.tests_table`.
     baseline: the variant that the others are compared with.
 
-  Returns: the standard deviation pooled over the variants that share two lanes or more with the
-    baseline; with none, sqrt(2) times that of the lanes of the variants, which is right when pairing
-    gains nothing; None where no variant has two lanes.
+  Returns:
+    The standard deviation pooled over the variants that share at least two lanes with the baseline.
+    If there are none, sqrt(2) times the pooled standard deviation of the lanes of each variant,
+    which is right if paired lanes are uncorrelated. None if no variant has two lanes.
   """
   base = variants.get(baseline, {})
   differences = [

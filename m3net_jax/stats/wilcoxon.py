@@ -1,8 +1,8 @@
-"""Tests between variants, from lanes: Wilcoxon signed-rank and rank-sum.
+"""Wilcoxon tests between the lanes of variants: signed-rank and rank-sum.
 
-Pure functions on numpy arrays of accuracies (fractions, float64: correct / clips). Knows nothing of
-files, flags, studies or networks. A lane is one draw of (seed, split); the tests speak about the
-training procedure on this corpus, not about other corpora.
+Pure functions on numpy arrays of accuracies (fractions, float64: correct / clips). A lane is one
+draw of (seed, split); the tests are about the training procedure on this corpus, not about other
+corpora.
 """
 
 import math
@@ -14,27 +14,28 @@ from scipy import stats
 
 from m3net_jax.stats.intervals import ALPHA, checked
 
-# Accuracies are counts divided by clips, so equal differences come out of float subtraction unequal
-# in their last bits and would be ranked apart. Real differences are never this close.
+# Accuracies are counts divided by clips. Float subtraction makes equal differences unequal in their
+# last bits, so they would get different ranks. Unequal differences are never this close.
 _DECIMALS = 9
-# The exact rank-sum table grows with the cube of the lanes: 0.1 s at 100, minutes at 1,000.
+# The time of the exact rank-sum table grows with the cube of the lanes: 0.1 s for 100, minutes for
+# 1,000.
 _MOST_LANES_EXACT = 100
 
 
 class Test(NamedTuple):
-  """One test, ready for a table. Differences and their interval are fractions (0.01 is one point)."""
+  """One test. Differences and their interval are fractions (0.01 is one point)."""
 
   name: str
   method: str
   n: int
   statistic: float | None  # smaller rank sum (signed-rank), U of the first sample (rank-sum)
-  p_value: float | None  # two-sided; None where n cannot reach ALPHA, and `note` says so
-  effect_size: float | None  # rank-biserial, -1 to 1, positive where the first sample is higher
+  p_value: float | None  # two-sided; None if n cannot reach ALPHA, and `note` says so
+  effect_size: float | None  # rank-biserial, -1 to 1, positive if the first sample is higher
   hodges_lehmann: float
   hodges_lehmann_ci95: tuple[float, float] | None
   interval_method: str
   zero_differences: int
-  ties: int  # values that share their size with another one
+  ties: int  # values whose magnitude another value has too
   smallest_p: float
   note: str
 
@@ -42,12 +43,12 @@ class Test(NamedTuple):
 def paired(a: ArrayLike, b: ArrayLike) -> Test:
   """Wilcoxon signed-rank test on a - b, both [lanes] in the same order of (seed, split).
 
-  Zero differences are dropped before ranking (Wilcoxon's rule) and counted. Without ties p is
-  scipy's exact one; with ties it comes from all sign assignments of the mid-ranks, also exact
-  (scipy itself turns to the normal approximation from 14 lanes on).
+  Zero differences are dropped before ranking (Wilcoxon's rule) and counted. p is always exact:
+  without ties it is scipy's exact p, with ties it comes from all sign assignments of the mid-ranks
+  (with ties and 14 or more lanes scipy itself uses the normal approximation).
 
   Raises:
-    ValueError: lengths differ, or an accuracy is missing (NaN) or absent altogether.
+    ValueError: the lengths differ, an accuracy is not finite, or there are none.
   """
   a, b = checked(a, 'a'), checked(b, 'b')
   if a.size != b.size:
@@ -56,10 +57,13 @@ def paired(a: ArrayLike, b: ArrayLike) -> Test:
 
 
 def one_sample(a: ArrayLike, published: float) -> Test:
-  """One-sample Wilcoxon signed-rank test of a [lanes] against a published single figure (a fraction).
+  """One-sample Wilcoxon signed-rank test of a [lanes] against one published figure (a fraction).
 
-  The figure is taken as exact although it is itself the mean or best of some runs, so the test says
-  whether these lanes lie about that figure, not whether the two methods differ.
+  The figure is the mean or the best of some runs but is taken as exact. So the test says whether
+  these lanes are centred on the figure, not whether the two methods differ.
+
+  Raises:
+    ValueError: an accuracy is not finite, or there are none.
   """
   return _signed_rank(
     f'one-sample Wilcoxon signed-rank against the published {published:.2%}',
@@ -95,8 +99,8 @@ def _signed_rank(name: str, differences: np.ndarray) -> Test:
   )
   if smallest > ALPHA:
     p_value = None
-    left = f'n = {n}' if m == n else f'n = {n} with {m} differences other than zero'
-    note = join(unreachable(left, smallest), note)
+    lanes = f'n = {n}' if m == n else f'n = {n} with {m} differences other than zero'
+    note = join(unreachable(lanes, smallest), note)
   return Test(
     name,
     method,
@@ -117,29 +121,33 @@ def _signed_rank(name: str, differences: np.ndarray) -> Test:
 def unpaired(a: ArrayLike, b: ArrayLike) -> Test:
   """Wilcoxon rank-sum (Mann-Whitney U) test of a [lanes] against b [other lanes], no pairing.
 
-  Without ties p is scipy's exact one; with ties it comes from all divisions of the mid-ranks, and
-  beyond 100 lanes in all from the normal approximation with tie correction. n is the sum of both.
+  Up to 100 lanes in total p is exact: without ties it is scipy's exact p, with ties it comes from
+  all divisions of the mid-ranks. With more lanes it is the normal approximation with tie
+  correction. n is the total number of lanes.
+
+  Raises:
+    ValueError: an accuracy is not finite, or a sample is empty.
   """
   a, b = checked(a, 'a'), checked(b, 'b')
   differences = np.sort((a[:, None] - b).ravel())
-  both = np.round(np.concatenate([a, b]), _DECIMALS)
-  n, ties = both.size, _tied(both)
+  pooled = np.round(np.concatenate([a, b]), _DECIMALS)
+  n, ties = pooled.size, _tied(pooled)
   exact = n <= _MOST_LANES_EXACT
-  doubled = np.rint(2 * stats.rankdata(both)).astype(int)
+  doubled = np.rint(2 * stats.rankdata(pooled)).astype(int)
   smallest = 2 / math.comb(n, a.size)
   p_value: float | None
   if exact and ties:
     method = 'exact over all divisions of the mid-ranks'
     statistic = float(doubled[: a.size].sum() / 2 - a.size * (a.size + 1) / 2)
     null = division_null(doubled, a.size)
-    seen = int(doubled[: a.size].sum())
-    p_value = min(1.0, 2 * float(min(null[: seen + 1].sum(), null[seen:].sum())))
-    reached = null[null > 0]
-    smallest = min(1.0, 2 * float(min(reached[0], reached[-1])))
+    rank_sum = int(doubled[: a.size].sum())
+    p_value = min(1.0, 2 * float(min(null[: rank_sum + 1].sum(), null[rank_sum:].sum())))
+    possible = null[null > 0]
+    smallest = min(1.0, 2 * float(min(possible[0], possible[-1])))
   else:
     method = 'exact' if exact else 'normal approximation with tie correction'
     result = stats.mannwhitneyu(
-      both[: a.size], both[a.size :], method='exact' if exact else 'asymptotic'
+      pooled[: a.size], pooled[a.size :], method='exact' if exact else 'asymptotic'
     )
     statistic, p_value = float(result.statistic), float(result.pvalue)
   if exact:
@@ -173,9 +181,13 @@ def unpaired(a: ArrayLike, b: ArrayLike) -> Test:
 
 
 def sign_null(ranks: np.ndarray) -> np.ndarray:
-  """Probability of each sum 0, 1, ... of the positive ranks when every sign is a fair coin.
+  """Probability of each sum 0, 1, ... of the positive ranks if every sign is a fair coin.
 
-  `ranks` [lanes] are positive integers; doubled mid-ranks are. Returns [ranks.sum() + 1].
+  Args:
+    ranks: [lanes] positive integers, such as doubled mid-ranks.
+
+  Returns:
+    [ranks.sum() + 1].
   """
   null = np.zeros(int(ranks.sum()) + 1)
   null[0] = 1.0
@@ -185,7 +197,15 @@ def sign_null(ranks: np.ndarray) -> np.ndarray:
 
 
 def division_null(ranks: np.ndarray, size: int) -> np.ndarray:
-  """Probability of each rank sum 0, 1, ... of `size` of the integer ranks drawn without return."""
+  """Probability of each rank sum 0, 1, ... if `size` of the ranks are drawn without replacement.
+
+  Args:
+    ranks: [lanes] positive integers, such as doubled mid-ranks.
+    size: lanes of the first sample.
+
+  Returns:
+    [ranks.sum() + 1].
+  """
   counts = np.zeros((size + 1, int(ranks.sum()) + 1))
   counts[0, 0] = 1.0
   for rank in ranks:
@@ -194,7 +214,10 @@ def division_null(ranks: np.ndarray, size: int) -> np.ndarray:
 
 
 def _order_interval(ordered: np.ndarray, null: np.ndarray) -> tuple[float, float] | None:
-  """The 95 % interval between order statistics, cut where the null distribution leaves 2.5 % a side."""
+  """The 95 % interval between order statistics: at most 2.5 % of the null distribution per side.
+
+  None if there are too few values for it.
+  """
   cut = int(np.searchsorted(np.cumsum(null), ALPHA / 2, side='right'))
   return (float(ordered[cut - 1]), float(ordered[-cut])) if cut else None
 
@@ -205,8 +228,10 @@ def _tied(values: np.ndarray) -> int:
 
 
 def unreachable(lanes: str, smallest: float) -> str:
+  """The note of a test of `lanes` that cannot reach ALPHA."""
   return f'{lanes} cannot reach {ALPHA} (smallest possible p = {smallest:.3g})'
 
 
 def join(*sentences: str) -> str:
+  """Joins the sentences of a note by semicolons; empty ones are left out."""
   return '; '.join(sentence for sentence in sentences if sentence)

@@ -1,9 +1,9 @@
-"""Ten thousand damaged recordings through the whole preparation: each is decoded or listed with its reason.
+"""Prepares ten thousand damaged recordings: each is decoded or listed with a reason.
 
     python -m tests.benchmarks.damaged [--num_files=10000] [--seed=0]
 
-Files are cut, changed, spliced and emptied at random from a seed, under names with
-spaces, other alphabets and wrong endings; some are links to nowhere, pipes or folders.
+Files are cut, changed, spliced and emptied at random from a seed. Names have spaces, other
+alphabets and wrong endings. Some files are broken links, pipes, empty or unreadable.
 """
 
 import collections
@@ -24,7 +24,7 @@ from data_prep.prepare import prepare
 from tests.data_prep.test_audio import mutated, originals
 
 _FILES = flags.DEFINE_integer('num_files', 10000, 'damaged recordings')
-_SEED = flags.DEFINE_integer('seed', 0, 'of the damage')
+_SEED = flags.DEFINE_integer('seed', 0, 'seed of the damage')
 _NAMES = (
   '{}.wav',
   '{}.ogg',
@@ -37,23 +37,24 @@ _NAMES = (
 )
 
 
-def write(root: Path, count: int, chance: np.random.Generator) -> None:
-  whole = originals()
+def write(root: Path, count: int, rng: np.random.Generator) -> None:
+  """Writes `count` damaged recordings into two folders of `root`."""
+  recordings = originals()
   for number in range(count):
-    path = root / 'ab'[number % 2] / _NAMES[chance.integers(len(_NAMES))].format(number)
+    path = root / 'ab'[number % 2] / _NAMES[rng.integers(len(_NAMES))].format(number)
     path.parent.mkdir(parents=True, exist_ok=True)
-    kind = chance.integers(100)
+    kind = rng.integers(100)
     if kind == 0:
       path.symlink_to(root / 'nowhere')
     elif kind == 1:
       os.mkfifo(path)
     elif kind == 2:
-      path.write_bytes(whole[0])
+      path.write_bytes(recordings[0])
       path.chmod(0)
     elif kind == 3:
       path.write_bytes(b'')
     else:
-      path.write_bytes(mutated(chance, whole))
+      path.write_bytes(mutated(rng, recordings))
 
 
 def main(_) -> None:
@@ -68,7 +69,7 @@ def main(_) -> None:
       path for path in (folder / 'stores').iterdir() if path.is_dir() and path.name[0] != '.'
     ]
     start = time.perf_counter()
-    held = store.load(
+    loaded = store.load(
       prepare(
         'folder',
         folder / 'raw',
@@ -78,11 +79,13 @@ def main(_) -> None:
       )
     )
     seconds = time.perf_counter() - start
-    skipped = held.manifest['skipped']
-    assert len(held.paths) + len(skipped) == _FILES.value and not set(held.paths) & set(skipped)
-    assert all(skipped.values()) and np.isfinite(held.mels[:].astype(np.float32)).all()
+    skipped = loaded.manifest['skipped']
+    assert len(loaded.paths) + len(skipped) == _FILES.value
+    assert not set(loaded.paths) & set(skipped)
+    assert all(skipped.values()) and np.isfinite(loaded.mels[:].astype(np.float32)).all()
     print(
-      f'{_FILES.value} files: {len(held.paths)} decoded, {len(skipped)} listed with a reason; {seconds:.1f} s'
+      f'{_FILES.value} files: {len(loaded.paths)} decoded, {len(skipped)} listed with a reason; '
+      f'{seconds:.1f} s'
     )
     reasons = collections.Counter(reason.split(':')[0][:70] for reason in skipped.values())
     for reason, count in reasons.most_common(12):

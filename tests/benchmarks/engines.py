@@ -1,6 +1,6 @@
-"""What `tests.benchmarks.lanes` compares: the engine, the natural JAX form, Keras and PyTorch, on the same clips.
+"""The contenders of `tests.benchmarks.lanes`: the engine, plain JAX, Keras and PyTorch.
 
-Each becomes a `Contender`, two functions to time. Knows nothing of flags, clocks or printing.
+Each becomes a `Contender`, two functions to time, on the same clips.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,13 @@ SCALING = Scaling(np.float32(-40), np.float32(20))
 
 
 class Setting(NamedTuple):
-  """What is trained: `batch` clips of `input_shape` (height, width, channels) a step of each of `lanes`."""
+  """The size of the training.
+
+  Attributes:
+    input_shape: height, width and channels.
+    lanes: number of lanes.
+    batch: clips per step of each lane.
+  """
 
   input_shape: tuple[int, int, int]
   lanes: int
@@ -33,7 +39,13 @@ class Setting(NamedTuple):
 
 
 class Started(NamedTuple):
-  """Lanes before their first step, and what trains them: `lanes.padded` of them, the last ones repeating the first."""
+  """Lanes before their first step.
+
+  Attributes:
+    programs: which train and evaluate the lanes.
+    state: `lanes.padded` lanes; the extra lanes repeat the first ones.
+    mesh: the devices.
+  """
 
   programs: lanes.Programs
   state: lanes.Lane
@@ -44,13 +56,13 @@ class Contender(NamedTuple):
   """One way to train the lanes and to evaluate them.
 
   Attributes:
-    how: the choices that it made, for the table.
-    train: takes `steps` steps of all lanes and returns the first losses of lane 0 on.
-    evaluate: as many batches of all lanes in inference mode; returns when they are done.
-    steps: of one call.
+    choices: its settings, for the table.
+    train: takes `steps` steps of all lanes; returns the losses of the first step, from lane 0 on.
+    evaluate: evaluates `steps` batches of all lanes in inference mode; returns after the last one.
+    steps: steps per call.
   """
 
-  how: str
+  choices: str
   train: Callable[[], np.ndarray]
   evaluate: Callable[[], Any]
   steps: int
@@ -60,44 +72,47 @@ class Data(NamedTuple):
   """The clips of all contenders.
 
   Attributes:
-    clips: as the engine takes them.
-    batches: [batches, batch] positions in `clips`; step s of lane l takes batch l + s, and so on around.
+    clips: the input of the engine.
+    batches: [batches, batch] positions in `clips`; step s of lane l takes batch l + s, modulo the
+      number of batches.
   """
 
   clips: Clips
   batches: np.ndarray
 
-  def of(self, lane: int, step: int) -> int:
-    """Which of the batches."""
+  def batch_number(self, lane: int, step: int) -> int:
+    """Number of the batch for a step of a lane."""
     return (lane + step) % len(self.batches)
 
 
-def data(batch: int) -> Data:
-  """Random clips, cut into full batches."""
+def make_data(batch: int) -> Data:
+  """Random clips in full batches."""
   rng = np.random.default_rng(0)
   count = max(CLIPS, batch)
   mels = rng.uniform(-80, 0, (count, MELS, FRAMES)).astype(np.float16)
-  whole = count // batch * batch
+  batched = count // batch * batch
   return Data(
     Clips(mels, rng.integers(0, CLASSES, count).astype(np.int32)),
-    np.arange(whole, dtype=np.int32).reshape(-1, batch),
+    np.arange(batched, dtype=np.int32).reshape(-1, batch),
   )
 
 
-def images(setting: Setting, some: Data) -> Images:
-  """The batches as the frameworks are given them."""
-  make = jax.jit(lambda mels: _to_image(setting.input_shape)(mels, SCALING))
+def images(setting: Setting, data: Data) -> Images:
+  """The batches as images and labels, for the frameworks."""
+  to_image = jax.jit(lambda mels: _to_image(setting.input_shape)(mels, SCALING))
   return [
-    (np.asarray(make(some.clips.mels[batch])), some.clips.labels[batch]) for batch in some.batches
+    (np.asarray(to_image(data.clips.mels[batch])), data.clips.labels[batch])
+    for batch in data.batches
   ]
 
 
 def model(lowering: str) -> M3Net:
+  """The full network."""
   return M3Net(VARIANTS['full'], CLASSES, lowering)
 
 
 def initial(input_shape: tuple[int, int, int]) -> dict[str, Any]:
-  """The variables with which lane 0 begins."""
+  """The initial variables of lane 0."""
   lane = lanes.init_lane(
     model('conv'), input_shape, lanes.Training(), jnp.int32(0), Switches(), SCALING
   )
@@ -105,13 +120,19 @@ def initial(input_shape: tuple[int, int, int]) -> dict[str, Any]:
 
 
 def use_all_cores() -> None:
-  """Makes every core a device of JAX, as the main command does; before anything is computed."""
+  """Makes every core a JAX device, as the main command does; call it before any computation."""
   jax.config.update('jax_platforms', 'cpu')
   jax.config.update('jax_num_cpu_devices', workers.num_cores())
 
 
 def start(setting: Setting, seeds: np.ndarray, switches: Sequence[Switches]) -> Started:
-  """Lanes of these seeds and switches, one each of `setting.lanes`, as a study makes them on a CPU."""
+  """Initialises lanes as a study does on a CPU.
+
+  Args:
+    setting: the size of the training.
+    seeds: [setting.lanes] seeds.
+    switches: one per lane.
+  """
   mesh = lanes.lane_mesh(setting.lanes)
   count = lanes.padded(setting.lanes, mesh)
   programs = lanes.make_programs(
@@ -123,32 +144,36 @@ def start(setting: Setting, seeds: np.ndarray, switches: Sequence[Switches]) -> 
     lanes_at_once=1,
     mesh=mesh,
   )
-  filled = Switches(*(np.resize(each, count) for each in zip(*switches)))
+  padded_switches = Switches(*(np.resize(values, count) for values in zip(*switches)))
   state = programs.init_fn(
     np.resize(seeds, count).astype(np.int32),
-    filled,
-    Scaling(*(np.full(count, each) for each in SCALING)),
+    padded_switches,
+    Scaling(*(np.full(count, value) for value in SCALING)),
   )
   return Started(programs, state, mesh)
 
 
-def engine(setting: Setting, some: Data, steps: int) -> Contender:
-  """The engine as a study runs it: a call scans `steps` steps of every lane, from clips to parameters."""
+def engine(setting: Setting, data: Data, steps: int) -> Contender:
+  """The engine as in a study: one call scans `steps` steps of every lane, starting from clips."""
   order = np.array(
-    [[some.batches[some.of(lane, step)] for step in range(steps)] for lane in range(setting.lanes)]
+    [
+      [data.batches[data.batch_number(lane, step)] for step in range(steps)]
+      for lane in range(setting.lanes)
+    ]
   )
   programs, state, mesh = start(setting, np.arange(setting.lanes), [Switches()] * setting.lanes)
-  filled = np.resize(order, (lanes.padded(setting.lanes, mesh), *order.shape[1:]))
-  held = [state]
-  clips = jax.device_put(some.clips, NamedSharding(mesh, PartitionSpec()))
+  padded_order = np.resize(order, (lanes.padded(setting.lanes, mesh), *order.shape[1:]))
+  clips = jax.device_put(data.clips, NamedSharding(mesh, PartitionSpec()))
 
   def train() -> np.ndarray:
-    held[0], losses = programs.train_fn(held[0], clips, filled)
+    nonlocal state
+    state, losses = programs.train_fn(state, clips, padded_order)
     return np.asarray(losses)[: setting.lanes, 0]
 
   def evaluate() -> None:
-    now = held[0]
-    jax.block_until_ready(programs.eval_fn(now.variables, now.switches, now.scaling, clips, filled))
+    jax.block_until_ready(
+      programs.eval_fn(state.variables, state.switches, state.scaling, clips, padded_order)
+    )
 
   return Contender(
     f'{ops.lowering_for(jax.default_backend())}, scanned, {mesh.size} devices',
@@ -158,9 +183,9 @@ def engine(setting: Setting, some: Data, steps: int) -> Contender:
   )
 
 
-def natural(setting: Setting, some: Data) -> Contender:
-  """A step of all lanes under `vmap`, with `lax.conv_general_dilated`: grouped, of lanes times the groups."""
-  order = np.array([some.batches[some.of(lane, 0)] for lane in range(setting.lanes)])
+def natural(setting: Setting, data: Data) -> Contender:
+  """One step of all lanes under `vmap` with `lax.conv_general_dilated`, which becomes grouped."""
+  order = np.array([data.batches[data.batch_number(lane, 0)] for lane in range(setting.lanes)])
   net, training, to_image = model('conv'), lanes.Training(), _to_image(setting.input_shape)
   init = lambda seed: lanes.init_lane(net, setting.input_shape, training, seed, Switches(), SCALING)
   state = jax.vmap(lambda seed: init(seed)._replace(switches=jnp.zeros(())))(
@@ -169,7 +194,7 @@ def natural(setting: Setting, some: Data) -> Contender:
 
   @jax.jit
   def step_all(state, clips, order):
-    one = lambda lane, batch: lanes.train_step(
+    step = lambda lane, batch: lanes.train_step(
       net,
       training,
       to_image,
@@ -177,39 +202,41 @@ def natural(setting: Setting, some: Data) -> Contender:
       clips.mels[batch],
       clips.labels[batch],
     )
-    new, losses = jax.vmap(one)(state, order)
+    new, losses = jax.vmap(step)(state, order)
     return new._replace(switches=state.switches), losses
 
   @jax.jit
   def evaluate_all(variables, clips, order):
-    one = lambda variables, batch: lanes.eval_step(
+    step = lambda variables, batch: lanes.eval_step(
       net, to_image, variables, Switches(), SCALING, clips.mels[batch], clips.labels[batch]
     )
-    return jax.vmap(one)(variables, order)
-
-  held = [state]
+    return jax.vmap(step)(variables, order)
 
   def train() -> np.ndarray:
-    held[0], losses = step_all(held[0], some.clips, order)
+    nonlocal state
+    state, losses = step_all(state, data.clips, order)
     return np.asarray(losses)
 
-  evaluate = lambda: jax.block_until_ready(evaluate_all(held[0].variables, some.clips, order))
+  evaluate = lambda: jax.block_until_ready(evaluate_all(state.variables, data.clips, order))
   return Contender('vmap of lax.conv', train, evaluate, 1)
 
 
-def of_framework(
-  framework: Framework, ways: Ways, setting: Setting, some: Data, steps: int
+def from_framework(
+  framework: Framework, ways: Ways, setting: Setting, data: Data, steps: int
 ) -> Contender:
-  """The lanes one after another, each with all cores, in the chosen ways.
+  """The lanes of a framework one after another, each on all cores.
 
-  One model takes all their steps, as long as a model a lane would, for they are equal; it is compiled once.
+  One model takes the steps of all lanes. This takes as long as one model per lane, because the
+  models are equal, and compiles once.
   """
-  seen = [some.of(lane, step) for lane in range(setting.lanes) for step in range(steps)]
-  how = ways.train if ways.train == ways.evaluate else f'{ways.train}/{ways.evaluate}'
+  numbers = [
+    data.batch_number(lane, step) for lane in range(setting.lanes) for step in range(steps)
+  ]
+  choices = ways.train if ways.train == ways.evaluate else f'{ways.train}/{ways.evaluate}'
   return Contender(
-    how,
-    lambda: np.array([framework.train(ways.train, seen)]),
-    lambda: framework.evaluate(ways.evaluate, seen),
+    choices,
+    lambda: np.array([framework.train(ways.train, numbers)]),
+    lambda: framework.evaluate(ways.evaluate, numbers),
     steps,
   )
 

@@ -1,12 +1,12 @@
-"""How fast recordings become a store, against the loop that one would write without this project.
+"""How fast recordings become a store, compared with a plain loop over librosa.
 
     python -m tests.benchmarks.features [--num_clips=4000] [--repeats=3]
 
-The loop is `librosa.load`, `librosa.feature.melspectrogram` and `librosa.power_to_db`
-for each file; both make the same features from the same files, one after the other, in
-rounds: loop, store, loop, store. The store's time holds the start of its processes, the
-hashes of all recordings and the writing; neither time holds the import of librosa. Then
-the clips a second that can be read from a store at random.
+The loop calls `librosa.load`, `librosa.feature.melspectrogram` and `librosa.power_to_db` for each
+file. Both compute the same features from the same files in turns: loop, store, loop, store. The
+store's time includes the start of its processes, the hashes of all recordings and the writing.
+Neither time includes the import of librosa. Then random reads from a store are timed, in clips per
+second.
 """
 
 import shutil
@@ -33,18 +33,17 @@ KINDS = {'16 kHz WAV, 1 s': (16000, 1.0), '44.1 kHz WAV, 4 s, resampled': (44100
 
 
 def write(root: Path, rate: int, seconds: float, count: int) -> None:
-  chance = np.random.default_rng(0)
+  """Writes `count` WAVs of noise into two folders of `root`."""
+  rng = np.random.default_rng(0)
   for number in range(count):
     path = root / 'ab'[number % 2] / f'{number}.wav'
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(
-      path, 0.1 * chance.standard_normal(round(rate * seconds)), rate, subtype='PCM_16'
-    )
+    soundfile.write(path, 0.1 * rng.standard_normal(round(rate * seconds)), rate, subtype='PCM_16')
 
 
 def loop(root: Path, features: Features) -> np.ndarray:
-  """What a user would write; [clips, n_mels, frames] float32 in the order of the store."""
-  made = []
+  """A user's plain loop over librosa: [clips, n_mels, frames] float32 in the order of the store."""
+  mels = []
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')
     for path in sorted(root.rglob('*.wav'), key=lambda path: path.relative_to(root).as_posix()):
@@ -57,14 +56,15 @@ def loop(root: Path, features: Features) -> np.ndarray:
         hop_length=features.hop_length,
         n_mels=features.n_mels,
       )
-      made.append(librosa.power_to_db(power))
-  return np.stack(made)
+      mels.append(librosa.power_to_db(power))
+  return np.stack(mels)
 
 
 def timed(work) -> tuple[float, object]:
+  """Seconds that `work()` takes, and its result."""
   start = time.perf_counter()
-  made = work()
-  return time.perf_counter() - start, made
+  result = work()
+  return time.perf_counter() - start, result
 
 
 def main(_) -> None:
@@ -78,24 +78,24 @@ def main(_) -> None:
       librosa.load(root / 'a' / '0.wav', sr=16000)  # the first call imports much
       rounds = []
       for _ in range(_REPEATS.value):
-        slow, expected = timed(lambda: loop(root, features))
+        loop_seconds, expected = timed(lambda: loop(root, features))
         shutil.rmtree(folder / 'stores', ignore_errors=True)
-        quick, path = timed(lambda: prepare('folder', root, folder / 'stores', features))
-        held = store.load(path)
-        np.testing.assert_allclose(held.mels, expected, rtol=0, atol=0.1)
-        rounds.append((slow, quick))
-      slow, quick = (statistics.median(times) for times in zip(*rounds))
-      ratio = statistics.median(slow / quick for slow, quick in rounds)
+        store_seconds, path = timed(lambda: prepare('folder', root, folder / 'stores', features))
+        loaded = store.load(path)
+        np.testing.assert_allclose(loaded.mels, expected, rtol=0, atol=0.1)
+        rounds.append((loop_seconds, store_seconds))
+      ratio = statistics.median(by_loop / by_store for by_loop, by_store in rounds)
+      loop_rate, store_rate = (count / statistics.median(times) for times in zip(*rounds))
       print(
-        f'{kind}: {count} clips, loop {count / slow:.0f} clips/s, store {count / quick:.0f} clips/s, '
+        f'{kind}: {count} clips, loop {loop_rate:.0f} clips/s, store {store_rate:.0f} clips/s, '
         f'{ratio:.2f} times, {joblib.cpu_count()} cores',
         flush=True,
       )
-    chance = np.random.default_rng(0)
-    order = chance.integers(len(held.labels), size=(200, 64))
-    took, _ = timed(lambda: [held.mels[batch] for batch in order])
+    order = np.random.default_rng(0).integers(len(loaded.labels), size=(200, 64))
+    read_seconds, _ = timed(lambda: [loaded.mels[batch] for batch in order])
     print(
-      f'store of {list(features.shape)}: {order.size / took:.0f} clips/s gathered in random batches of 64'
+      f'store of {list(features.shape)}: {order.size / read_seconds:.0f} clips/s '
+      'gathered in random batches of 64'
     )
   finally:
     shutil.rmtree(folder)

@@ -1,6 +1,7 @@
-"""Keras and PyTorch, each in a process of its own: in one, their compilers' copies of LLVM crash each other.
+"""Keras and PyTorch, each in its own process.
 
-Knows nothing of JAX. What is asked of a framework travels by pipe, a fraction of a millisecond a call.
+In one process, the copies of LLVM of their compilers crash each other. A call goes through a pipe,
+which takes a fraction of a millisecond.
 """
 
 import importlib
@@ -12,15 +13,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-MODULES = {'keras': ('tensorflow', 'keras'), 'pytorch': ('torch',)}  # what each needs
-Images = list[
-  tuple[np.ndarray, np.ndarray]
-]  # batches: [batch, height, width, channels], labels [batch]
+MODULES = {'keras': ('tensorflow', 'keras'), 'pytorch': ('torch',)}  # packages
+Images = list[tuple[np.ndarray, np.ndarray]]  # [batch, height, width, channels], labels [batch]
 _TRIES = 3
 
 
 class Ways(NamedTuple):
-  """In which a framework trains and evaluates, of its `Run.WAYS`; and which do not work here, with the reason."""
+  """How a framework runs.
+
+  Attributes:
+    train: the way to train, one of `Run.WAYS` of the framework.
+    evaluate: the way to evaluate, one of `Run.WAYS`.
+    failed: the reason for each way that does not work on this computer.
+  """
 
   train: str
   evaluate: str
@@ -41,23 +46,23 @@ class Framework:
     self._pool.shutdown()
 
   def choose(self) -> Ways:
-    """The ways that take the least time once compiled."""
+    """The fastest ways to train and to evaluate, after compiling."""
     return self._call(_choose)
 
   def load(self, weights: dict[str, np.ndarray]) -> None:
-    """Takes over parameters and moving statistics by names such as 'mfp/align/bn/scale'."""
+    """Loads parameters and moving statistics by names such as 'mfp/align/bn/scale'."""
     self._call(_load, weights)
 
   def train(self, way: str, positions: list[int]) -> float:
-    """A step on each of the batches; returns the first loss."""
+    """Takes a step on each of the batches; returns the first loss."""
     return self._call(_train, way, positions)
 
   def evaluate(self, way: str, positions: list[int]) -> np.ndarray:
-    """The logits of each of the batches in inference mode; returns the first."""
+    """Computes the logits of each batch in inference mode; returns those of the first."""
     return self._call(_evaluate, way, positions)
 
   def differentiate(self, way: str, position: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Logits of a batch with its own statistics, and the gradient of its mean cross-entropy by every parameter."""
+    """Logits of a batch in training mode, and the gradient of its loss for every parameter."""
     return self._call(_differentiate, way, position)
 
 
@@ -66,7 +71,7 @@ def installed(name: str) -> bool:
   return all(importlib.util.find_spec(module) for module in MODULES[name])
 
 
-# Below is what runs in the framework's process; it has one run and its batches.
+# The rest runs in the framework's process, which has one run and its batches.
 _run: Any = None
 _batches: list[Any] = []
 
@@ -81,19 +86,19 @@ def _start(name: str, num_classes: int, batches: Images) -> None:
 
 def _choose() -> Ways:
   failed: dict[str, str] = {}
-  return Ways(_faster(_run.train, failed), _faster(_run.evaluate, failed), failed)
+  return Ways(_fastest(_run.train, failed), _fastest(_run.evaluate, failed), failed)
 
 
-def _faster(work: Any, failed: dict[str, str]) -> str:
-  least = {}
+def _fastest(work: Any, failed: dict[str, str]) -> str:
+  seconds = {}
   for way in _run.WAYS:
     try:
       np.asarray(work(way, _batches[0]))  # compiles
-    except RuntimeError as error:  # torch.compile without a C++ compiler, for one
+    except RuntimeError as error:  # such as torch.compile without a C++ compiler
       failed[way] = str(error).strip().splitlines()[0]
       continue
-    least[way] = min(_time(lambda: np.asarray(work(way, _batches[0]))) for _ in range(_TRIES))
-  return min(least, key=least.get)
+    seconds[way] = min(_time(lambda: np.asarray(work(way, _batches[0]))) for _ in range(_TRIES))
+  return min(seconds, key=seconds.get)
 
 
 def _load(weights: dict[str, np.ndarray]) -> None:
@@ -101,16 +106,13 @@ def _load(weights: dict[str, np.ndarray]) -> None:
 
 
 def _train(way: str, positions: list[int]) -> float:
-  return [float(loss) for loss in [_run.train(way, _batches[position]) for position in positions]][
-    0
-  ]
+  losses = [_run.train(way, _batches[position]) for position in positions]
+  return [float(loss) for loss in losses][0]
 
 
 def _evaluate(way: str, positions: list[int]) -> np.ndarray:
-  return [
-    np.asarray(logits)
-    for logits in [_run.evaluate(way, _batches[position]) for position in positions]
-  ][0]
+  logits = [_run.evaluate(way, _batches[position]) for position in positions]
+  return [np.asarray(array) for array in logits][0]
 
 
 def _differentiate(way: str, position: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -118,6 +120,6 @@ def _differentiate(way: str, position: int) -> tuple[np.ndarray, dict[str, np.nd
 
 
 def _time(work: Any) -> float:
-  begun = time.perf_counter()
+  start = time.perf_counter()
   work()
-  return time.perf_counter() - begun
+  return time.perf_counter() - start

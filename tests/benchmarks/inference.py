@@ -1,10 +1,11 @@
-"""How long one inference of a bundle takes on this computer, by runtime, from image to logits.
+"""How long one inference of a bundle takes on this computer per runtime, from image to logits.
 
-    python -m tests.benchmarks.inference --bundle=bundles/quick --workdir=studies/quick [--rounds=200]
+    python -m tests.benchmarks.inference --bundle=bundles/quick --workdir=studies/quick
+        [--rounds=200]
 
-The runtimes take turns, a clip each, so that whatever else the computer does falls on all alike; medians are printed.
-JAX is compiled for one image. TFLite Micro runs its portable kernels, which a microcontroller's own replace: its time
-says nothing of one.
+The runtimes take turns, one clip each, so other load on the computer affects all equally; medians
+are printed. JAX is compiled for one image. TFLite Micro runs its portable kernels. A
+microcontroller has its own kernels, so this time says nothing about one.
 """
 
 import statistics
@@ -20,7 +21,7 @@ from m3net_jax.study import workdir
 
 _BUNDLE = flags.DEFINE_string('bundle', None, 'folder that export wrote', required=True)
 _STUDY = flags.DEFINE_string(
-  'workdir', None, 'the study it was made from', required=True, allow_override=True
+  'workdir', None, 'study that was exported', required=True, allow_override=True
 )
 _ROUNDS = flags.DEFINE_integer('rounds', 200, 'inferences of each runtime', lower_bound=1)
 
@@ -40,15 +41,15 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
       programs[f'{runtime} {kind}'] = runtimes.Model(path.read_bytes(), runtime).logits
   images = np.random.default_rng(0).standard_normal((16, *spec.input_shape)).astype(np.float32)
   times: dict[str, list[float]] = {name: [] for name in programs}
-  for name, program in programs.items():
+  for program in programs.values():
     program(images[:1])  # compiles
   for i in range(_ROUNDS.value):
     for name, program in programs.items():
       start = time.perf_counter()
       program(images[i % 16 : i % 16 + 1])
       times[name].append(time.perf_counter() - start)
-  for name, taken in times.items():
-    print(f'{name:<24} {1000 * statistics.median(taken):8.3f} ms')
+  for name, seconds in times.items():
+    print(f'{name:<24} {1000 * statistics.median(seconds):8.3f} ms')
 
 
 if __name__ == '__main__':

@@ -1,13 +1,13 @@
-"""M3Net as one writes it in Keras on TensorFlow, for comparison: a `tf.function` a step, with XLA and without.
+"""M3Net in plain Keras on TensorFlow, for comparison: one `tf.function` per step, XLA or not.
 
-The same network as `m3net_jax.models.M3Net`, with the same constants, so that weights carry over. Knows nothing of
-JAX: weights and gradients go by names such as 'mfp/align/bn/scale', as numpy arrays.
+The same network and constants as in `m3net_jax.network.models.M3Net`. Weights and gradients are
+numpy arrays with names such as 'mfp/align/bn/scale'.
 """
 
 import os
 
 os.environ['KERAS_BACKEND'] = 'tensorflow'  # read when Keras is imported
-os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'  # its information on start-up
+os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'  # hides its messages at the start
 
 import keras
 import numpy as np
@@ -24,8 +24,11 @@ Batch = tuple[tf.Tensor, tf.Tensor]
 def network(
   input_shape: tuple[int, int, int], num_classes: int
 ) -> tuple[keras.Model, dict[str, keras.Variable]]:
-  """The model, images [n, height, width, channels] to logits [n, classes], and its variables by name."""
-  named: dict[str, keras.Variable] = {}
+  """The model and its variables by name.
+
+  The model maps images [n, height, width, channels] to logits [n, classes].
+  """
+  variables: dict[str, keras.Variable] = {}
 
   def block(name: str, x, features: int, stride: int, separable: bool = True):
     kind = layers.SeparableConv2D if separable else layers.Conv2D
@@ -39,7 +42,7 @@ def network(
       if separable
       else {'kernel': conv.kernel}
     )
-    own = {
+    block_variables = {
       **kernels,
       'bias': conv.bias,
       'bn/scale': bn.gamma,
@@ -47,7 +50,7 @@ def network(
       'bn/mean': bn.moving_mean,
       'bn/var': bn.moving_variance,
     }
-    named.update({f'{name}/{each}': variable for each, variable in own.items()})
+    variables.update({f'{name}/{leaf}': variable for leaf, variable in block_variables.items()})
     return x
 
   images = keras.Input(input_shape)
@@ -62,12 +65,14 @@ def network(
   dfp = layers.Multiply()([dfp, layers.Reshape((1, 1, CHANNELS))(weights)])
   head = layers.Dense(num_classes)
   logits = head(layers.GlobalAveragePooling2D()(layers.Multiply()([mfp, dfp])))
-  named.update({'dfp/eca/kernel': eca.kernel, 'head/kernel': head.kernel, 'head/bias': head.bias})
-  return keras.Model(images, logits), named
+  variables.update(
+    {'dfp/eca/kernel': eca.kernel, 'head/kernel': head.kernel, 'head/bias': head.bias}
+  )
+  return keras.Model(images, logits), variables
 
 
 class Run:
-  """A training run: the network and its Adam. `WAYS` are the ways in which it can be run."""
+  """A training run: the network and its Adam. `WAYS` are the ways to run it."""
 
   WAYS = ('tf.function', 'XLA')
 
@@ -83,25 +88,25 @@ class Run:
     )
 
   def load(self, weights: dict[str, np.ndarray]) -> None:
-    """Takes over parameters and moving statistics, all by name."""
+    """Loads all parameters and moving statistics by name."""
     assert self._variables.keys() == weights.keys(), self._variables.keys() ^ weights.keys()
     for name, variable in self._variables.items():
       variable.assign(_swapped(name, weights[name]))
 
   def batch(self, images: np.ndarray, labels: np.ndarray) -> Batch:
-    """Images [n, height, width, channels] and labels [n] as this framework takes them."""
+    """Converts images [n, height, width, channels] and labels [n] to tensors."""
     return tf.constant(images), tf.constant(labels)
 
   def train(self, way: str, batch: Batch) -> tf.Tensor:
-    """Takes a step; returns the mean cross-entropy before it."""
+    """Takes a step; returns the mean cross-entropy before the step."""
     return self._train[way](*batch)
 
   def evaluate(self, way: str, batch: Batch) -> tf.Tensor:
-    """Logits with the moving statistics."""
+    """Logits in inference mode, with the moving statistics."""
     return self._evaluate[way](batch[0], training=False)
 
   def differentiate(self, way: str, batch: Batch) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Logits with the statistics of the batch, and the gradient of the mean cross-entropy by every parameter."""
+    """Logits in training mode, and the gradient of the mean cross-entropy for every parameter."""
     logits, _, gradients = self._differentiate[way](*batch)
     names = {variable.path: name for name, variable in self._variables.items()}
     by_name = {
@@ -127,5 +132,9 @@ class Run:
 
 
 def _swapped(name: str, array: np.ndarray) -> np.ndarray:
-  """A depthwise kernel is [3, 3, channels, 1] in Keras, [3, 3, 1, channels] in JAX; all else is alike."""
+  """Converts between Keras and JAX.
+
+  A depthwise kernel is [3, 3, channels, 1] in Keras and [3, 3, 1, channels] in JAX. Other arrays
+  have the same shape.
+  """
   return array.swapaxes(2, 3) if name.endswith('depthwise') else array

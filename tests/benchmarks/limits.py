@@ -1,7 +1,7 @@
-"""What no program can go below on this computer's cores: the time of the arithmetic alone, and of the memory alone.
+"""The least time of a training step on this computer: of the arithmetic, and of the memory traffic.
 
-Both rates are measured here and now, on all cores: a 4096 x 4096 float32 matrix product of numpy's
-BLAS, and a copy of half a gigabyte. A program is bound by the greater of the two limits.
+Both rates are measured on all cores: with a 4096 x 4096 float32 matrix product of numpy's BLAS, and
+with a copy of half a gigabyte. The greater limit applies.
 """
 
 import time
@@ -22,21 +22,21 @@ _SIDE, _COPIED, _REPEATS = 4096, 2**29, 3
 
 
 class Rates(NamedTuple):
-  """FLOP a second, and bytes a second read and written."""
+  """FLOP per second, and bytes read and written per second."""
 
   flops: float
   bytes: float
 
 
 class Limit(NamedTuple):
-  """Seconds for all lanes: of a training step, and of the evaluation of a batch."""
+  """Seconds of a training step and of the evaluation of a batch, for all lanes."""
 
   train: float
   evaluate: float
 
 
 def measure() -> Rates:
-  """The best of a few tries."""
+  """Measures both rates; the best of a few tries."""
   a = np.ones((_SIDE, _SIDE), np.float32)
   product = np.empty_like(a)
   seconds = _best(lambda: np.matmul(a, a, out=product))
@@ -48,10 +48,11 @@ def measure() -> Rates:
   return Rates(2 * _SIDE**3 / seconds, 2 * _COPIED / copied)
 
 
-def of_flops(setting: Setting, rates: Rates) -> Limit:
-  """Two FLOP a multiply-add of `cost.block_macs`; backward takes two passes, one by the inputs, one by the weights.
+def flop_limit(setting: Setting, rates: Rates) -> Limit:
+  """The time of the arithmetic: two FLOP per multiply-add of `cost.block_macs`.
 
-  The stem's inputs are images, which need no gradient. Batch norm, ReLU, Adam and the making of the
+  The backward pass has two parts, the gradients with respect to inputs and weights; the stem has no
+  gradient with respect to its input, the images. Batch norm, ReLU, Adam and the conversion to
   images are not counted.
   """
   step = setting.lanes * cost.step_flops(
@@ -62,32 +63,36 @@ def of_flops(setting: Setting, rates: Rates) -> Limit:
   return Limit((step - stem) / rates.flops, step / cost.PASSES / rates.flops)
 
 
-def of_memory(setting: Setting, rates: Rates) -> Limit:
-  """Every map read and written once forward and twice backward (itself and its gradient), at the rate of a copy.
+def memory_limit(setting: Setting, rates: Rates) -> Limit:
+  """The time of the memory traffic, at the rate of a copy.
 
-  A map is the image, or what leaves a convolution with its batch norm and ReLU, or Mirror Attention, in float32:
-  what is between a depthwise and a pointwise convolution, and before a batch norm, is thought to stay in the cache.
-  Maps so small that all of them stay there, of a small input in small batches, can go faster than this.
+  Every map is read and written once forward and twice backward (the map and its gradient). Maps are
+  float32: the image, the outputs of convolutions after batch norm and ReLU, and the output of
+  Mirror Attention. Maps between a depthwise and a pointwise convolution and before a batch norm are
+  assumed to stay in the cache. If all maps stay there, as with a small input and a small batch, a
+  program can be faster than this limit.
   """
-  moved = 2 * 4 * map_elements(setting.input_shape) * setting.lanes * setting.batch
-  return Limit(3 * moved / rates.bytes, moved / rates.bytes)
+  traffic = 2 * 4 * map_elements(setting.input_shape) * setting.lanes * setting.batch
+  return Limit(3 * traffic / rates.bytes, traffic / rates.bytes)
 
 
 def map_elements(input_shape: tuple[int, int, int]) -> int:
-  """Elements of all maps of one clip."""
+  """Number of elements of all maps of one clip."""
   net = M3Net(VARIANTS['full'], CLASSES, 'conv')
   is_map = lambda module, _: isinstance(module, (layers.Conv, layers.SeparableConv))
   apply = lambda x: net.apply(
     models.init(net, jax.random.key(0), input_shape), x, capture_intermediates=is_map
   )
-  (_, out), caught = jax.eval_shape(apply, jnp.zeros((1, *input_shape)))
-  return int(np.prod(input_shape)) + sum(leaf.size for leaf in jax.tree.leaves((out['ma'], caught)))
+  (_, out), intermediates = jax.eval_shape(apply, jnp.zeros((1, *input_shape)))
+  return int(np.prod(input_shape)) + sum(
+    leaf.size for leaf in jax.tree.leaves((out['ma'], intermediates))
+  )
 
 
 def _best(work) -> float:
   seconds = []
   for _ in range(1 + _REPEATS):
-    begun = time.perf_counter()
+    start = time.perf_counter()
     work()
-    seconds.append(time.perf_counter() - begun)
+    seconds.append(time.perf_counter() - start)
   return min(seconds)

@@ -1,7 +1,7 @@
-"""M3Net as one writes it in PyTorch, for comparison: channels-last, trained eagerly and by `torch.compile`.
+"""M3Net in plain PyTorch, for comparison: channels-last, eager or with `torch.compile`.
 
-The same network as `m3net_jax.models.M3Net`, with the same padding and constants, so that weights carry over. Knows
-nothing of JAX: weights and gradients go by names such as 'mfp/align/bn/scale', as numpy arrays in Keras's layout.
+The same network, padding and constants as in `m3net_jax.network.models.M3Net`. Weights and
+gradients are numpy arrays in Keras's layout, with names such as 'mfp/align/bn/scale'.
 """
 
 import logging
@@ -13,22 +13,25 @@ from torch.nn import functional
 
 from data_prep import workers
 
-EPSILON, MOMENTUM = 1e-3, 0.1  # PyTorch's momentum is the share of the new value
+EPSILON, MOMENTUM = 1e-3, 0.1  # PyTorch's momentum is the weight of the new value
 LEARNING_RATE = 1e-3
 CHANNELS = 64
 
-logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)  # says that there is no GPU
+logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)  # hides that there is no GPU
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class Conv(nn.Module):
-  """3x3 convolution (or, separable, a depthwise one without bias and a pointwise one), batch norm, ReLU."""
+  """3x3 convolution, batch norm, ReLU.
+
+  A separable one has a depthwise convolution without bias and a pointwise one.
+  """
 
   def __init__(self, inputs: int, features: int, stride: int, separable: bool):
     super().__init__()
     self.stride = stride
-    padding = 1 if stride == 1 else 0  # with stride 2 the padding depends on the size
+    padding = 1 if stride == 1 else 0  # for stride 2 it depends on the size, see `forward`
     if separable:
       self.depthwise = nn.Conv2d(inputs, inputs, 3, stride, padding, groups=inputs, bias=False)
       self.conv = nn.Conv2d(inputs, features, 1)
@@ -39,7 +42,7 @@ class Conv(nn.Module):
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
     if self.stride == 2:
-      # TensorFlow's SAME: an even size is padded behind only.
+      # TensorFlow's SAME: an even size is padded at the end only.
       sides = [(0, 1) if size % 2 == 0 else (1, 1) for size in reversed(x.shape[2:])]
       x = functional.pad(x, [count for side in sides for count in side])
     if self.depthwise is not None:
@@ -47,6 +50,7 @@ class Conv(nn.Module):
     return functional.relu(self.bn(self.conv(x)))
 
   def tensors(self) -> dict[str, torch.Tensor]:
+    """Parameters and moving statistics by name."""
     kernels = (
       {'kernel': self.conv.weight}
       if self.depthwise is None
@@ -63,7 +67,7 @@ class Conv(nn.Module):
 
 
 class M3Net(nn.Module):
-  """Images [n, channels, height, width] to logits [n, classes]; 'full' of the paper's variants."""
+  """The paper's full network: images [n, channels, height, width] to logits [n, classes]."""
 
   def __init__(self, channels: int, num_classes: int):
     super().__init__()
@@ -94,13 +98,13 @@ class M3Net(nn.Module):
       'mfp/mix': self.mix,
       'dfp/conv': self.diagonal,
     }
-    named = {
+    block_tensors = {
       f'{block}/{name}': tensor
       for block, conv in blocks.items()
       for name, tensor in conv.tensors().items()
     }
     return {
-      **named,
+      **block_tensors,
       'dfp/eca/kernel': self.eca.weight,
       'head/kernel': self.head.weight,
       'head/bias': self.head.bias,
@@ -108,7 +112,7 @@ class M3Net(nn.Module):
 
 
 class Run:
-  """A training run: the network and its Adam. `WAYS` are the ways in which it can be run."""
+  """A training run: the network and its Adam. `WAYS` are the ways to run it."""
 
   WAYS = ('eager', 'compiled')
 
@@ -119,7 +123,7 @@ class Run:
     self._adam = torch.optim.Adam(self._net.parameters(), LEARNING_RATE, fused=True)
 
   def load(self, weights: dict[str, np.ndarray]) -> None:
-    """Takes over parameters and moving statistics, all by name."""
+    """Loads all parameters and moving statistics by name."""
     tensors = self._net.tensors()
     assert tensors.keys() == weights.keys(), tensors.keys() ^ weights.keys()
     with torch.no_grad():
@@ -127,24 +131,25 @@ class Run:
         tensor.copy_(torch.from_numpy(_to_torch(weights[name]).copy()))
 
   def batch(self, images: np.ndarray, labels: np.ndarray) -> Batch:
-    """Images [n, height, width, channels] and labels [n] as this framework takes them."""
-    held = torch.from_numpy(images.copy()).permute(0, 3, 1, 2)  # in memory as it was: channels last
-    return held, torch.from_numpy(labels.astype(np.int64))
+    """Converts images [n, height, width, channels] and labels [n] to tensors."""
+    # The memory layout does not change: it is channels last.
+    channels_last = torch.from_numpy(images.copy()).permute(0, 3, 1, 2)
+    return channels_last, torch.from_numpy(labels.astype(np.int64))
 
   def train(self, way: str, batch: Batch) -> torch.Tensor:
-    """Takes a step; returns the mean cross-entropy before it."""
+    """Takes a step; returns the mean cross-entropy before the step."""
     _, loss = self._backward(way, batch)
     self._adam.step()
     return loss.detach()
 
   def evaluate(self, way: str, batch: Batch) -> torch.Tensor:
-    """Logits with the moving statistics."""
+    """Logits in inference mode, with the moving statistics."""
     self._net.eval()
     with torch.no_grad():
       return self._ways[way](batch[0])
 
   def differentiate(self, way: str, batch: Batch) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Logits with the statistics of the batch, and the gradient of the mean cross-entropy by every parameter."""
+    """Logits in training mode, and the gradient of the mean cross-entropy for every parameter."""
     logits, _ = self._backward(way, batch)
     return logits.detach().numpy(), {
       name: _from_torch(tensor.grad.numpy())
@@ -162,9 +167,10 @@ class Run:
 
 
 def _to_torch(array: np.ndarray) -> np.ndarray:
-  """A kernel [..., inputs, outputs] as PyTorch keeps it, [outputs, inputs, ...]; vectors are alike."""
+  """Converts a kernel [..., inputs, outputs] to PyTorch's [outputs, inputs, ...]."""
   return array if array.ndim == 1 else np.moveaxis(array, (-1, -2), (0, 1))
 
 
 def _from_torch(array: np.ndarray) -> np.ndarray:
+  """Converts a kernel [outputs, inputs, ...] of PyTorch to [..., inputs, outputs]."""
   return array if array.ndim == 1 else np.moveaxis(array, (0, 1), (-1, -2))

@@ -1,11 +1,12 @@
-"""Whose gradients are rounded how far: every lowering, Keras and PyTorch in float32, against the same in float64.
+"""Rounding of the gradients in float32: every lowering, Keras and PyTorch, against float64.
 
     python -m tests.benchmarks.rounding [--input_size=64] [--image_channels=1] [--batch_size=32]
 
-For every parameter, the largest difference of its gradient from the float64 one is divided by the largest value of the
-latter; the worst parameter is printed. Biases in front of a batch norm are left out: their gradient is zero.
-That the frameworks differ from the engine by more than it does from float64 is their rounding, which
-`tests.benchmarks.agreement` allows for.
+For every parameter, the largest difference of its gradient from the float64 gradient is divided by
+the largest value of the float64 gradient; the worst parameter is printed. Biases before a batch
+norm are left out: their gradient is zero. The frameworks differ from the engine by more than the
+engine does from float64. This is rounding of the frameworks, and `tests.benchmarks.agreement`
+allows it.
 """
 
 import contextlib
@@ -28,49 +29,51 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
   cli.no_arguments(arguments)
   engines.use_all_cores()
   setting = Setting((_SIZE.value, _SIZE.value, int(_CHANNELS.value)), 1, _BATCH_SIZE.value)
-  batch = engines.images(setting, engines.data(setting.batch))[0]
-  variables = agreement.moved(engines.initial(setting.input_shape))
+  batch = engines.images(setting, engines.make_data(setting.batch))[0]
+  variables = agreement.perturbed(engines.initial(setting.input_shape))
   with jax.enable_x64(True):
-    exact = of_jax(
+    exact = jax_gradients(
       'conv', jax.tree.map(np.float64, variables), batch[0].astype(np.float64), batch[1]
     )
   assert all(gradient.dtype == np.float64 for gradient in exact.values())
   print(
-    f'gradients at {"x".join(map(str, setting.input_shape))}, {setting.batch} clips: difference from float64, '
-    'of the worst parameter\n'
+    f'gradients at {"x".join(map(str, setting.input_shape))}, {setting.batch} clips: '
+    'difference from float64, of the worst parameter\n'
   )
   for lowering in options.LOWERINGS:
-    print(_line(f'engine, {lowering}', of_jax(lowering, variables, *batch), exact), flush=True)
+    gradients = jax_gradients(lowering, variables, *batch)
+    print(_line(f'engine, {lowering}', gradients, exact), flush=True)
   for name in filter(frameworks.installed, frameworks.MODULES):
     with contextlib.closing(frameworks.Framework(name, engines.CLASSES, [batch])) as framework:
       way = framework.choose().train
-      framework.load(agreement.named(variables))
+      framework.load(agreement.flatten(variables))
       print(_line(f'{name}, {way}', framework.differentiate(way, 0)[1], exact), flush=True)
 
 
-def of_jax(
+def jax_gradients(
   lowering: str, variables, images: np.ndarray, labels: np.ndarray
 ) -> dict[str, np.ndarray]:
   """Gradients of the mean cross-entropy in training mode, by names such as 'mfp/align/bn/scale'."""
   _, gradient = agreement.differentiate(engines.model(lowering), variables, images, labels)
-  return agreement.named({'params': gradient})
+  return agreement.flatten({'params': gradient})
 
 
 def worst(gradients: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> tuple[str, float]:
-  """The parameter furthest off, and by what share of its largest value."""
+  """The parameter with the largest difference, and this difference over its largest value."""
   cancelled = {name.rsplit('/', 2)[0] + '/bias' for name in exact if '/bn/' in name}
-  shares = {
-    name: float(np.abs(gradients[name] - true).max() / np.abs(true).max())
-    for name, true in exact.items()
+  differences = {
+    name: float(np.abs(gradients[name] - gradient).max() / np.abs(gradient).max())
+    for name, gradient in exact.items()
     if name not in cancelled
   }
-  name = max(shares, key=shares.get)
-  return name, shares[name]
+  name = max(differences, key=differences.get)
+  return name, differences[name]
 
 
-def _line(who: str, gradients: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> str:
-  name, share = worst(gradients, exact)
-  return f'{who:<24}{share:>10.1e}   {name}, whose largest value is {np.abs(exact[name]).max():.1e}'
+def _line(label: str, gradients: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> str:
+  name, difference = worst(gradients, exact)
+  largest = np.abs(exact[name]).max()
+  return f'{label:<24}{difference:>10.1e}   {name}, whose largest value is {largest:.1e}'
 
 
 if __name__ == '__main__':

@@ -1,10 +1,12 @@
-"""How long a study takes from its command to its first training step, with nothing compiled before and again.
+"""How long a study takes from its command to its first step, without and with compiled programs.
 
-    python -m tests.benchmarks.startup [--input_size=64] [--num_seeds=14] [--batch_size=64] [--rounds=3]
+    python -m tests.benchmarks.startup [--input_size=64] [--num_seeds=14] [--batch_size=64]
+        [--rounds=3]
 
-A small folder of sine tones is made and its features are prepared first, in a temporary folder. The
-command is then run in a terminal of its own, where its line of progress is drawn anew when the first call
-of the training program returns: that moment ends the time, so it holds the few steps of that call too.
+First a small corpus of sine tones is made and prepared in a temporary folder. Then the command
+runs in its own terminal, and its progress line is drawn again when the first call of the training
+program returns. The time ends then, so it includes the few steps of that call. A second study uses
+the programs that the first one compiled.
 """
 
 import os
@@ -24,34 +26,34 @@ from data_prep import cli
 
 _SIZE = flags.DEFINE_integer('input_size', 64, 'height and width of the input', lower_bound=8)
 _NUM_SEEDS = flags.DEFINE_integer('num_seeds', 14, 'lanes', lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer('batch_size', 64, 'clips in a step of a lane', lower_bound=2)
+_BATCH_SIZE = flags.DEFINE_integer('batch_size', 64, 'clips per step of a lane', lower_bound=2)
 _ROUNDS = flags.DEFINE_integer(
   'rounds', 3, 'studies of each kind; medians are printed', lower_bound=1
 )
 RATE, CLASSES, TAKES = 16000, 4, 40
-_DRAWN = b'\r\x1b[2K'  # what progress draws its line anew with
+_DRAWN = b'\r\x1b[2K'  # starts every drawing of the progress line
 
 
 def main(arguments: list[str], _: flags.FlagValues) -> None:
   cli.no_arguments(arguments)
   imports, cold, warm = [], [], []
   with tempfile.TemporaryDirectory() as folder:
-    here = Path(folder)
-    _tones(here / 'tones')
-    corpus = ['--corpus=folder', f'--raw_dir={here / "tones"}', f'--store_dir={here / "stores"}']
+    root = Path(folder)
+    _tones(root / 'tones')
+    corpus = ['--corpus=folder', f'--raw_dir={root / "tones"}', f'--store_dir={root / "stores"}']
     subprocess.run(
       [sys.executable, '-m', 'data_prep.main', *corpus], check=True, stdout=subprocess.DEVNULL
     )
     for number in range(_ROUNDS.value):
-      begun = time.perf_counter()
+      start = time.perf_counter()
       subprocess.run([sys.executable, '-c', 'import m3net_jax.main'], check=True)
-      imports.append(time.perf_counter() - begun)
-      # Compiled programs are kept beside the workdir: a new folder has none.
+      imports.append(time.perf_counter() - start)
+      # Compiled programs are stored beside the workdir: a new folder has none.
       for seconds, name in ((cold, 'cold'), (warm, 'warm')):
-        seconds.append(first_step([*corpus, f'--workdir={here / str(number) / name}']))
+        seconds.append(first_step([*corpus, f'--workdir={root / str(number) / name}']))
   print(
-    f'{_NUM_SEEDS.value} lanes x {_BATCH_SIZE.value} clips at {_SIZE.value}x{_SIZE.value}x1: seconds to the '
-    f'first training step, medians of {_ROUNDS.value}\n'
+    f'{_NUM_SEEDS.value} lanes x {_BATCH_SIZE.value} clips at {_SIZE.value}x{_SIZE.value}x1: '
+    f'seconds to the first training step, medians of {_ROUNDS.value}\n'
   )
   for name, seconds in (
     ('nothing compiled before', cold),
@@ -62,7 +64,10 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
 
 
 def first_step(arguments: list[str]) -> float:
-  """Seconds from the command to the return of the first call of the training program; lets the study end."""
+  """Seconds from the command to the return of the first call of the training program.
+
+  Returns after the study has ended.
+  """
   command = [
     sys.executable,
     '-m',
@@ -73,36 +78,37 @@ def first_step(arguments: list[str]) -> float:
     f'--batch_size={_BATCH_SIZE.value}',
     '--num_epochs=1',
   ]
-  ours, theirs = pty.openpty()
-  begun = time.perf_counter()
+  controller, terminal = pty.openpty()
+  start = time.perf_counter()
   with subprocess.Popen(
-    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs
+    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=terminal
   ) as process:
-    os.close(theirs)
-    shown, found = b'', None
-    while block := _read(ours):
-      shown += block
-      if found is None and shown.count(_DRAWN) >= 2:  # the first time before any step
-        found = time.perf_counter() - begun
+    os.close(terminal)
+    output, seconds = b'', None
+    while block := _read(controller):
+      output += block
+      if seconds is None and output.count(_DRAWN) >= 2:  # the first drawing is before any step
+        seconds = time.perf_counter() - start
     process.communicate()
-  os.close(ours)
-  if process.returncode or found is None:
+  os.close(controller)
+  if process.returncode or seconds is None:
     raise SystemExit(
-      f'error: {" ".join(command)} ended with {process.returncode}:\n{shown.decode(errors="replace")}'
+      f'error: {" ".join(command)} ended with {process.returncode}:\n'
+      f'{output.decode(errors="replace")}'
     )
-  return found
+  return seconds
 
 
-def _read(terminal: int) -> bytes:
-  """What came next; nothing once the other side has closed."""
+def _read(controller: int) -> bytes:
+  """The next bytes; empty after the process has closed the terminal."""
   try:
-    return os.read(terminal, 4096)
-  except OSError:  # how Linux reports it
+    return os.read(controller, 4096)
+  except OSError:  # Linux reports a closed terminal with an error
     return b''
 
 
 def _tones(root: Path) -> None:
-  """Recordings of a second in the `folder` layout, a class a pitch."""
+  """Writes recordings of one second in the `folder` layout, one class per pitch."""
   rng = np.random.default_rng(0)
   seconds = np.arange(RATE) / RATE
   for number in range(CLASSES):

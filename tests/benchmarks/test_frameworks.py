@@ -1,4 +1,4 @@
-"""The benchmark's Keras and PyTorch models are the project's network: logits and the gradient of every parameter."""
+"""The Keras and PyTorch models equal the project's network: logits and gradients."""
 
 import jax
 import numpy as np
@@ -17,24 +17,29 @@ FIRST_WAYS = {
 def test_same_function(name):
   if not frameworks.installed(name):
     pytest.skip(f'{name} is not installed')
-  shape = (20, 16, 3)  # 20 becomes odd before the last halving, where SAME pads otherwise
+  shape = (20, 16, 3)  # 20 becomes odd before the last halving: SAME pads it differently
   images = np.random.default_rng(0).standard_normal((4, *shape)).astype(np.float32)
   labels = np.arange(4, dtype=np.int32)
   framework = frameworks.Framework(name, engines.CLASSES, [(images, labels)])
   variables = engines.initial(shape)
   agreement.check(framework, FIRST_WAYS[name], engines.model('shift'), variables, images, labels)
-  # The comparison can fail: with the channels of the first layer in another order.
+  # The comparison fails if the channels of the first layer are in another order.
   wrong = jax.tree.map(np.copy, variables)
   wrong['params']['stem']['kernel'] = wrong['params']['stem']['kernel'][..., ::-1]
   with pytest.raises(agreement.Disagreement, match=name):
     agreement.check(
-      _Loaded(framework, wrong), FIRST_WAYS[name], engines.model('shift'), variables, images, labels
+      _WithWeights(framework, wrong),
+      FIRST_WAYS[name],
+      engines.model('shift'),
+      variables,
+      images,
+      labels,
     )
   framework.close()
 
 
-class _Loaded:
-  """A framework that was given other weights than it is told."""
+class _WithWeights:
+  """A framework that loads its own variables instead of the given weights."""
 
   def __init__(self, framework, variables):
     self._framework, self._variables = framework, variables
@@ -43,4 +48,4 @@ class _Loaded:
     return getattr(self._framework, name)
 
   def load(self, weights):
-    self._framework.load(agreement.named(agreement.moved(self._variables)))
+    self._framework.load(agreement.flatten(agreement.perturbed(self._variables)))

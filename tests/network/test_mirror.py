@@ -6,15 +6,14 @@ import pytest
 
 from m3net_jax.network import mirror
 
-# Equations (2), (3) and (5), with W - 1 and H - 1 for W and H so that indices stay on the grid.
+# Equations (2), (3) and (5), with W - 1 and H - 1 instead of W and H: indices stay in the grid.
 MATRICES = {
   mirror.hmf: lambda w, h: np.array([[-1, 0, w - 1], [0, 1, 0], [0, 0, 1]]),
   mirror.vmf: lambda w, h: np.array([[1, 0, 0], [0, -1, h - 1], [0, 0, 1]]),
   mirror.csf: lambda w, h: np.array([[-1, 0, w - 1], [0, -1, h - 1], [0, 0, 1]]),
 }
-X = (
-  np.random.default_rng(0).standard_normal((2, 5, 7, 3)).astype(np.float32)
-)  # clips, H (frequency), W (time), C
+# [clips, H (frequency), W (time), C]
+X = np.random.default_rng(0).standard_normal((2, 5, 7, 3)).astype(np.float32)
 
 
 @pytest.mark.parametrize('operation', MATRICES)
@@ -40,9 +39,8 @@ def test_csf_is_hmf_after_vmf():
 
 
 def test_each_reverses_its_own_axis_only():
-  ramp = jnp.broadcast_to(
-    jnp.arange(5.0)[None, :, None, None], (1, 5, 7, 1)
-  )  # varies with frequency only
+  # It varies with frequency only.
+  ramp = jnp.broadcast_to(jnp.arange(5.0)[None, :, None, None], (1, 5, 7, 1))
   np.testing.assert_array_equal(mirror.hmf(ramp), ramp)
   np.testing.assert_array_equal(mirror.vmf(ramp)[0, :, 0, 0], jnp.arange(5.0)[::-1])
 

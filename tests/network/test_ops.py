@@ -1,4 +1,4 @@
-"""Every convolution in both lowerings: against loops in numpy, and each other's values and gradients."""
+"""Every convolution in both lowerings: values against loops in numpy, gradients compared."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ SIZES = ((8, 8, 1), (8, 8, 2), (7, 9, 1), (7, 9, 2), (6, 5, 2))  # height, width
 
 
 def by_hand(x, kernel, stride):
-  """A 3x3 convolution with TensorFlow's SAME padding, one output value at a time; kernel [3, 3, in, out]."""
+  """A 3x3 convolution with TensorFlow's SAME padding in loops; kernel [3, 3, in, out]."""
   n, height, width, _ = x.shape
   out = np.zeros((n, -(-height // stride), -(-width // stride), kernel.shape[-1]))
   before = [
@@ -62,7 +62,7 @@ def test_pointwise_mixes_channels_of_each_place(lowering):
 @pytest.mark.parametrize('height, width, stride', SIZES)
 @pytest.mark.parametrize('name', ('conv', 'depthwise', 'pointwise'))
 def test_lowerings_have_equal_gradients(name, height, width, stride, batched_kernel):
-  """Of input and kernel; also under vmap over lanes, where kernels have a lane axis."""
+  """Gradients of input and kernel, also under vmap over lanes with one kernel per lane."""
   shapes = {'conv': (3, 3, 3, 4), 'depthwise': (3, 3, 1, 3), 'pointwise': (1, 1, 3, 4)}
   arguments = (stride,) if name != 'pointwise' else ()
   lanes = (2,) if batched_kernel else ()
@@ -71,13 +71,12 @@ def test_lowerings_have_equal_gradients(name, height, width, stride, batched_ker
   def gradients(lowering):
     one = lambda x, kernel: getattr(ops, name)(x, kernel, *arguments, lowering)
     function = jax.vmap(one) if batched_kernel else one
-    # A nonlinear reduction, so that the gradient that comes in is different everywhere.
-    return jax.jit(jax.grad(lambda *given: jnp.sin(function(*given)).sum(), argnums=(0, 1)))(
-      x, kernel
-    )
+    # With a nonlinear reduction the incoming gradient differs at every place.
+    loss = lambda x, kernel: jnp.sin(function(x, kernel)).sum()
+    return jax.jit(jax.grad(loss, argnums=(0, 1)))(x, kernel)
 
-  for mine, reference in zip(gradients('shift'), gradients('conv')):
-    np.testing.assert_allclose(mine, reference, rtol=1e-3, atol=1e-4)
+  for gradient, reference in zip(gradients('shift'), gradients('conv')):
+    np.testing.assert_allclose(gradient, reference, rtol=1e-3, atol=1e-4)
 
 
 def test_a_cpu_shifts_and_an_accelerator_convolves():

@@ -1,4 +1,4 @@
-"""Power against tables, against the test itself run many times, and seeds needed against their meaning."""
+"""Power against printed tables and against many runs of the test; seeds needed against power."""
 
 import numpy as np
 import pytest
@@ -34,12 +34,12 @@ def test_power_at_14_seeds_is_how_often_the_test_finds_it(difference):
   rng = np.random.default_rng(2)
   studies, std = 1500, 0.012
   differences = rng.normal(difference, std, size=(studies, 14))
-  found = np.mean([paired(0.9 + row, np.full(14, 0.9)).p_value <= 0.05 for row in differences])
-  error = np.sqrt(found * (1 - found) / studies)
-  assert power_at(14, difference, std) == pytest.approx(found, abs=3.5 * error)
+  rate = np.mean([paired(0.9 + row, np.full(14, 0.9)).p_value <= 0.05 for row in differences])
+  error = np.sqrt(rate * (1 - rate) / studies)
+  assert power_at(14, difference, std) == pytest.approx(rate, abs=3.5 * error)
 
 
-def test_power_without_a_difference_to_speak_of_is_the_level():
+def test_power_for_a_negligible_difference_is_the_level():
   assert power_at(14, 1e-12, 0.01) == pytest.approx(0.0494, abs=0.006)
 
 
@@ -61,7 +61,7 @@ def test_seeds_needed_are_the_fewest_that_are_enough():
   needed = seeds_needed(0.01, 0.015)
   assert power_at(needed, 0.01, 0.015) >= 0.8 > power_at(needed - 1, 0.01, 0.015)
   assert seeds_needed(0.01, 0.015, power=0.95) > needed
-  assert seeds_needed(0.01, 0.0) == 6  # no fewer can reach 0.05 at all
+  assert seeds_needed(0.01, 0.0) == 6  # fewer cannot reach 0.05
   assert seeds_needed(0.0005, 5.0) is None
 
 
@@ -76,40 +76,38 @@ def test_plan_is_for_half_one_and_two_points_at_14():
 def test_spread_pools_the_paired_differences():
   full = {0: 0.95, 1: 0.96, 2: 0.97}
   variants = {'full': full, 'a': {0: 0.94, 1: 0.94, 2: 0.94}, 'b': {1: 0.96, 2: 0.99, 7: 0.1}}
-  # Differences -0.01 -0.02 -0.03 and 0, 0.02: squares 2e-4 and 2e-4 over 2 + 1 degrees of freedom.
-  found = spread(variants)
-  assert (
-    found.std == pytest.approx(np.sqrt(4e-4 / 3)) and found.source == 'paired differences from full'
-  )
+  # Differences -0.01, -0.02, -0.03 and 0, 0.02: squares 2e-4 and 2e-4, 2 + 1 degrees of freedom.
+  pooled = spread(variants)
+  assert pooled.std == pytest.approx(np.sqrt(4e-4 / 3))
+  assert pooled.source == 'paired differences from full'
 
 
 def test_spread_of_a_single_variant_takes_lanes_as_unrelated():
-  found = spread({'full': {0: 0.95, 1: 0.96, 2: 0.97}})
-  assert found.std == pytest.approx(np.sqrt(2) * 0.01) and 'unrelated' in found.source
+  single = spread({'full': {0: 0.95, 1: 0.96, 2: 0.97}})
+  assert single.std == pytest.approx(np.sqrt(2) * 0.01) and 'unrelated' in single.source
   assert spread({'full': {0: 0.95}}) is None and spread({}) is None
 
 
 def test_power_of_one_of_several_tests_is_at_a_smaller_level():
-  assert [critical_value(n, 0.01) for n in (7, 8, 14)] == [
-    None,
-    0,
-    12,
-  ]  # two-sided 0.01 of the same tables
+  # Two-sided 0.01, from the same tables.
+  assert [critical_value(n, 0.01) for n in (7, 8, 14)] == [None, 0, 12]
   rng = np.random.default_rng(4)
   differences = rng.normal(0.01, 0.012, size=(1500, 14))
-  found = np.mean([paired(0.9 + row, np.full(14, 0.9)).p_value <= 0.05 / 8 for row in differences])
+  rate = np.mean([paired(0.9 + row, np.full(14, 0.9)).p_value <= 0.05 / 8 for row in differences])
   assert power_at(14, 0.01, 0.012, 0.05 / 8) == pytest.approx(
-    found, abs=3.5 * np.sqrt(found * (1 - found) / 1500)
+    rate, abs=3.5 * np.sqrt(rate * (1 - rate) / 1500)
   )
   assert seeds_needed(0.01, 0.015, alpha=0.05 / 8) > seeds_needed(0.01, 0.015)
-  assert seeds_needed(0.01, 0.0, alpha=0.05 / 8) == 9  # 2 / 2 ** 9 is the first at or below
-  # Beyond 60 pairs too.
+  assert (
+    seeds_needed(0.01, 0.0, alpha=0.05 / 8) == 9
+  )  # 2 / 2 ** 9 is the first that is small enough
+  # The same with more than 60 pairs.
   assert power_at(61, 0.3, 1.0, 0.05 / 8) < power_at(61, 0.3, 1.0)
 
 
 @pytest.mark.parametrize(
   'arguments', [(0, 0.01, 0.01), (14, 0.0, 0.01), (14, 0.01, -1.0), (14, 0.01, np.nan)]
 )
-def test_nonsense_is_refused(arguments):
+def test_impossible_arguments_are_refused(arguments):
   with pytest.raises(ValueError, match='power needs'):
     power_at(*arguments)

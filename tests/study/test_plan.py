@@ -8,7 +8,7 @@ from m3net_jax.network import cost
 from m3net_jax.network.variants import VARIANTS
 from m3net_jax.reporting import plan_text
 from m3net_jax.stats import power
-from m3net_jax.study import plan, splits
+from m3net_jax.study import cohorts, plan, splits
 from tests import small_study
 
 
@@ -75,3 +75,12 @@ def test_power_counts_folds_as_pairs_and_a_family_of_tests():
     f'{power.power_at(15, 0.02, std, 0.05 / 3):.0%}',
     f'{-(-needed[1] // 5)}',
   ]
+
+
+def test_columns_of_a_plan_stay_apart():
+  """A large program: 70 lanes of 71 GiB for a thousand hours."""
+  cohort = cohorts.make(dataclasses.replace(small_study.CONFIG, num_seeds=70), [range(70)], 1)[0]
+  measured = plan.Measured(cohort, 70, 8, 71 * 2**30, 123.456, 3.6e6)
+  row = plan_text.text(small_study.CONFIG, 3, 1, [measured], None).splitlines()[1]
+  assert len(row) <= 79 and row.split()[1:8] == ['70', '8', 'x', '70', '581,632', 'MiB', '0.8']
+  assert row.split()[8:] == ['123.456', '1000:00:00']
