@@ -48,13 +48,16 @@ class Progress:
     The clock starts after the first call, which includes compiling.
     """
     self._done += steps
-    if self._start is None:
+    first = self._start is None
+    if first:
       self._start = time.monotonic()
       if not self._bar.disable:
         self._bar.unpause()
     else:
       self._timed += steps
     self._bar.update(steps)
+    if first:
+      self._bar.refresh()
 
   def rate(self) -> float | None:
     """Lane-steps per second since the first call of `advance`; None if unknown."""

@@ -23,6 +23,8 @@ _BUNDLE = flags.DEFINE_string('bundle', None, 'folder that export wrote', requir
 _STUDY = flags.DEFINE_string(
   'workdir', None, 'study that was exported', required=True, allow_override=True
 )
+_VARIANT = flags.DEFINE_string('variant', None, 'variant of the exported lane (default: the best)')
+_SEED = flags.DEFINE_integer('seed', None, 'seed of the exported lane (default: the best)')
 _ROUNDS = flags.DEFINE_integer('rounds', 200, 'inferences of each runtime', lower_bound=1)
 
 
@@ -32,7 +34,7 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
   spec = classifier.read_spec(folder / 'model.json')
   programs = {
     'JAX float32': classifier.from_lane(
-      study, best_lane.load(study, *best_lane.asked()), 'shift'
+      study, best_lane.load(study, _VARIANT.value, _SEED.value), 'shift'
     ).of_images
   }
   for path in sorted(folder.glob('model_*.tflite')):  # int16x8 may have been left out

@@ -11,10 +11,12 @@ the programs that the first one compiled.
 
 import os
 import pty
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from pathlib import Path
 
@@ -31,7 +33,7 @@ _ROUNDS = flags.DEFINE_integer(
   'rounds', 3, 'studies of each kind; medians are printed', lower_bound=1
 )
 RATE, CLASSES, TAKES = 16000, 4, 40
-_DRAWN = b'\r\x1b[2K'  # starts every drawing of the progress line
+_PROGRESS = re.compile(rb' [1-9]\d*%\|')  # a bar after the first call
 
 
 def main(arguments: list[str], _: flags.FlagValues) -> None:
@@ -46,7 +48,7 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
     )
     for number in range(_ROUNDS.value):
       start = time.perf_counter()
-      subprocess.run([sys.executable, '-c', 'import m3net_jax.main'], check=True)
+      subprocess.run([sys.executable, '-c', 'import m3net_jax.api'], check=True)
       imports.append(time.perf_counter() - start)
       # Compiled programs are stored beside the workdir: a new folder has none.
       for seconds, name in ((cold, 'cold'), (warm, 'warm')):
@@ -79,6 +81,7 @@ def first_step(arguments: list[str]) -> float:
     '--num_epochs=1',
   ]
   controller, terminal = pty.openpty()
+  termios.tcsetwinsize(terminal, (24, 80))
   start = time.perf_counter()
   with subprocess.Popen(
     command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=terminal
@@ -87,7 +90,7 @@ def first_step(arguments: list[str]) -> float:
     output, seconds = b'', None
     while block := _read(controller):
       output += block
-      if seconds is None and output.count(_DRAWN) >= 2:  # the first drawing is before any step
+      if seconds is None and _PROGRESS.search(output):
         seconds = time.perf_counter() - start
     process.communicate()
   os.close(controller)

@@ -15,7 +15,6 @@ from data_prep.features import Features
 from m3net_jax.deploy import bundle, firmware, operators
 from m3net_jax.inference.classifier import ModelSpec
 from m3net_jax.inference.runtimes import Tensor
-from m3net_jax.stats import intervals
 
 FEATURES = Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=126, n_mels=32)
 SPEC = ModelSpec(
@@ -229,15 +228,6 @@ def test_a_bundle_is_whole_or_absent_and_takes_the_place_of_a_bundle_only(tmp_pa
     with bundle.replacing(tmp_path / 'other'):
       pass
   assert (tmp_path / 'other' / 'thesis.tex').read_text() == 'mine'
-
-
-def test_interval_of_the_card_is_wilsons():
-  # Wilson (1927), by his formula.
-  k, n, z = 480, 600, 1.959963984540054
-  centre, half = (k / n + z**2 / 2 / n), z * np.sqrt(k / n * (1 - k / n) / n + z**2 / 4 / n**2)
-  np.testing.assert_allclose(
-    intervals.wilson(k, n), [(centre + s * half) / (1 + z**2 / n) for s in (-1, 1)]
-  )
 
 
 def test_the_list_of_operators_leaves_out_what_quantises_wrongly():
