@@ -24,7 +24,7 @@ SMALL = [
 ]
 
 
-# The main command, which gets Ctrl-C in its third epoch: its rows are written, its checkpoint is not.
+# The main command gets Ctrl-C in its third epoch: its rows are written, its checkpoint is not.
 STOPPED_IN_EPOCH_3 = """
 import os, signal
 from data_prep import cli
@@ -55,7 +55,7 @@ def run(folder, *arguments):
 
 
 def test_a_study_from_recordings_to_results_and_what_follows(tones_dir, tmp_path):
-  """Stopped by Ctrl-C, continued, finished; asked again it does nothing, asked for something else it refuses."""
+  """Ctrl-C, the same command, the same once more, and other settings."""
   flags = [*SMALL, f'--raw_dir={tones_dir}', '--num_epochs=30']
   stopped = started(tmp_path, sys.executable, '-c', STOPPED_IN_EPOCH_3, *flags)
   assert stopped.returncode == 130

@@ -1,4 +1,4 @@
-"""The C++ of a bundle, compiled, against the Python that trained; and the folder, whole or not at all."""
+"""The C++ of a bundle, compiled, against the Python that trained; and the folder of a bundle."""
 
 import dataclasses
 import re
@@ -79,7 +79,7 @@ def sources(spec):
 
 
 def sound(count):
-  """A sweep that fades into noise, then silence, so that the floor of the decibels is met; int16."""
+  """A sweep that fades into noise, then silence, to reach the floor of the decibels; int16."""
   chance, t = np.random.default_rng(1), np.arange(count) / 8000
   wave = 0.4 * np.sin(2 * np.pi * (200 * t + 3000 * t**2)) * np.exp(
     -6 * t

@@ -1,4 +1,4 @@
-"""A trained lane as .tflite files in both runtimes, the proof, and every deliberate damage caught."""
+"""A trained lane as .tflite files in both runtimes, and every deliberate damage caught."""
 
 import csv
 import dataclasses
@@ -55,7 +55,7 @@ def exported(trained, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def mixed(tones_dir, tmp_path_factory):
-  """A study of tones and silence, of two variants that firmware can run and three that it cannot."""
+  """A study of tones and silence: two variants that firmware can run, three that it cannot."""
   import soundfile
 
   folder = tmp_path_factory.mktemp('mixed')
@@ -188,7 +188,7 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
   assert told['study_mean'] == found['mean'] and told['input'] == '16x16x1'
   assert told['ram_bytes'] == sum(export_json['firmware_ram'].values())
   assert of_stem16['variant'] == 'stem16' and of_stem16['arena_bytes'] < told['arena_bytes']
-  # What the study says of the variant against its first is in the bundle; one pair of lanes gives no p-value.
+  # The bundle has the test of the variant against the first; one pair of lanes has no p-value.
   tested = json.loads((stem16 / 'export.json').read_text())['study']['test']
   assert (tested['variant'], tested['against'], tested['n']) == ('stem16', 'full', 1)
   assert of_stem16['p_value'] is None and 'Wilcoxon' not in (stem16 / 'MODEL_CARD.md').read_text()
@@ -294,7 +294,7 @@ STAND_IN = """
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-// The API of TFLite Micro that the example uses; inferences are made by the process at the other end of the pipes.
+// The API of TFLite Micro that the example uses; the process at the other end of the pipes infers.
 enum TfLiteStatus { kTfLiteOk, kTfLiteError };
 struct TfLiteTensor { struct { int8_t* int8; } data; };
 namespace tflite {
@@ -305,7 +305,8 @@ template <unsigned count> struct MicroMutableOpResolver { ADDERS };
 class MicroInterpreter {
  public:
   template <typename Resolver>
-  MicroInterpreter(const Model*, const Resolver&, uint8_t* arena, std::size_t bytes) : bytes_(bytes) {
+  MicroInterpreter(const Model*, const Resolver&, uint8_t* arena, std::size_t bytes)
+      : bytes_(bytes) {
     in_.data.int8 = reinterpret_cast<int8_t*>(arena);
     out_.data.int8 = reinterpret_cast<int8_t*>(arena) + INPUT;
   }
@@ -331,7 +332,9 @@ bool ReadSamples(int16_t* samples) {
   static FILE* file = std::fopen("samples", "rb");
   return std::fread(samples, 2, 2000, file) == 2000;
 }
-void Report(const char* label, float probability) { std::fprintf(stderr, "%s %.4f\\n", label, probability); }
+void Report(const char* label, float probability) {
+  std::fprintf(stderr, "%s %.4f\\n", label, probability);
+}
 """
 
 
@@ -339,7 +342,7 @@ needs_compiler = pytest.mark.skipif(not shutil.which('g++'), reason='needs g++')
 
 
 def stand_in(folder):
-  """The headers that the example includes, with an interpreter of images [16, 16, 1] and three classes."""
+  """The headers of the example, with an interpreter of images [16, 16, 1] and three classes."""
   adders = ' '.join(
     f'TfLiteStatus {each}() {{ return kTfLiteOk; }}' for each in operators.RESOLVER.values()
   )
@@ -386,14 +389,14 @@ def test_the_ram_of_the_card_is_what_the_compiler_sets_aside(exported, tmp_path)
   card = (folder / 'MODEL_CARD.md').read_text()
   assert 'Its lane has the best validation accuracy of 2 lanes, ' in card
   assert (
-    f'{sum(told.values()):,} bytes: tensor arena with headroom {told["tensor arena"]:,}, samples 4,000'
-    in card
+    f'{sum(told.values()):,} bytes: tensor arena with headroom {told["tensor arena"]:,}, '
+    'samples 4,000' in card
   )
 
 
 @needs_compiler
 def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
-  """The loop, compiled, with TFLite Micro at the other end of a pipe, on recordings of every class."""
+  """The compiled loop, with TFLite Micro at the other end of a pipe, on clips of every class."""
   import soundfile
 
   _, folder = exported

@@ -1,4 +1,4 @@
-"""The flagfiles for microcontrollers: what their comments say of memory is what TFLite Micro measures."""
+"""The edge flagfiles: what their comments say of memory is what TFLite Micro measures."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,10 @@ CLASSES = 12
 
 
 def arena(variant, shape):
-  """Bytes of the int8 model; they depend on the shapes alone, if no value is the zero that the converter leaves out."""
+  """Bytes of the int8 model.
+
+  They depend on the shapes only, if no value is the zero that the converter leaves out.
+  """
   chance = np.random.default_rng(0)
   made = models.init(
     models.M3Net(architecture_of(variant), CLASSES, 'conv'), jax.random.key(0), shape

@@ -1,0 +1,33 @@
+"""Windows of a long recording, and segments of windows."""
+
+import numpy as np
+
+from data_prep import mel
+from m3net_jax.inference import windows
+from tests.conftest import FEATURES
+
+
+def test_windows_cover_a_recording():
+  clip = FEATURES.num_samples  # 2,000
+  assert windows.starts(100, FEATURES, 1000) == [0] and windows.starts(
+    clip + 200, FEATURES, 1000
+  ) == [0]
+  assert windows.starts(clip + 201, FEATURES, 1000) == [0, 201]
+  assert windows.starts(4000, FEATURES, 1000) == [0, 1000, 2000]
+  assert windows.starts(4500, FEATURES, 1000) == [0, 1000, 2000, 2500]
+  samples = np.random.default_rng(0).standard_normal(4500).astype(np.float32)
+  model = windows.log_mels(samples, FEATURES, [0, 2500])
+  np.testing.assert_array_equal(model[1], mel.log_mel(samples[-clip:], FEATURES))
+  short = windows.log_mels(samples[:500], FEATURES, [0])
+  np.testing.assert_array_equal(short[0], mel.log_mel(np.pad(samples[:500], (0, 1500)), FEATURES))
+
+
+def test_segments_join_windows_of_a_class():
+  sure = np.eye(3)[[0, 0, 1, 1, 1, 2]] * 0.7 + 0.1
+  found = windows.segments(sure, [0, 1000, 2000, 3000, 4000, 4600], 6600, FEATURES)
+  # Middles lie at 0.125, 0.25, 0.375, 0.5, 0.625 and 0.7 s.
+  assert [each.label for each in found] == [0, 1, 2]
+  np.testing.assert_allclose(
+    [(each.start, each.end) for each in found], [(0, 0.3125), (0.3125, 0.6625), (0.6625, 0.825)]
+  )
+  np.testing.assert_allclose([each.probabilities for each in found], np.eye(3) * 0.7 + 0.1)
