@@ -122,43 +122,32 @@ def write(
     recordings: the rows of recordings.csv.
   """
   with replacing_folder(path) as folder:
-    _write(folder, manifest, shape, blocks, clips, recordings)
-
-
-def _write(
-  folder: Path,
-  manifest: dict[str, Any],
-  shape: tuple[int, int, int],
-  blocks: Iterable[np.ndarray],
-  clips: Sequence[ClipRow],
-  recordings: Sequence[RecordingRow],
-) -> None:
-  with open(folder / 'mels.npy', 'wb') as file:
-    np.lib.format.write_array_header_1_0(
-      file, {'descr': DTYPE.str, 'fortran_order': False, 'shape': shape}
-    )
-    for block in blocks:
-      file.write(np.ascontiguousarray(block, DTYPE).data)
-    _to_disk(file)
-  _write_rows(folder / 'clips.csv', ClipRow._fields, clips)
-  _write_rows(folder / 'recordings.csv', RecordingRow._fields, recordings)
-  counts = dict.fromkeys(manifest['classes'], 0)
-  for clip in clips:
-    counts[clip.label] += 1
-  skipped = {row.path: row.skipped for row in recordings if row.skipped}
-  content = {
-    'format': FORMAT,
-    **manifest,
-    'num_clips': len(clips),
-    'num_recordings': len(recordings),
-    'counts': counts,
-    'skipped': skipped,
-    'files': {file: _signature(folder / file) for file in _FILES},
-  }
-  content['sha256'] = json_sha256(content)
-  with open(folder / 'manifest.json', 'w', encoding='utf-8', errors='surrogateescape') as file:
-    json.dump(content, file, indent=1, ensure_ascii=False)
-    _to_disk(file)
+    with open(folder / 'mels.npy', 'wb') as file:
+      np.lib.format.write_array_header_1_0(
+        file, {'descr': DTYPE.str, 'fortran_order': False, 'shape': shape}
+      )
+      for block in blocks:
+        file.write(np.ascontiguousarray(block, DTYPE).data)
+      _to_disk(file)
+    _write_rows(folder / 'clips.csv', ClipRow._fields, clips)
+    _write_rows(folder / 'recordings.csv', RecordingRow._fields, recordings)
+    counts = dict.fromkeys(manifest['classes'], 0)
+    for clip in clips:
+      counts[clip.label] += 1
+    skipped = {row.path: row.skipped for row in recordings if row.skipped}
+    content = {
+      'format': FORMAT,
+      **manifest,
+      'num_clips': len(clips),
+      'num_recordings': len(recordings),
+      'counts': counts,
+      'skipped': skipped,
+      'files': {file: _signature(folder / file) for file in _FILES},
+    }
+    content['sha256'] = json_sha256(content)
+    with open(folder / 'manifest.json', 'w', encoding='utf-8', errors='surrogateescape') as file:
+      json.dump(content, file, indent=1, ensure_ascii=False)
+      _to_disk(file)
 
 
 def read_manifest(path: str | os.PathLike[str], *, hash_mels: bool = True) -> dict[str, Any]:
