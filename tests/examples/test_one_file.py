@@ -1,4 +1,4 @@
-"""examples/one_file.py: at most 100 lines, without this package; it finds the planted difference."""
+"""examples/one_file.py: at most 100 lines, without this package; it finds the planted effect."""
 
 import subprocess
 import sys
