@@ -28,5 +28,5 @@ def test_its_table_is_that_of_14_seeds(tmp_path):
     np.testing.assert_allclose([float(cell) for cell in line.split()[1:]], expected, atol=1e-3)
   # The task is made for mirrors: they help by far.
   assert rows[:, 0].mean() > rows[:, 1].mean() + 0.2
-  assert 2 / 2**14 <= float(last.split()[-1]) + 1e-6 < 0.002
+  assert 1e-4 < float(last.split()[-1]) < 0.002  # the smallest of 14 pairs is 0.00012
   assert not list(tmp_path.iterdir())
