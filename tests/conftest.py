@@ -3,6 +3,7 @@
 The class of a tone is its pitch.
 """
 
+import os
 import signal
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from data_prep.prepare import prepare
 signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update('jax_num_cpu_devices', 2)
 # Compiling takes most of the tests' time; compiled programs are kept for other tests and runs.
-jax.config.update(
-  'jax_compilation_cache_dir', str(Path(__file__).parents[1] / '.pytest_cache' / 'compiled')
-)
+CACHE = str(Path(__file__).parents[1] / '.pytest_cache' / 'compiled')
+jax.config.update('jax_compilation_cache_dir', CACHE)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
+# The same for commands and notebooks that tests start.
+os.environ['JAX_COMPILATION_CACHE_DIR'] = CACHE
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.3'
 
 FEATURES = Features(sample_rate=8000, clip_seconds=0.25, n_fft=256, hop_length=128, n_mels=16)
 CLASSES, CLIPS = ('high', 'low', 'middle'), 20

@@ -26,5 +26,6 @@ def use_all_cores(cache_dir: str | os.PathLike[str]) -> None:
         'first to use all of them',
         file=sys.stderr,
       )
-  jax.config.update('jax_compilation_cache_dir', str(Path(cache_dir).absolute()))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
+  if not jax.config.jax_compilation_cache_dir:  # a user's own setting stays
+    jax.config.update('jax_compilation_cache_dir', str(Path(cache_dir).absolute()))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / 'examples'
-_CACHE = Path(__file__).parents[2] / '.pytest_cache' / 'compiled'
 
 
 def run(name: str, folder: Path) -> dict[str, list[Any]]:
@@ -32,10 +31,6 @@ def run(name: str, folder: Path) -> dict[str, list[Any]]:
   from nbclient import NotebookClient
 
   shutil.copy(EXAMPLES / f'{name}.ipynb', folder)
-  work = folder / 'studies' / name
-  work.mkdir(parents=True)
-  _CACHE.mkdir(parents=True, exist_ok=True)
-  (work / '.compiled').symlink_to(_CACHE)  # compiled programs are kept for other runs of the tests
   notebook = nbformat.read(folder / f'{name}.ipynb', as_version=4)
   # Without folders of kernels, 'python3' is the kernel of this interpreter.
   kernels = KernelSpecManager(kernel_dirs=[])
