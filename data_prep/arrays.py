@@ -54,8 +54,21 @@ def prepare(
   hashes = [hashlib.sha256(clip.tobytes()).hexdigest() for clip in samples]
   digest = files.json_sha256([hashes, labels, groups, sample_rate, features.to_json()])[:10]
   path = Path(store_dir) / f'{CORPUS}-{digest}'
-  if path.exists():
-    return store.load(path, features)
+  with files.locked(path):
+    if not path.exists():
+      _write(path, samples, labels, list(map(str, groups)), hashes, sample_rate, features)
+  return store.load(path, features)
+
+
+def _write(
+  path: Path,
+  samples: list[np.ndarray],
+  labels: list[str],
+  groups: list[str],
+  hashes: list[str],
+  sample_rate: int,
+  features: Features,
+) -> None:
   tables = mel.tables(features)
   mels, rows, recordings = [], [], []
   for number, (clip, label, group, sha256) in enumerate(
@@ -67,22 +80,19 @@ def prepare(
     entropy = statistics.entropy(resampled)
     crossings = statistics.crossings(resampled, features.sample_rate)
     name = f'clip {number}'
-    rows.append(
-      ClipRow(name, label, str(group), 0, '', sha256, 0.0, 1.0, seconds, entropy, crossings)
-    )
+    rows.append(ClipRow(name, label, group, 0, '', sha256, 0.0, 1.0, seconds, entropy, crossings))
     recordings.append(RecordingRow(name, clip.nbytes, 0, sha256, ''))
   manifest = {
     'corpus': CORPUS,
     'raw_dir': '',
     'features': features.to_json(),
-    'classes': list(classes),
+    'classes': sorted(set(labels)),
     'ignored': [],
     'longer': sum(row.seconds > features.clip_seconds for row in rows),
     'shorter': sum(row.seconds < features.clip_seconds for row in rows),
     'versions': {name: version(name) for name in ('librosa', 'numpy', 'soundfile', 'soxr')},
   }
   store.write(path, manifest, (len(rows), *features.shape), [np.stack(mels)], rows, recordings)
-  return store.load(path, features)
 
 
 def _checked(number: int, clip: np.ndarray) -> np.ndarray:

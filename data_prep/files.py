@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,28 @@ def replacing(path: Path) -> Iterator[Path]:
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+  """Holds the lock of a folder, so that two commands do not make it at once.
+
+  The lock ends with the process, in whatever way it ends.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  import filelock  # needed here only, and most commands make nothing
+
+  lock = filelock.FileLock(path.with_name(f'.{path.name}.lock'))
+  try:
+    lock.acquire(blocking=False)
+  except filelock.Timeout:
+    message = f'{path} is being made by another command; waiting for it'
+    print(message, file=sys.stderr, flush=True)
+    lock.acquire()
+  try:
+    yield
+  finally:
+    lock.release()
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ Finished clips go to a journal beside the store, so that an interrupted preparat
 corpus has changed, the unchanged clips of its store are kept.
 """
 
-import contextlib
 import os
 import shutil
 import sys
@@ -14,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-import filelock
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm.auto import tqdm
@@ -25,7 +23,7 @@ from data_prep.compute import Key, Result
 from data_prep.corpora.base import Corpus, check_counts, files, is_recording
 from data_prep.errors import UserError
 from data_prep.features import Features
-from data_prep.files import write_bytes
+from data_prep.files import locked, write_bytes
 from data_prep.journal import Done, Journal, blocks
 from data_prep.previous import PreviousStore
 
@@ -70,14 +68,14 @@ def prepare(
   if can_download and is_raw_dir and not any(map(is_recording, files(root))):
     raw_dir = root = root / corpus_name  # the folder has files, but no recordings
   path = Path(store_dir) / store.name(corpus_name, features)
-  with _locked(path):
+  with locked(path):
     if not root.exists():
       if (path / 'manifest.json').exists():
         _say(f'{root} is not there; using {path} without comparing it with its recordings')
         manifest = store.read_manifest(path, hash_mels=False)
         store.same_features(path, Features.from_json(manifest['features']), features)
         return path
-      with _locked(root):
+      with locked(root):
         if not root.exists():
           _obtain(module, root, download, num_processes)
     corpus = corpora.read(corpus_name, raw_dir)
@@ -242,25 +240,6 @@ def _progress(results: Iterator[Result], todo: int, total: int, name: str) -> It
       dynamic_ncols=True,
     )
   )
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-  """Holds the lock of a folder, so that two commands do not make it at once.
-
-  The lock ends with the process, in whatever way it ends.
-  """
-  path.parent.mkdir(parents=True, exist_ok=True)
-  lock = filelock.FileLock(path.with_name(f'.{path.name}.lock'))
-  try:
-    lock.acquire(blocking=False)
-  except filelock.Timeout:
-    _say(f'{path} is being made by another command; waiting for it')
-    lock.acquire()
-  try:
-    yield
-  finally:
-    lock.release()
 
 
 def _say(message: str) -> None:
