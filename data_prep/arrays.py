@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +89,6 @@ def _write(
     'ignored': [],
     'longer': sum(row.seconds > features.clip_seconds for row in rows),
     'shorter': sum(row.seconds < features.clip_seconds for row in rows),
-    'versions': {name: version(name) for name in ('librosa', 'numpy', 'soundfile', 'soxr')},
   }
   store.write(path, manifest, (len(rows), *features.shape), [np.stack(mels)], rows, recordings)
 

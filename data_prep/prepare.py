@@ -9,7 +9,6 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -166,7 +165,6 @@ def _make(
     'ignored': list(corpus.ignored),
     'longer': sum(clip.seconds > features.clip_seconds and parts[clip.path] == 1 for clip in clips),
     'shorter': sum(clip.seconds < features.clip_seconds for clip in clips),
-    'versions': {name: version(name) for name in ('librosa', 'numpy', 'soundfile', 'soxr')},
   }
   store.write(
     path, manifest, (len(clips), *features.shape), blocks(sources, features), clips, recordings

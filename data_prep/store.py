@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from data_prep.files import json_sha256, replacing_folder
 
 FORMAT = 3
 DTYPE = np.dtype(np.float16)
+_PACKAGES = ('librosa', 'numpy', 'soundfile', 'soxr')  # that decide the features
 _FILES = ('mels.npy', 'clips.csv', 'recordings.csv')
 
 
@@ -115,7 +117,7 @@ def write(
 
   Args:
     path: of the store's folder.
-    manifest: without the format, the counts and the hashes, which are added here.
+    manifest: without the format, the versions, the counts and the hashes, which are added here.
     shape: [clips, n_mels, frames].
     blocks: the clips' arrays in order, float16 [any, n_mels, frames].
     clips: the rows of clips.csv.
@@ -138,6 +140,7 @@ def write(
     content = {
       'format': FORMAT,
       **manifest,
+      'versions': {name: version(name) for name in _PACKAGES},
       'num_clips': len(clips),
       'num_recordings': len(recordings),
       'counts': counts,

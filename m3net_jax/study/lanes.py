@@ -22,8 +22,7 @@ from m3net_jax.network.image import Scaling
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Switches
 from m3net_jax.study.input_pipeline import Clips
-from m3net_jax.study.mapping import lane_mesh, padded, planned_bytes  # noqa: F401
-from m3net_jax.study.mapping import over_lanes as _over_lanes
+from m3net_jax.study.mapping import over_lanes, planned_bytes
 
 Variables = dict[str, Any]  # 'params' and 'batch_stats'
 
@@ -254,7 +253,7 @@ def make_programs(
     scores = lax.map(block_of, filled.reshape(-1, size))
     return jax.tree.map(lambda score: score.ravel()[: order.size].reshape(order.shape), scores)
 
-  compile_all = functools.partial(_over_lanes, lanes_at_once=lanes_at_once, mesh=mesh)
+  compile_all = functools.partial(over_lanes, lanes_at_once=lanes_at_once, mesh=mesh)
   train_all, score_all = compile_all(train, donate=True), compile_all(score)
   sharding = NamedSharding(mesh, PartitionSpec('lanes'))
   init_all = jax.jit(jax.vmap(functools.partial(init_lane, model, input_shape, training)))

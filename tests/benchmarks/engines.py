@@ -16,7 +16,7 @@ from m3net_jax.network import image, ops
 from m3net_jax.network.image import Scaling
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import VARIANTS, Switches
-from m3net_jax.study import lanes
+from m3net_jax.study import lanes, mapping
 from m3net_jax.study.input_pipeline import Clips
 from tests.benchmarks.frameworks import Framework, Images, Ways
 
@@ -43,7 +43,7 @@ class Started(NamedTuple):
 
   Attributes:
     programs: which train and evaluate the lanes.
-    state: `lanes.padded` lanes; the extra lanes repeat the first ones.
+    state: `mapping.padded` lanes; the extra lanes repeat the first ones.
     mesh: the devices.
   """
 
@@ -133,8 +133,8 @@ def start(setting: Setting, seeds: np.ndarray, switches: Sequence[Switches]) -> 
     seeds: [setting.lanes] seeds.
     switches: one per lane.
   """
-  mesh = lanes.lane_mesh(setting.lanes)
-  count = lanes.padded(setting.lanes, mesh)
+  mesh = mapping.lane_mesh(setting.lanes)
+  count = mapping.padded(setting.lanes, mesh)
   programs = lanes.make_programs(
     model(ops.lowering_for(jax.default_backend())),
     setting.input_shape,
@@ -162,7 +162,7 @@ def engine(setting: Setting, data: Data, steps: int) -> Contender:
     ]
   )
   programs, state, mesh = start(setting, np.arange(setting.lanes), [Switches()] * setting.lanes)
-  padded_order = np.resize(order, (lanes.padded(setting.lanes, mesh), *order.shape[1:]))
+  padded_order = np.resize(order, (mapping.padded(setting.lanes, mesh), *order.shape[1:]))
   clips = jax.device_put(data.clips, NamedSharding(mesh, PartitionSpec()))
 
   def train() -> np.ndarray:

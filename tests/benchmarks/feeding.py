@@ -21,7 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from data_prep import cli
 from m3net_jax.network.variants import Switches
-from m3net_jax.study import input_pipeline, lanes
+from m3net_jax.study import input_pipeline, lanes, mapping
 from m3net_jax.study.input_pipeline import Feeder, order_of
 from tests.benchmarks import engines
 
@@ -56,7 +56,7 @@ def _measure(store: SimpleNamespace, resident_bytes: int) -> tuple[float, float,
   programs, state, mesh = engines.start(
     setting, np.arange(_LANES.value), [Switches()] * _LANES.value
   )
-  count = lanes.padded(_LANES.value, mesh)
+  count = mapping.padded(_LANES.value, mesh)
   feeder = Feeder(
     store, lambda tree: jax.device_put(tree, NamedSharding(mesh, PartitionSpec())), resident_bytes
   )

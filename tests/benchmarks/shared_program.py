@@ -16,7 +16,7 @@ from jax import lax
 from data_prep import cli
 from m3net_jax.network import image, ops
 from m3net_jax.network.variants import VARIANTS
-from m3net_jax.study import lanes
+from m3net_jax.study import lanes, mapping
 from tests.benchmarks import engines
 from tests.benchmarks.engines import Setting
 
@@ -65,7 +65,7 @@ def _program(names, order, built_in):
   setting = Setting((_SIZE.value, _SIZE.value, 1), len(names) * len(order), _BATCH.value)
   switches = [VARIANTS[name].switches for name in names for _ in order]
   programs, state, mesh = engines.start(setting, np.arange(len(order)), switches)
-  padded_order = np.resize(order, (lanes.padded(setting.lanes, mesh), *order.shape[1:]))
+  padded_order = np.resize(order, (mapping.padded(setting.lanes, mesh), *order.shape[1:]))
   train = _built_in(setting, switches[0], mesh) if built_in else programs.train_fn
 
   def call(clips):
@@ -98,7 +98,7 @@ def _built_in(setting, switches, mesh):
 
     return lax.scan(step, lane, order)
 
-  return lanes._over_lanes(train, lanes_at_once=1, mesh=mesh, donate=True)
+  return mapping.over_lanes(train, lanes_at_once=1, mesh=mesh, donate=True)
 
 
 if __name__ == '__main__':

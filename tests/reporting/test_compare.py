@@ -17,16 +17,10 @@ from m3net_jax import report as report_command
 from m3net_jax.reporting import compare
 from m3net_jax.study import results, splits, workdir
 from m3net_jax.study.config import Config
+from tests import small_study
 from tests.conftest import FEATURES
 
-CONFIG = Config(
-  variants=('full', 'plain', 'eca'),
-  num_seeds=2,
-  num_epochs=2,
-  batch_size=12,
-  learning_rate=0.01,
-  input_shape=(16, 16, 1),
-)
+CONFIG = dataclasses.replace(small_study.CONFIG, variants=('full', 'plain', 'eca'), num_epochs=2)
 
 
 def finished(path, store, *, config=CONFIG, seeds=range(8), shift=0.0, variants=('full',)):

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import dataclasses
 import html.parser
 import json
 import re
@@ -21,18 +22,11 @@ from m3net_jax.reporting import channel_weights, report, summary
 from m3net_jax.reporting import html as report_html
 from m3net_jax.reporting import text as report_text
 from m3net_jax.reporting.content import gather
-from m3net_jax.study import checkpoint, results, splits, trainer, workdir
+from m3net_jax.study import checkpoint, splits, workdir
 from m3net_jax.study.cohorts import LaneName
-from m3net_jax.study.config import Config
+from tests import small_study
 
-CONFIG = Config(
-  variants=('full', 'plain', 'eca'),
-  num_seeds=2,
-  num_epochs=2,
-  batch_size=12,
-  learning_rate=0.01,
-  input_shape=(16, 16, 1),
-)
+CONFIG = dataclasses.replace(small_study.CONFIG, variants=('full', 'plain', 'eca'), num_epochs=2)
 CHROMIUM = next(
   filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None
 )
@@ -41,17 +35,7 @@ CHROMIUM = next(
 @pytest.fixture(scope='module')
 def finished(tones, tmp_path_factory):
   """The workdir of a finished study of three variants, with its report."""
-  study_splits = splits.make(tones, CONFIG.split)
-  study = workdir.open_for(
-    tmp_path_factory.mktemp('reported') / 'study', CONFIG, tones.features, tones.path, tones.sha256
-  )
-  trained = trainer.train(CONFIG, study.seed_ranges, tones, study_splits, study.path)
-  study.write_predictions(trainer.predictions_by_key(trained, study_splits))
-  rows = [row for cohort in trained for row in cohort.rows]
-  files.write_json(
-    study.path / 'results.json',
-    results.build(CONFIG, tones, study_splits, rows, compilations=8, seconds=1),
-  )
+  study = small_study.train(tones, tmp_path_factory.mktemp('reported') / 'study', CONFIG)
   report.write(study)
   return study
 

@@ -11,15 +11,10 @@ from flax import linen as nn
 from m3net_jax.reporting import summary
 from m3net_jax.study import checkpoint, results, splits, trainer, workdir
 from m3net_jax.study.cohorts import LaneName
-from m3net_jax.study.config import Config
+from tests import small_study
 
-CONFIG = Config(
-  variants=('full', 'plain'),
-  num_seeds=3,
-  num_epochs=4,
-  batch_size=12,
-  learning_rate=0.01,
-  input_shape=(16, 16, 1),
+CONFIG = dataclasses.replace(
+  small_study.CONFIG, variants=('full', 'plain'), num_seeds=3, num_epochs=4
 )
 
 
@@ -183,3 +178,9 @@ def test_a_users_own_variant_is_studied(tones, tmp_path):
   )
   assert content['variants'][name]['lanes'][0]['status'] == 'finished'
   assert max(map(len, summary.text(content).splitlines())) < 80
+
+
+def test_a_package_without_metadata_does_not_cost_the_results():
+  """This project has none if it runs from its folder."""
+  versions = results.versions(['numpy', 'no-such-package'])
+  assert versions['numpy'] == np.__version__ and versions['no-such-package'] == 'not installed'

@@ -1,5 +1,6 @@
 """TensorBoard's event files, read back as records (length, checksum, protocol buffer, checksum)."""
 
+import dataclasses
 import struct
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 
 from data_prep.errors import UserError
 from m3net_jax.study import splits, tensorboard, trainer, workdir
-from m3net_jax.study.config import Config
+from tests import small_study
 
 event_pb2 = pytest.importorskip('tensorboardX.proto.event_pb2')
 
@@ -67,13 +68,8 @@ def test_an_epoch_is_written_when_it_ends(tmp_path):
 
 def test_a_continued_study_has_every_epoch_once(tones, tmp_path):
   """The first run stops after an epoch; the second gets the rows of the checkpoint first."""
-  config = Config(
-    variants=('full', 'plain'),
-    num_seeds=3,
-    num_epochs=2,
-    batch_size=12,
-    learning_rate=0.01,
-    input_shape=(16, 16, 1),
+  config = dataclasses.replace(
+    small_study.CONFIG, variants=('full', 'plain'), num_seeds=3, num_epochs=2
   )
   study_splits = splits.make(tones, 'random')
   study = workdir.open_for(tmp_path / 'study', config, tones.features, tones.path, 'sha')
