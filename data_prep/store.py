@@ -73,6 +73,7 @@ class Store(NamedTuple):
     folds: [clips] int32, from 1; 0 if the corpus has none.
     parts: [clips] str, the official 'train', 'validation' or 'test'; '' if there is none.
     paths: [clips] str, of the recording, relative to the corpus's folder.
+    starts: [clips] float64, start of the clip in its recording, seconds.
     hashes: [clips] str, SHA-256 of the recording; equal for byte-identical ones.
     entropies, crossings: [clips] float64, see `statistics`.
     classes: names of the classes.
@@ -87,6 +88,7 @@ class Store(NamedTuple):
   folds: np.ndarray
   parts: np.ndarray
   paths: np.ndarray
+  starts: np.ndarray
   hashes: np.ndarray
   entropies: np.ndarray
   crossings: np.ndarray
@@ -236,6 +238,7 @@ def load(path: str | os.PathLike[str], features: Features | None = None) -> Stor
     np.array(columns.fold, np.int32),
     np.array(columns.part),
     np.array(columns.path),
+    np.array(columns.start),
     np.array(columns.sha256),
     np.array(columns.entropy),
     np.array(columns.crossings),

@@ -146,8 +146,7 @@ def create(store: Store, path: Path, config: Config) -> 'Study':
 
   A finished study that lacks its report, because it was stopped before, gets it.
   """
-  splits.make(store, config.split)  # raises before a folder is made
-  opened = workdir.open_for(path, config, store.features, store.path, store.sha256)
+  opened = workdir.open_for(path, config, store)
   study = Study(opened.path)
   if study.finished and not (study.path / 'report.html').exists():
     study.report()
@@ -163,7 +162,7 @@ def plan(store: Store, path: Path, config: Config) -> str:
   """
   # Read before anything is timed: a workdir that cannot be read is reported at once.
   finished = workdir.read(path).results() if (path / 'results.json').exists() else None
-  study_splits = splits.make(store, config.split)
+  study_splits = splits.make(store, config.split, config.split_seeds_of(config.seeds))
   seed_ranges = workdir.lacking(path, config, store.features, store.sha256)
   devices.use_all_cores(path.absolute().parent / '.compiled')
   measured = measure(config, seed_ranges, store, study_splits)
@@ -265,7 +264,7 @@ class Study:
     """
     opened = self._workdir
     config = opened.config
-    study_splits = splits.make(store, config.split)
+    study_splits = opened.splits(store)
     devices.use_all_cores(self.path.absolute().parent / '.compiled')
     start = time.monotonic()
     num_lanes = sum(map(len, opened.seed_ranges)) * len(study_splits)

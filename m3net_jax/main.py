@@ -56,6 +56,13 @@ def define(values: flags.FlagValues) -> None:
     "height (frequency), width (time) and channels of the network's input",
     flag_values=values,
   )
+  flags.DEFINE_bool(
+    'split_seeds',
+    False,
+    'every seed draws its own split (of --split=random or grouped), so that the study speaks about '
+    'other splits too',
+    flag_values=values,
+  )
   for name, text in (
     ('num_seeds', 'lanes per variant and split'),
     ('first_seed', 'the first seed; the others follow it'),

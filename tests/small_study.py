@@ -19,7 +19,7 @@ CONFIG = Config(
 def train(tones, path, config=CONFIG):
   """Trains on the store of tones; returns the finished workdir."""
   study_splits = splits.make(tones, config.split)
-  study = workdir.open_for(path, config, tones.features, tones.path, tones.sha256)
+  study = workdir.open_for(path, config, tones)
   finished = trainer.train(config, study.seed_ranges, tones, study_splits, study.path)
   study.write_predictions(trainer.predictions_by_key(finished, study_splits))
   rows = [row for cohort in finished for row in cohort.rows]

@@ -16,7 +16,7 @@ from m3net_jax.inference.best_lane import TrainedLane
 from m3net_jax.inference.classifier import ModelSpec
 from m3net_jax.network import cost
 from m3net_jax.network.variants import architecture_of
-from m3net_jax.study import splits, workdir
+from m3net_jax.study import workdir
 from m3net_jax.study.results import versions
 from m3net_jax.study.workdir import Workdir
 
@@ -51,7 +51,7 @@ def write(
   for name in ('ai_edge_litert.interpreter', 'tflite_micro'):
     runtimes.package(name)  # before any work is done
   prepared = load_store(study)
-  split = splits.make(prepared, study.config.split)[lane.name.split]
+  split = study.splits(prepared)[lane.name.split]
   reference = classifier.from_lane(study, lane, 'conv')
   spec = reference.spec
   firmware.check(spec)

@@ -14,10 +14,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from m3net_jax.network import ops
+from m3net_jax.network import ops, options
 
-EPSILON = 1e-3
-MOMENTUM = 0.9
+EPSILON, MOMENTUM = options.BATCH_NORM_EPSILON, options.BATCH_NORM_MOMENTUM
 
 
 class BatchNorm(nn.Module):

@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_prep import store as stores
 from data_prep.errors import UserError
 from m3net_jax.reporting import tables
 from m3net_jax.reporting import text as report_text
 from m3net_jax.stats import holm, intervals
-from m3net_jax.study import splits
+from m3net_jax.study import recorded_splits
 from m3net_jax.study.workdir import Workdir
 
 # Settings that decide which lanes are trained, and how fast, but not how a lane is trained.
-_INCIDENTAL = ('variants', 'num_seeds', 'first_seed', 'lowering', 'lanes_at_once')
+_INCIDENTAL = ('variants', 'num_seeds', 'first_seed', 'lowering', 'lanes_at_once', 'margin')
 
 
 class Comparison(NamedTuple):
@@ -133,30 +132,12 @@ def _check_task(
         else f'its {label} is {actual}, not {expected}'
       )
       raise UserError(f'{other.path}: not comparable with {first.path}: {difference}')
-  # A split is a function of the store's clips alone, so equal stores have equal splits.
-  if first.store_sha256 != other.store_sha256 and (count := _differing_clips(first, other)):
+  tested = [recorded_splits.read(study.path).tested for study in (first, other)]
+  if count := len(tested[0] ^ tested[1]):
     raise UserError(
       f'{other.path}: not comparable with {first.path}: {count} test clips are not the same '
       'recordings'
     )
-
-
-def _differing_clips(first: Workdir, other: Workdir) -> int:
-  """Number of test clips, over all splits, that only one study has.
-
-  A clip is a recording and a position in it.
-  """
-  tested = [
-    {(split.name, *clips[i]) for split in study_splits for i in split.test}
-    for study_splits, clips in map(_splits_and_clips, (first, other))
-  ]
-  return len(tested[0] ^ tested[1])
-
-
-def _splits_and_clips(study: Workdir) -> tuple[list[splits.Split], list[tuple[str, float]]]:
-  store = stores.load(study.store)
-  clips = [row.identity for row in stores.read_clips(study.store)]
-  return splits.make(store, study.config.split), clips
 
 
 def _warnings(contents: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:

@@ -26,7 +26,6 @@ from m3net_jax.reporting import text as report_text
 from m3net_jax.reporting.channel_weights import Weights
 from m3net_jax.reporting.evidence import Confusion, LanePredictions
 from m3net_jax.reporting.tables import Table
-from m3net_jax.study import splits
 from m3net_jax.study.splits import Split
 from m3net_jax.study.workdir import Workdir
 
@@ -186,7 +185,11 @@ def _read_predictions(
       f'{workdir.store} is not the store that this study was trained on: its arrays have changed'
     )
     return None, [], []
-  study_splits = splits.make(store, workdir.config.split)
+  try:
+    study_splits = workdir.splits(store)
+  except UserError as error:
+    missing['clips'] = str(error)
+    return None, [], []
   if not (workdir.path / 'predictions.npz').exists():
     missing['clips'] = 'predictions.npz is missing'
     return store, study_splits, []

@@ -34,13 +34,18 @@ def make(config: Config, seed_ranges: Sequence[range], num_splits: int) -> list[
 
   Args:
     seed_ranges: consecutive ranges of seeds; each range has its own cohorts.
-    num_splits: number of splits; each variant and seed has one lane per split.
+    num_splits: number of splits; each variant and seed has one lane per split, or with
+      `config.split_seeds` one lane, on the split that its seed draws.
   """
+  splits_of = lambda seed: [seed - config.first_seed] if config.split_seeds else range(num_splits)
   cohorts = []
   for seeds in seed_ranges:
     by_program: dict[Architecture, list[LaneName]] = {}
     for variant in config.variants:
-      names = [LaneName(variant, seed, split) for split in range(num_splits) for seed in seeds]
+      names = sorted(
+        (LaneName(variant, seed, split) for seed in seeds for split in splits_of(seed)),
+        key=lambda name: name.split,
+      )
       by_program.setdefault(architecture_of(variant).program, []).extend(names)
     cohorts += [Cohort(program, tuple(names)) for program, names in by_program.items()]
   return cohorts

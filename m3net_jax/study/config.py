@@ -12,8 +12,8 @@ from m3net_jax.study import splits
 class Config:
   """The settings of a study, named like the flags.
 
-  All except the last two decide the result. `plateau_factor` and `plateau_patience` have no flag;
-  they are saved too, so that a study does not continue with another rule.
+  All except `lowering`, `lanes_at_once` and `margin` decide the lanes. The constants of the
+  plateau have no flag; they are saved too, so that a study does not continue with another rule.
 
   Raises:
     UserError: a value is out of range; the message names the flag, its value and the fix.
@@ -28,12 +28,17 @@ class Config:
   min_learning_rate: float = 1e-12
   plateau_factor: float = 0.5
   plateau_patience: int = 3
+  plateau_tolerance: float = 1e-4
   input_shape: tuple[int, int, int] = (256, 256, 3)
   split: str = 'random'
+  split_seeds: bool = False
+  class_weights: str = 'none'
+  select: str = 'accuracy'
   channels: str = 'magma'
   normalisation: str = 'train'
   lowering: str = 'auto'
   lanes_at_once: int = 0
+  margin: float = 1.0
 
   def __post_init__(self) -> None:
     object.__setattr__(self, 'variants', tuple(map(variants.name_of, self.variants)))
@@ -49,6 +54,8 @@ class Config:
         raise UserError(f'--{name}={getattr(self, name)}: give {lowest} or more')
     for name, choices in (
       ('split', splits.SCHEMES),
+      ('class_weights', options.CLASS_WEIGHTS),
+      ('select', options.SELECTIONS),
       ('channels', options.CHANNELS),
       ('normalisation', options.NORMALISATIONS),
       ('lowering', ('auto', *options.LOWERINGS)),
@@ -61,6 +68,13 @@ class Config:
       raise UserError(
         f'--min_learning_rate={self.min_learning_rate}: give a number above 0, at most '
         f'--learning_rate={self.learning_rate}'
+      )
+    if not 0 < self.margin < 100:
+      raise UserError(f'--margin={self.margin}: give a number of points above 0, such as 1')
+    if self.split_seeds and self.split not in splits.DRAWN:
+      raise UserError(
+        f'--split_seeds: --split={self.split} is given by the corpus, so seeds cannot draw it: '
+        'give --split=random or --split=grouped'
       )
     shape = ','.join(map(str, self.input_shape))
     if (
@@ -85,6 +99,10 @@ class Config:
   def seeds(self) -> range:
     """The seeds of every variant and split."""
     return range(self.first_seed, self.first_seed + self.num_seeds)
+
+  def split_seeds_of(self, seeds: range) -> range | None:
+    """The seeds that draw their own split: `seeds`, or None if the study has one split for all."""
+    return seeds if self.split_seeds else None
 
   def to_json(self) -> dict[str, Any]:
     """The settings as the values of a JSON object."""

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from data_prep.store import Store
-from m3net_jax.study.splits import Split
+from m3net_jax.study.config import Config
+from m3net_jax.study.splits import SHARES, Split
 
 RESIDENT_BYTES = 2**30  # a store up to this size stays on the device
 BLOCK_BYTES = 2**28  # approximate size of a streamed block
@@ -60,12 +61,18 @@ def order_of(
   return shuffled[start : start + last - first].reshape(steps, batch_size)
 
 
-def steps_per_epoch(splits: Sequence[Split], batch_size: int) -> int:
+def steps_per_epoch(splits: Sequence[Split], config: Config) -> int:
   """Number of steps in which a lane sees every training clip.
 
-  It is the same for every lane, even if folds differ by a few clips.
+  It is the same for every lane, even if folds differ by a few clips. If seeds draw their own splits
+  it is that of 6:2:2, so that it does not depend on which seeds are trained together.
   """
-  return -(-max(len(split.train) for split in splits) // batch_size)
+  clips = (
+    round(SHARES[0] * sum(splits[0].sizes.values()))
+    if config.split_seeds
+    else max(len(split.train) for split in splits)
+  )
+  return -(-clips // config.batch_size)
 
 
 def in_batches(indices: Sequence[np.ndarray], batch_size: int) -> np.ndarray:

@@ -75,6 +75,7 @@ class Training(NamedTuple):
   min_learning_rate: float = 1e-12
   plateau_factor: float = 0.5
   plateau_patience: int = 3
+  plateau_tolerance: float = 1e-4  # a loss is lower if it is lower by this
 
 
 class Scores(NamedTuple):
@@ -289,7 +290,7 @@ def _plateau(training: Training) -> optax.GradientTransformationExtraArgs:
     factor=training.plateau_factor,
     patience=training.plateau_patience,
     rtol=0.0,
-    atol=1e-4,
+    atol=training.plateau_tolerance,
     min_scale=training.min_learning_rate / training.learning_rate,
   )
 

@@ -44,7 +44,11 @@ class Runner:
     num_lanes = mapping.padded(len(cohort.names), mesh)
     self.names = [cohort.names[i % len(cohort.names)] for i in range(num_lanes)]
     self.training = Training(
-      config.learning_rate, config.min_learning_rate, config.plateau_factor, config.plateau_patience
+      config.learning_rate,
+      config.min_learning_rate,
+      config.plateau_factor,
+      config.plateau_patience,
+      config.plateau_tolerance,
     )
     on_cpu = jax.default_backend() == 'cpu'
     lanes_at_once = config.lanes_at_once or (1 if on_cpu else num_lanes)
@@ -65,7 +69,7 @@ class Runner:
     )
     replicated = NamedSharding(mesh, PartitionSpec())
     self._feeder = Feeder(store, lambda tree: jax.device_put(tree, replicated))
-    self.steps = steps_per_epoch(splits, config.batch_size)
+    self.steps = steps_per_epoch(splits, config)
     self.call_steps = self._feeder.steps_per_block(
       num_lanes, config.batch_size, min(self.steps, lanes.STEPS_PER_CALL)
     )

@@ -1,9 +1,12 @@
 """Splits into train, validation and test clips, and counts of what these sides share.
 
-Pure functions on the labels, groups, folds and parts of a store. A split does not depend on the
-seed of a lane, so that the lanes of one study are paired.
+Pure functions on the labels, groups, folds and parts of a store. The variants of a study share its
+splits, so that their lanes are paired. A study writes its splits down when it is made
+(`recorded_splits`) and never computes them again.
 """
 
+import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +15,17 @@ from data_prep.errors import UserError
 from data_prep.store import Store
 
 SCHEMES = ('random', 'official', 'grouped', 'folds')
-_SEED = 622  # of the shuffles of splits; the seeds of lanes are separate
+DRAWN = ('random', 'grouped')  # schemes that draw a split from a seed
+SHARES = (0.6, 0.2, 0.2)  # of train, validation and test clips (paper, Section 3.1)
+_SEED = 622  # of the one split of a study; the seeds of lanes are separate
+_ORDERS = 16  # orders of the groups that a grouped split tries
 
 
 class Split(NamedTuple):
   """Positions of clips in the store, ascending on each side.
 
-  `name` is the scheme, or for example 'fold 3' if fold 3 is tested.
+  `name` is the scheme, or for example 'fold 3' if fold 3 is tested, or 'random 3' for the split
+  that seed 3 draws.
   """
 
   name: str
@@ -46,28 +53,62 @@ class Leak(NamedTuple):
   test_clips_identical: int
 
 
-def make(store: Store, scheme: str) -> list[Split]:
-  """Makes the splits of a study: one, or one per fold.
+def make(store: Store, scheme: str, seeds: Sequence[int] | None = None) -> list[Split]:
+  """Makes the splits of a study: one, or one per fold or seed.
 
   Args:
     scheme: 'random': 6:2:2 in every class (paper, Section 3.1); 'official': the lists of the
       corpus; 'grouped': about 6:2:2, no speaker or recording on two sides; 'folds': each official
       fold is tested in turn, and the next one validates.
+    seeds: draw one split per seed; the scheme is one of DRAWN.
 
   Raises:
-    UserError: the corpus lacks what the scheme needs, or a side has no clip.
+    UserError: the corpus lacks what the scheme needs; a side has no clip; a class has no training
+      clip; or a grouped split is far from 6:2:2.
   """
-  splits = {'random': _random, 'official': _official, 'grouped': _grouped, 'folds': _folds}[scheme](
-    store
-  )
+  if scheme in DRAWN:
+    draw = _random if scheme == 'random' else _grouped
+    splits = (
+      [draw(store, None)]
+      if seeds is None
+      else [draw(store, seed)._replace(name=f'{scheme} {seed}') for seed in seeds]
+    )
+  else:
+    splits = (_official if scheme == 'official' else _folds)(store)
   for split in splits:
-    for side, count in split.sizes.items():
-      if not count:
-        raise UserError(
-          f'--split={scheme}: no {side} clips in {store.path.name} ({len(store.labels)} clips): '
-          'give --split=random, or more recordings'
-        )
+    _check(store, scheme, split)
   return splits
+
+
+def absent(store: Store, split: Split) -> dict[str, list[str]]:
+  """The classes without a clip in validation and in test; for these sides only."""
+  return {
+    side: [
+      store.classes[label]
+      for label in sorted(set(range(len(store.classes))) - set(store.labels[clips].tolist()))
+    ]
+    for side, clips in (('validation', split.validation), ('test', split.test))
+  }
+
+
+def _check(store: Store, scheme: str, split: Split) -> None:
+  """Raises UserError if a split is none: a side or the training clips of a class are missing."""
+  of_fold = f' of {split.name}' if split.name != scheme else ''
+  for side, count in split.sizes.items():
+    if not count:
+      raise UserError(
+        f'--split={scheme}: no {side} clips{of_fold} in {store.path.name} ({len(store.labels)} '
+        'clips): give --split=random, or more recordings'
+      )
+  untrained = sorted(set(range(len(store.classes))) - set(store.labels[split.train].tolist()))
+  if untrained:
+    names = ', '.join(store.classes[label] for label in untrained[:5])
+    raise UserError(
+      f'--split={scheme}: no training clips{of_fold} of {names}'
+      + (f' and {len(untrained) - 5} more' if len(untrained) > 5 else '')
+      + f' in {store.path.name}, so no lane can learn them: give --split=random, or recordings of '
+      + ('these classes' if len(untrained) > 1 else 'this class')
+    )
 
 
 def leak(store: Store, split: Split) -> Leak:
@@ -93,14 +134,21 @@ def _groups(store: Store) -> list[str]:
   ]
 
 
-def _random(store: Store) -> list[Split]:
+def _random(store: Store, seed: int | None) -> Split:
   sides: tuple[list[np.ndarray], ...] = ([], [], [])
   for label in range(len(store.classes)):
-    clips = np.random.default_rng([_SEED, label]).permutation(np.flatnonzero(store.labels == label))
-    first, second = round(0.6 * len(clips)), round(0.8 * len(clips))
-    for side, part in zip(sides, np.split(clips, [first, second])):
+    # numpy takes [a, b, 0] for [a, b]: the third number is never 0.
+    stream = [_SEED, label] if seed is None else [_SEED, label, 1 + seed]
+    clips = np.random.default_rng(stream).permutation(np.flatnonzero(store.labels == label))
+    for side, part in zip(sides, np.split(clips, _cuts(len(clips)))):
       side.append(part)
-  return [Split('random', *(np.sort(np.concatenate(side)) for side in sides))]
+  return Split('random', *(np.sort(np.concatenate(side)) for side in sides))
+
+
+def _cuts(clips: int) -> tuple[int, int]:
+  """Where 6:2:2 cuts the clips of a class: three clips or more have one on each side."""
+  train = max(1, min(round(0.6 * clips), clips - 2))
+  return train, max(train, min(max(round(0.8 * clips), train + 1), clips - 1))
 
 
 def _official(store: Store) -> list[Split]:
@@ -114,27 +162,65 @@ def _official(store: Store) -> list[Split]:
   return [Split('official', *sides)]
 
 
-def _grouped(store: Store) -> list[Split]:
-  from sklearn.model_selection import StratifiedGroupKFold  # slow to import
+def _grouped(store: Store, seed: int | None) -> Split:
+  """Deals whole groups to the sides, each to the side that lacks its classes most.
 
+  The groups come in an order drawn from the seed by SHA-256, and of 16 such orders the one with the
+  most even classes is taken. All arithmetic is on integers, so the split depends on no library: it
+  is the same for ever.
+  """
   if not (store.groups != '').any():
     raise UserError(
       f'--split=grouped: {store.manifest["corpus"]} names no speakers or recordings: '
       'give --split=random'
     )
-  groups = _groups(store)
-  if len(set(groups)) < 5:
+  names, group = np.unique(np.array(_groups(store)), return_inverse=True)
+  counts = np.zeros((len(names), len(store.classes)), np.int64)
+  np.add.at(counts, (group, store.labels), 1)
+  drawn = str(_SEED) if seed is None else f'{_SEED} {seed}'
+  dealt = [_dealt(counts, _hash_order(names, f'{drawn} {order}')) for order in range(_ORDERS)]
+  _, side_of_group = min(dealt, key=lambda entry: entry[0])  # the first of equal ones
+  split = Split('grouped', *(np.flatnonzero(side_of_group[group] == side) for side in range(3)))
+  shares = np.array([*split.sizes.values()]) / len(group)
+  if (np.abs(shares / SHARES - 1) > 1 / 3).any():
     raise UserError(
-      f'--split=grouped: {len(set(groups))} speakers or recordings, at least 5 are needed for '
-      '6:2:2: give --split=random'
+      f'--split=grouped: {len(names)} speakers or recordings cannot be dealt out near 6:2:2 (the '
+      f'largest has {np.bincount(group).max()} of {len(group)} clips; the best is train '
+      '{train}, validation {validation}, test {test}): give --split=random, or recordings of '
+      'others'.format(**split.sizes)
     )
-  fifths = [
-    test
-    for _, test in StratifiedGroupKFold(5, shuffle=True, random_state=_SEED).split(
-      np.zeros(len(groups)), store.labels, groups
-    )
-  ]
-  return [Split('grouped', np.sort(np.concatenate(fifths[2:])), fifths[1], fifths[0])]
+  return split
+
+
+def _hash_order(names: np.ndarray, seed: str) -> list[int]:
+  """The positions of `names` in an order that looks random: by SHA-256 of seed and name."""
+  text = lambda i: f'{seed} {names[i]}'.encode(errors='surrogateescape')
+  digest = lambda i: hashlib.sha256(text(i)).digest()
+  return sorted(range(len(names)), key=digest)
+
+
+def _dealt(counts: np.ndarray, order: Sequence[int]) -> tuple[int, np.ndarray]:
+  """Deals groups to train, validation and test in the given order.
+
+  Args:
+    counts: [groups, classes] clips.
+
+  Returns:
+    How uneven the classes are, lowest if each is in 6:2:2, and the side (0, 1, 2) of each group.
+  """
+  # Uneven: the sum over sides and classes of clips² / (share x clips of the class²). 1/0.6 and
+  # 1/0.2 are as 1 and 3; the classes' weights are integers below 2**40.
+  weight = 2**40 // np.maximum(counts.sum(0), 1) ** 2
+  per_share = (1, 3, 3)
+  held = np.zeros((3, counts.shape[1]), np.int64)
+  side_of_group = np.zeros(len(counts), np.int64)
+  for group in order:
+    added = (weight * counts[group] * (2 * held + counts[group])).sum(1)
+    side = min(range(3), key=lambda side: per_share[side] * int(added[side]))
+    held[side] += counts[group]
+    side_of_group[group] = side
+  uneven = (weight * held**2).sum(1)
+  return sum(factor * int(value) for factor, value in zip(per_share, uneven)), side_of_group
 
 
 def _folds(store: Store) -> list[Split]:

@@ -63,7 +63,7 @@ def train(
       with the rows of each epoch.
   """
   all_cohorts = cohorts.make(config, seed_ranges, len(splits))
-  steps = steps_per_epoch(splits, config.batch_size) * config.num_epochs
+  steps = steps_per_epoch(splits, config) * config.num_epochs
   progress = Progress(sum(len(cohort.names) for cohort in all_cohorts) * steps)
   names = [split.name for split in splits]
   progress.note(

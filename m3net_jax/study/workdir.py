@@ -1,6 +1,7 @@
 """The folder of one study: its settings, its results and its trained lanes.
 
-config.json      settings, features and store, written first
+splits.npz       the clips of every side of every split
+config.json      settings, features and store, written next: from then on the folder is a study
 metrics.jsonl    one row per lane and epoch
 checkpoints/     the lanes of each cohort after its last two epochs
 predictions.npz  the class predicted for every test clip, one array per lane
@@ -20,7 +21,16 @@ import numpy as np
 from data_prep import files
 from data_prep.errors import UserError
 from data_prep.features import Features
+from data_prep.store import Store
+from m3net_jax.network import options
+from m3net_jax.study import recorded_splits, splits
 from m3net_jax.study.config import Config
+from m3net_jax.study.splits import Split
+
+_CONSTANTS = {
+  'batch_norm_momentum': options.BATCH_NORM_MOMENTUM,
+  'batch_norm_epsilon': options.BATCH_NORM_EPSILON,
+}
 
 
 class Workdir(NamedTuple):
@@ -33,6 +43,7 @@ class Workdir(NamedTuple):
     features: features of its store.
     store: folder of the store when the study was made.
     store_sha256: SHA-256 of the store's mels.npy.
+    constants: of the network, that decide its lanes too.
   """
 
   path: Path
@@ -41,6 +52,7 @@ class Workdir(NamedTuple):
   features: Features
   store: Path
   store_sha256: str
+  constants: dict[str, float] = _CONSTANTS
 
   @property
   def finished(self) -> bool:
@@ -54,6 +66,10 @@ class Workdir(NamedTuple):
         f'{self.path}: this study is not finished (no results.json): run its command again'
       )
     return json.loads((self.path / 'results.json').read_text())
+
+  def splits(self, store: Store) -> list[Split]:
+    """Reads splits.npz; UserError if it cannot be read or `store` has other clips."""
+    return recorded_splits.read_for(self.path, store)
 
   def metrics(self) -> list[dict[str, Any]]:
     """Reads metrics.jsonl: one row per lane and epoch."""
@@ -87,6 +103,7 @@ def read(path: str | os.PathLike[str]) -> Workdir:
       Features.from_json(content['features']),
       Path(content['store']),
       content['store_sha256'],
+      content['constants'],
     )
   except FileNotFoundError as error:
     raise UserError(
@@ -98,24 +115,28 @@ def read(path: str | os.PathLike[str]) -> Workdir:
     ) from error
 
 
-def open_for(
-  path: Path, config: Config, features: Features, store: Path, store_sha256: str
-) -> Workdir:
-  """Makes the workdir of a study, or opens the one with the same settings.
+def open_for(path: Path, config: Config, store: Store) -> Workdir:
+  """Makes the workdir of a study with its splits, or opens the one with the same settings.
 
-  If `config` has more seeds than the existing study, they are added; finished lanes stay as they
-  are.
+  If `config` has more seeds than the existing study, they are added; finished lanes and existing
+  splits stay as they are.
 
   Raises:
-    UserError: the folder holds a study with other settings (the message names the first one that
-      differs), or something else.
+    UserError: the corpus has no such splits; or the folder holds a study with other settings (the
+      message names the first one that differs), or something else.
   """
-  requested = Workdir(path, config, [config.seeds], features, store.absolute(), store_sha256)
+  requested = Workdir(
+    path, config, [config.seeds], store.features, store.path.absolute(), store.sha256
+  )
   if not (path / 'config.json').exists():
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (
+      not path.is_dir() or {file.name for file in path.iterdir()} - {recorded_splits.NAME}
+    ):
       raise UserError(
         f'--workdir={path}: is not empty and holds no study (no config.json): use an empty folder'
       )
+    made = splits.make(store, config.split, config.split_seeds_of(config.seeds))
+    recorded_splits.write(path, made, store)
     _write(requested)
     return requested
   existing = read(path)
@@ -131,11 +152,16 @@ def open_for(
       f'--num_seeds={config.num_seeds}: the study in --workdir={path} has '
       f'{end - config.first_seed}: give as many or more, or another --workdir'
     )
+  existing_splits = existing.splits(store)
   if config.seeds.stop == end:
     return existing
   extended = existing._replace(
     config=config, seed_ranges=[*existing.seed_ranges, range(end, config.seeds.stop)]
   )
+  if new := config.split_seeds_of(range(end, config.seeds.stop)):
+    # A run that stopped between these two files has written them already.
+    known = existing_splits[: end - config.first_seed]
+    recorded_splits.write(path, known + splits.make(store, config.split, new), store)
   # Delete the results first: a study with untrained lanes is not finished.
   (path / 'results.json').unlink(missing_ok=True)
   _write(extended)
@@ -161,12 +187,13 @@ def _differing(existing: Workdir, requested: Workdir) -> list[tuple[str, Any, An
   pairs = [
     (name, getattr(existing.config, name), value)
     for name, value in vars(requested.config).items()
-    if name not in ('num_seeds', 'lanes_at_once')
+    if name not in ('num_seeds', 'lanes_at_once', 'margin')
   ]
   pairs += [
     (name, getattr(existing.features, name), value)
     for name, value in vars(requested.features).items()
   ]
+  pairs += [(name, existing.constants.get(name), value) for name, value in _CONSTANTS.items()]
   pairs += [('store_sha256', existing.store_sha256, requested.store_sha256)]
   return [pair for pair in pairs if pair[1] != pair[2]]
 
@@ -180,6 +207,7 @@ def _write(workdir: Workdir) -> None:
       'features': workdir.features.to_json(),
       'store': str(workdir.store),
       'store_sha256': workdir.store_sha256,
+      'constants': workdir.constants,
     },
   )
 

@@ -25,7 +25,7 @@ CONFIG = dataclasses.replace(small_study.CONFIG, variants=('full', 'plain', 'eca
 
 def finished(path, store, *, config=CONFIG, seeds=range(8), shift=0.0, variants=('full',)):
   """A finished study on `store`; accuracies 0.8 + 0.01 seed + shift, more for later variants."""
-  workdir.open_for(path, config, store.features, store.path, store.sha256)
+  workdir.open_for(path, config, store)
   study_splits = splits.make(store, config.split)
   rows = [
     {

@@ -1,34 +1,13 @@
 """Splits: disjoint sides of the documented sizes; what the sides share, against counts by hand."""
 
-from pathlib import Path
+import hashlib
 
 import numpy as np
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.features import Features
-from data_prep.store import Store
 from m3net_jax.study import splits
-
-
-def store_of(labels, groups=None, folds=None, parts=None, hashes=None, paths=None):
-  n = len(labels)
-  text = lambda values: np.array(values if values is not None else [''] * n)
-  return Store(
-    path=Path('store'),
-    mels=np.zeros((n, 2, 2), np.float16),
-    labels=np.array(labels, np.int32),
-    groups=text(groups),
-    folds=np.array(folds if folds is not None else [0] * n, np.int32),
-    parts=text(parts),
-    paths=np.array(paths if paths is not None else [f'{i}.wav' for i in range(n)]),
-    hashes=np.array(hashes if hashes is not None else [str(i) for i in range(n)]),
-    entropies=np.zeros(n),
-    crossings=np.zeros(n),
-    classes=tuple(map(str, range(max(labels) + 1))),
-    features=Features(),
-    manifest={'corpus': 'example'},
-  )
+from tests.example_store import store_of
 
 
 def sides(split):
@@ -110,3 +89,96 @@ def test_a_corpus_without_what_the_scheme_needs(scheme, message):
 def test_too_few_clips_for_a_side():
   with pytest.raises(UserError, match='--split=random: no validation clips'):
     splits.make(store_of([0, 1]), 'random')
+
+
+@pytest.mark.parametrize('clips', range(3, 40))
+def test_three_clips_of_a_class_are_one_on_each_side(clips):
+  (split,) = splits.make(store_of([0] * 30 + [1] * clips), 'random')
+  labels = store_of([0] * 30 + [1] * clips).labels
+  counts = [int((labels[side] == 1).sum()) for side in sides(split)]
+  assert min(counts) >= 1 and sum(counts) == clips
+  if clips == 3:
+    assert counts == [1, 1, 1]
+  if clips > 3:  # as numpy rounds 6:2:2
+    assert counts == [round(0.6 * clips), round(0.8 * clips) - round(0.6 * clips)] + [
+      clips - round(0.8 * clips)
+    ]
+
+
+def golden_store():
+  """40 speakers with 3 to 14 clips of 4 classes, from arithmetic alone."""
+  labels, groups = [], []
+  for speaker in range(40):
+    for clip in range(3 + speaker * 7 % 12):
+      labels.append((speaker * 3 + clip * 5) % 4)
+      groups.append(f'speaker {speaker}')
+  return store_of(labels, groups)
+
+
+# The splits of existing studies of 'grouped' must never change: neither by a library nor by us.
+@pytest.mark.parametrize(
+  'seeds, name, digest',
+  [
+    (None, 'grouped', 'fe703c42cf4041a1'),
+    ([0], 'grouped 0', '0d8e702f5a190033'),
+    ([13], 'grouped 13', '9b59f15f7f6a1a36'),
+  ],
+)
+def test_a_grouped_split_is_the_same_for_ever(seeds, name, digest):
+  (split,) = splits.make(golden_store(), 'grouped', seeds)
+  content = ';'.join(','.join(map(str, side)) for side in sides(split))
+  assert split.name == name
+  assert hashlib.sha256(content.encode()).hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize('seeds', [None, [0], [1], [2]])
+def test_a_grouped_split_is_near_6_2_2_in_every_class(seeds):
+  store = golden_store()
+  (split,) = splits.make(store, 'grouped', seeds)
+  for label in range(4):
+    counts = np.array([(store.labels[side] == label).sum() for side in sides(split)])
+    np.testing.assert_allclose(counts / counts.sum(), splits.SHARES, atol=0.04)
+  groups = [set(store.groups[side]) for side in sides(split)]
+  assert sum(map(len, groups)) == 40 == len(set.union(*groups))
+
+
+@pytest.mark.parametrize('scheme', splits.DRAWN)
+def test_every_seed_draws_its_own_split(scheme):
+  store = golden_store()
+  drawn = splits.make(store, scheme, range(5))
+  assert [split.name for split in drawn] == [f'{scheme} {seed}' for seed in range(5)]
+  tests = {tuple(split.test) for split in (*drawn, *splits.make(store, scheme))}
+  assert len(tests) == 6
+  (alone,) = splits.make(store, scheme, [3])
+  assert all(np.array_equal(a, b) for a, b in zip(sides(alone), sides(drawn[3])))
+
+
+def test_one_speaker_with_most_clips_is_no_split():
+  groups = ['a'] * 900 + [f'speaker {i}' for i in range(100)]
+  with pytest.raises(UserError, match='largest has 900 of 1000 clips') as caught:
+    splits.make(store_of([0, 1] * 500, groups), 'grouped')
+  assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('speakers', [1, 2, 3])
+def test_too_few_speakers(speakers):
+  groups = [f'speaker {i % speakers}' for i in range(60)]
+  with pytest.raises(UserError, match='cannot be dealt out near 6:2:2|no (validation|test) clips'):
+    splits.make(store_of([0, 1, 2] * 20, groups), 'grouped')
+
+
+def test_a_class_without_training_clips_is_refused():
+  parts = ['train', 'validation', 'test'] * 4 + ['test', 'validation', 'test']
+  store = store_of([0, 0, 0, 1, 1, 1] * 2 + [2, 2, 2], parts=parts)
+  with pytest.raises(UserError, match='--split=official: no training clips of 2 in store'):
+    splits.make(store, 'official')
+  folds = [1, 2, 3] * 4 + [1, 1, 1]
+  with pytest.raises(UserError, match='--split=folds: no training clips of fold 1 of 2 in store'):
+    splits.make(store_of([0, 0, 0, 1, 1, 1] * 2 + [2, 2, 2], folds=folds), 'folds')
+
+
+def test_classes_without_test_clips_are_named():
+  parts = ['train', 'validation', 'test'] * 4 + ['train', 'validation', 'train']
+  store = store_of([0, 0, 0, 1, 1, 1] * 2 + [2, 2, 2], parts=parts)
+  (split,) = splits.make(store, 'official')
+  assert splits.absent(store, split) == {'validation': [], 'test': ['2']}

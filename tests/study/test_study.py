@@ -21,7 +21,7 @@ CONFIG = dataclasses.replace(
 def run(tones, path, config=CONFIG):
   """A study as the main command runs it; returns its results.json, metrics and predictions."""
   study_splits = splits.make(tones, config.split)
-  study = workdir.open_for(path, config, tones.features, tones.path, 'sha')
+  study = workdir.open_for(path, config, tones)
   finished = trainer.train(config, study.seed_ranges, tones, study_splits, study.path)
   rows = [row for cohort in finished for row in cohort.rows]
   compilations = sum(cohort.compilations for cohort in finished)

@@ -72,7 +72,7 @@ def test_a_continued_study_has_every_epoch_once(tones, tmp_path):
     small_study.CONFIG, variants=('full', 'plain'), num_seeds=3, num_epochs=2
   )
   study_splits = splits.make(tones, 'random')
-  study = workdir.open_for(tmp_path / 'study', config, tones.features, tones.path, 'sha')
+  study = workdir.open_for(tmp_path / 'study', config, tones)
   end, calls = trainer._Trainer._end_epoch, []
 
   def interrupted(self, *arguments):

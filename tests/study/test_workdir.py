@@ -8,15 +8,22 @@ import pytest
 from data_prep import files
 from data_prep.errors import UserError
 from data_prep.features import Features
-from m3net_jax.study import workdir
+from m3net_jax.study import splits, workdir
 from m3net_jax.study.config import Config
+from tests.example_store import store_of
 
 CONFIG = Config(num_seeds=3)
 FEATURES = Features()
 
 
-def opened(path, config=CONFIG, features=FEATURES, sha='abc'):
-  return workdir.open_for(path / 'study', config, features, path / 'store', sha)
+def store(path, features=FEATURES, sha='abc', clips=12):
+  return store_of(
+    [0, 1] * clips, [f'{i}' for i in range(2 * clips)], features=features, path=path, sha256=sha
+  )
+
+
+def opened(path, config=CONFIG, features=FEATURES, sha='abc', **changes):
+  return workdir.open_for(path / 'study', config, store(path / 'store', features, sha, **changes))
 
 
 def test_reads_a_workdir_that_was_opened(tmp_path):
@@ -105,3 +112,50 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
       fresh.write_text('half')
       raise KeyboardInterrupt
   assert path.read_text() == '{\n "a": 1\n}\n' and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_study_keeps_the_splits_it_was_made_with(tmp_path, monkeypatch):
+  """As if a library, or a later version of this project, drew other splits."""
+  grouped = dataclasses.replace(CONFIG, split='grouped')
+  first = opened(tmp_path, grouped)
+  (expected,) = first.splits(store(tmp_path / 'store'))
+  monkeypatch.setattr(splits, '_SEED', 1)
+  (drawn,) = splits.make(store(tmp_path / 'store'), 'grouped')
+  assert drawn.test.tolist() != expected.test.tolist()
+  (kept,) = opened(tmp_path, grouped).splits(store(tmp_path / 'store'))
+  for side in ('train', 'validation', 'test'):
+    np.testing.assert_array_equal(getattr(kept, side), getattr(expected, side))
+
+
+def test_added_seeds_draw_their_splits_and_the_others_keep_theirs(tmp_path, monkeypatch):
+  config = dataclasses.replace(CONFIG, split_seeds=True)
+  before = opened(tmp_path, config).splits(store(tmp_path / 'store'))
+  assert [split.name for split in before] == ['random 0', 'random 1', 'random 2']
+  monkeypatch.setattr(splits, '_SEED', 1)
+  more = dataclasses.replace(config, num_seeds=5)
+  after = opened(tmp_path, more).splits(store(tmp_path / 'store'))
+  assert [split.name for split in after] == [f'random {seed}' for seed in range(5)]
+  for one, other in zip(before, after):
+    np.testing.assert_array_equal(one.test, other.test)
+  again = opened(tmp_path, more).splits(store(tmp_path / 'store'))
+  np.testing.assert_array_equal(again[4].train, after[4].train)
+
+
+def test_splits_that_are_absent_damaged_or_of_other_clips_are_named(tmp_path):
+  study = opened(tmp_path)
+  with pytest.raises(UserError, match='has other clips than the study'):
+    study.splits(store(tmp_path / 'store', clips=13))
+  path = study.path / 'splits.npz'
+  content = path.read_bytes()
+  path.write_bytes(content[:-30])
+  with pytest.raises(UserError, match='splits.npz: cannot be read'):
+    opened(tmp_path)
+  path.unlink()
+  with pytest.raises(UserError, match='splits.npz: is missing'):
+    opened(tmp_path)
+
+
+def test_a_study_stopped_before_its_settings_were_written_starts_anew(tmp_path):
+  study = opened(tmp_path)
+  (study.path / 'config.json').unlink()
+  assert opened(tmp_path) == study
