@@ -13,6 +13,7 @@ docs/api.md lists them with shapes and units.
 import contextlib
 import dataclasses
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -148,6 +149,8 @@ def create(store: Store, path: Path, config: Config) -> 'Study':
   """
   opened = workdir.open_for(path, config, store)
   study = Study(opened.path)
+  if study.finished and opened.config.margin != config.margin:
+    study.set_margin(config.margin)
   if study.finished and not (study.path / 'report.html').exists():
     study.report()
   return study
@@ -166,7 +169,7 @@ def plan(store: Store, path: Path, config: Config) -> str:
   seed_ranges = workdir.lacking(path, config, store.features, store.sha256)
   devices.use_all_cores(path.absolute().parent / '.compiled')
   measured = measure(config, seed_ranges, store, study_splits)
-  text = plan_text.text(config, len(store.classes), len(study_splits), measured, finished)
+  text = plan_text.text(config, len(store.classes), study_splits, measured, finished)
   if seed_ranges == [config.seeds]:
     return text
   new = seed_ranges[0]
@@ -266,6 +269,13 @@ class Study:
     config = opened.config
     study_splits = opened.splits(store)
     devices.use_all_cores(self.path.absolute().parent / '.compiled')
+    opened, changes = workdir.compute_under(opened, devices.environment(config))
+    if changes:
+      print(
+        f'{self.path}: begun under {"; ".join(changes)}: the lanes can differ in their last bits '
+        'from those of one run; results.json names both',
+        file=sys.stderr,
+      )
     start = time.monotonic()
     num_lanes = sum(map(len, opened.seed_ranges)) * len(study_splits)
     with contextlib.ExitStack() as stack:
@@ -274,13 +284,16 @@ class Study:
         on_epoch = stack.enter_context(Board(self.path / 'tensorboard', num_lanes)).add
       finished = trainer.train(config, opened.seed_ranges, store, study_splits, self.path, on_epoch)
     seconds = time.monotonic() - start
-    opened.write_predictions(trainer.predictions_by_key(finished, study_splits))
+    predictions = trainer.predictions_by_key(finished, study_splits)
+    opened.write_predictions(predictions)
     metrics = opened.metrics()
     content = results.build(
       config,
       store,
       study_splits,
       [row for cohort in finished for row in cohort.rows],
+      predictions,
+      environments=opened.environments,
       compilations=sum(cohort.compilations for cohort in finished),
       seconds=max(seconds, *(row['seconds'] for row in metrics)),
     )
@@ -289,6 +302,15 @@ class Study:
     pictures = figures.write(self.path / 'figures', content, metrics)
     files.write_json(self.path / 'results.json', content)
     return [self.path / 'results.json', *self.report(), *pictures]
+
+  def set_margin(self, margin: float) -> list[Path]:
+    """Tests the variants anew with another margin of equivalence, in points; writes the report."""
+    content = self.results()
+    workdir.set_margin(self._workdir, margin)
+    files.write_json(
+      self.path / 'results.json', {**content, 'tests': results.tests(content, margin)}
+    )
+    return [self.path / 'results.json', *self.report()]
 
   def results(self) -> dict[str, Any]:
     """The content of results.json; accuracies are fractions. UserError if it is not finished."""

@@ -78,6 +78,7 @@ def define(values: flags.FlagValues) -> None:
       "lowest learning rate; a lane's rate is halved after three epochs without a lower "
       'validation loss',
     ),
+    ('margin', 'points within which two variants count as equally good'),
   ):
     flags.DEFINE_float(name, getattr(Config, name), text, flag_values=values)
   for name, choices, text in (
@@ -86,6 +87,16 @@ def define(values: flags.FlagValues) -> None:
       SCHEMES,
       "random: 6:2:2; official: the corpus's lists; grouped: no speaker or recording on two sides; "
       'folds: each official fold is tested in turn',
+    ),
+    (
+      'select',
+      options.SELECTIONS,
+      'validation measure that chooses the best epoch of a lane, and the best lane',
+    ),
+    (
+      'class_weights',
+      options.CLASS_WEIGHTS,
+      'weights of the classes in the loss; balanced: rare classes weigh as much as frequent ones',
     ),
     (
       'channels',

@@ -3,7 +3,7 @@
 import json
 
 from data_prep import files
-from m3net_jax.study import results, splits, trainer, workdir
+from m3net_jax.study import devices, results, trainer, workdir
 from m3net_jax.study.config import Config
 
 CONFIG = Config(
@@ -18,11 +18,21 @@ CONFIG = Config(
 
 def train(tones, path, config=CONFIG):
   """Trains on the store of tones; returns the finished workdir."""
-  study_splits = splits.make(tones, config.split)
   study = workdir.open_for(path, config, tones)
+  study_splits = study.splits(tones)
   finished = trainer.train(config, study.seed_ranges, tones, study_splits, study.path)
-  study.write_predictions(trainer.predictions_by_key(finished, study_splits))
+  predictions = trainer.predictions_by_key(finished, study_splits)
+  study.write_predictions(predictions)
   rows = [row for cohort in finished for row in cohort.rows]
-  content = results.build(config, tones, study_splits, rows, compilations=0, seconds=1)
+  content = results.build(
+    config,
+    tones,
+    study_splits,
+    rows,
+    predictions,
+    environments=[devices.environment(config)],
+    compilations=sum(cohort.compilations for cohort in finished),
+    seconds=1,
+  )
   files.write_json(path / 'results.json', json.loads(json.dumps(content)))
   return study

@@ -17,7 +17,7 @@ from m3net_jax.inference.classifier import ModelSpec
 from m3net_jax.network import cost
 from m3net_jax.network.variants import architecture_of
 from m3net_jax.study import workdir
-from m3net_jax.study.results import versions
+from m3net_jax.study.packages import versions
 from m3net_jax.study.workdir import Workdir
 
 _PACKAGES = ('m3net_jax', 'jax', 'tensorflow-cpu', 'ai-edge-litert', 'tflite-micro')

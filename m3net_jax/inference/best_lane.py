@@ -1,4 +1,4 @@
-"""The lane of a finished study that is exported or classifies: the best by validation accuracy."""
+"""The lane of a finished study that is exported or classifies: the best in validation."""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ class TrainedLane(NamedTuple):
     row: its row in results.json.
     variables: parameters and batch statistics at its best validation epoch.
     scaling: statistics of its training clips, dB.
-    candidates: number of lanes among which it has the best validation accuracy; 1 if it was named.
+    candidates: number of lanes among which it is the best in validation; 1 if it was named.
   """
 
   name: LaneName
@@ -28,7 +28,9 @@ class TrainedLane(NamedTuple):
 
 
 def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) -> TrainedLane:
-  """Restores the finished lane with the best validation accuracy; of equal ones the first.
+  """Restores the finished lane that is best in validation; of equal ones the first.
+
+  Best in what the study's best epochs are best in (`Config.select`), the accuracy by default.
 
   Args:
     variant, seed: consider only the lanes of this variant or seed.
@@ -55,7 +57,9 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
       f'{workdir.path}: every such lane diverged: give another --seed or --variant, or train again '
       'with a lower --learning_rate'
     )
-  variant, row = max(candidates, key=lambda candidate: candidate[1]['validation_accuracy'])
+  select = workdir.config.select
+  sign = -1 if select == 'loss' else 1
+  variant, row = max(candidates, key=lambda candidate: sign * candidate[1][f'validation_{select}'])
   names = [split['name'] for split in results['corpus']['splits']]
   name = LaneName(variant, row['seed'], names.index(row['split']))
   lane = checkpoint.restore_lane(

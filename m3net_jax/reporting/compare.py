@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from data_prep.errors import UserError
 from m3net_jax.reporting import tables
 from m3net_jax.reporting import text as report_text
-from m3net_jax.stats import holm, intervals
+from m3net_jax.stats import holm, resampled
 from m3net_jax.study import recorded_splits
+from m3net_jax.study.results import accuracies, baseline, ratio
 from m3net_jax.study.workdir import Workdir
 
 # Settings that decide which lanes are trained, and how fast, but not how a lane is trained.
@@ -58,17 +59,15 @@ def compare(studies: Sequence[Workdir]) -> Comparison:
   for study, results in zip(studies[1:], contents[1:]):
     _check_task(studies[0], contents[0], study, results)
   lanes = {
-    (name, variant): {
-      (lane['seed'], lane['split']): lane['test_accuracy'] for lane in entry['lanes']
-    }
+    (name, variant): accuracies(entry)
     for name, results in zip(names, contents)
     for variant, entry in results['variants'].items()
   }
-  reference = (names[0], tables.baseline(contents[0]))
-  for (name, _), accuracies in lanes.items():
-    if not any(key in lanes[reference] for key in accuracies):
+  reference = (names[0], baseline(contents[0]))
+  for (name, _), own in lanes.items():
+    if not any(key in lanes[reference] for key in own):
       raise UserError(
-        f'{name}: shares no seed with {names[0]} ({_seeds(accuracies)} against '
+        f'{name}: shares no seed with {names[0]} ({_seeds(own)} against '
         f'{_seeds(lanes[reference])}), so its lanes cannot be paired: train it with the same '
         '--first_seed'
       )
@@ -77,13 +76,16 @@ def compare(studies: Sequence[Workdir]) -> Comparison:
     {
       'study': name,
       'variant': variant,
-      'lanes': len(accuracies),
-      **intervals.mean_interval(list(accuracies.values()))._asdict(),
+      'lanes': len(own),
+      **resampled.over_lanes(own, ratio(contents[0]))._asdict(),
     }
-    for (name, variant), accuracies in lanes.items()
+    for (name, variant), own in lanes.items()
   ]
   tests = holm.tests_table(
-    {label(key): accuracies for key, accuracies in lanes.items()}, baseline=label(reference)
+    {label(key): own for key, own in lanes.items()},
+    baseline=label(reference),
+    ratio=ratio(contents[0]),
+    margin=studies[0].config.margin / 100,
   )
   return Comparison(
     tables.corpus_title(contents[0]) + ', ' + contents[0]['corpus']['protocol'],
@@ -113,7 +115,7 @@ def text(comparison: Comparison) -> str:
     lines.append(
       f'{row["study"] + ":" + row["variant"]:<{wide}}{row["lanes"]:>6}'
       f'{tables.percent(row["mean"]):>8}{tables.percent(row["std"]):>7}'
-      f'{tables.interval(ends):>18}'
+      f'{tables.accuracy_interval(ends):>18}'
     )
   lines += ['', *tables.tests_text(comparison.tests, min(wide, 16))]
   return '\n'.join(lines)
@@ -133,7 +135,9 @@ def _check_task(
       )
       raise UserError(f'{other.path}: not comparable with {first.path}: {difference}')
   tested = [recorded_splits.read(study.path).tested for study in (first, other)]
-  if count := len(tested[0] ^ tested[1]):
+  # Of --split_seeds, the seeds that both have; the others have no partner.
+  names = set.intersection(*({split for split, *_ in clips} for clips in tested))
+  if count := len([clip for clip in tested[0] ^ tested[1] if clip[0] in names]):
     raise UserError(
       f'{other.path}: not comparable with {first.path}: {count} test clips are not the same '
       'recordings'

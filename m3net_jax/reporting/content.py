@@ -26,6 +26,7 @@ from m3net_jax.reporting import text as report_text
 from m3net_jax.reporting.channel_weights import Weights
 from m3net_jax.reporting.evidence import Confusion, LanePredictions
 from m3net_jax.reporting.tables import Table
+from m3net_jax.study.results import baseline
 from m3net_jax.study.splits import Split
 from m3net_jax.study.workdir import Workdir
 
@@ -56,6 +57,7 @@ class Content(NamedTuple):
   facts: list[tuple[str, str]]
   warnings: list[str]
   variants: Table
+  intervals: Table | None
   paper: list[Table]
   order: Table | None
   tests: Table | None
@@ -77,6 +79,7 @@ class Content(NamedTuple):
     """All tables that are written to files of their own."""
     candidates = (
       self.variants,
+      self.intervals,
       *self.paper,
       self.order,
       self.tests,
@@ -93,7 +96,7 @@ class Content(NamedTuple):
 def gather(workdir: Workdir) -> Content:
   """Makes the content of the report of a finished study."""
   results, metrics, missing = workdir.results(), workdir.metrics(), {}
-  headline = tables.baseline(results)
+  headline = baseline(results)
   store, study_splits, predictions = _read_predictions(workdir, missing)
   of_headline = [lane for lane in predictions if lane.variant == headline]
   weights = _read_weights(workdir, store, study_splits, missing)
@@ -111,6 +114,7 @@ def gather(workdir: Workdir) -> Content:
     facts=report_text.facts(workdir, results),
     warnings=report_text.warnings(results),
     variants=tables.variants_table(results),
+    intervals=tables.intervals_table(results),
     paper=_paper(workdir, results, store),
     order=paper_order.order_table(results),
     tests=tables.tests_table(results['tests']) if results['tests'] else None,

@@ -24,7 +24,8 @@ def title(results: dict[str, Any]) -> str:
   """Corpus, classes and split of a study, as shown in every figure."""
   corpus = results['corpus']
   synthetic = ', synthetic speech' if corpus['synthetic'] else ''
-  return f'{corpus["name"]} ({corpus["num_classes"]} classes, {corpus["split"]} split{synthetic})'
+  split = f'{corpus["split"]} split' + ' of every seed' * corpus['split_seeds']
+  return f'{corpus["name"]} ({corpus["num_classes"]} classes, {split}{synthetic})'
 
 
 def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]) -> Figure:

@@ -27,8 +27,13 @@ def text(exported: dict[str, Any], results: dict[str, Any]) -> str:
   file, features, ram = exported['files']['int8'], exported['features'], exported['firmware_ram']
   test = _test(exported['study']['test'])
   integers = ' and '.join(kind for kind in exported['files'] if kind != 'float32')
-  ends = [min(1.0, max(0.0, end)) for end in study['ci95'] or ()]
-  spread = f', 95 % interval {_percent(ends[0])} to {_percent(ends[1])}' if ends else ''
+  widest = tables.widest(study)
+  ends = [min(1.0, max(0.0, end)) for end in widest['ci95']] if widest else []
+  spread = (
+    f', 95 % interval {_percent(ends[0])} to {_percent(ends[1])} for {widest["about"]}'
+    if ends
+    else ''
+  )
   lanes = f'{len(study["lanes"])} lane{"s" * (len(study["lanes"]) > 1)}'
   licence = _LICENCES.get(corpus['name'], 'your own; look up their licence')
   return f"""# {exported['name']}
@@ -40,9 +45,11 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
 
 - The int8 file in TFLite Micro: **{_percent(micro['accuracy'])}** of {micro['clips']} test clips
   (95 % interval {_percent(low)} to {_percent(high)} for these clips; Wilson).
-- {_chosen(lane)}
+- {_chosen(lane, results['select'])}
   Mean test accuracy of its variant over {lanes}: {_percent(study['mean'])}{spread}.
-{test}- Protocol: {corpus['protocol']}; {leaks(corpus)},
+{test}- {tables.largest_class(results)}. Mean balanced accuracy over
+  {lanes}: {_percent(study['balanced_accuracy'])}; macro F1: {_percent(study['macro_f1'])}.
+- Protocol: {corpus['protocol']}; {leaks(corpus)},
   {corpus['test_clips_identical_to_train']} test clips are byte-identical to a training clip.
 - Measured on this corpus only. Expect a lower accuracy with other microphones, rooms and voices.
   The model answers every sound with one of its classes, also a sound that belongs to none.
@@ -73,7 +80,7 @@ Calibration of {integers}: {len(exported['calibration'])} training clips, listed
 """
 
 
-def _chosen(lane: dict[str, Any]) -> str:
+def _chosen(lane: dict[str, Any], select: str) -> str:
   validation = _percent(lane['validation_accuracy'])
   if lane['best_of'] == 1:
     return (
@@ -81,8 +88,8 @@ def _chosen(lane: dict[str, Any]) -> str:
       'selected by its seed.'
     )
   return (
-    f'Its lane has the best validation accuracy of {lane["best_of"]} lanes, {validation}. The test '
-    'split was not used to select it.'
+    f'Its lane has the best validation {select.replace("_", " ")} of {lane["best_of"]} lanes '
+    f'(validation accuracy {validation}). The test split was not used to select it.'
   )
 
 
@@ -90,9 +97,11 @@ def _test(test: dict[str, Any] | None) -> str:
   """The test of the variant against its baseline as a sentence; '' without a p-value."""
   if not test or test['p_value'] is None:
     return ''
+  method = 'corrected t' if test['estimator'] == 'mean' else 'Wilcoxon'
   return (
-    f'  Against {test["against"]}: {100 * test["hodges_lehmann"]:+.2f} points, '
-    f'p = {tables.p_text(test["p_holm"])} (Wilcoxon over {test["n"]} pairs of lanes, Holm).\n'
+    f'  Against {test["against"]}: {100 * test["difference"]:+.2f} points, '
+    f'p = {tables.p_text(test["p_holm"])} ({method} over {test["n"]} pairs, Holm): '
+    f'{tables.conclusion(test)}.\n'
   )
 
 

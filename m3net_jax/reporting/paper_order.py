@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from m3net_jax.reporting import tables
-from m3net_jax.stats import published, wilcoxon
+from m3net_jax.stats import holm, published
+from m3net_jax.study.results import accuracies, ratio
 
 
 class Order(NamedTuple):
@@ -42,23 +43,18 @@ def order(results: Mapping[str, Any]) -> Order:
   """Sorts the study's pairs of variants that have the same order on both corpora of the paper."""
   paper, pairs = paper_figures(), Order([], [], [])
   lanes = {
-    name: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in variant['lanes']}
+    name: accuracies(variant)
     for name, variant in results['variants'].items()
-    if all(name in accuracies for accuracies in paper.values())
+    if all(name in figures for figures in paper.values())
   }
   for pair in itertools.permutations(lanes, 2):
-    if not all(accuracies[pair[0]] > accuracies[pair[1]] for accuracies in paper.values()):
+    if not all(figures[pair[0]] > figures[pair[1]] for figures in paper.values()):
       continue
-    higher, lower = (lanes[name] for name in pair)
-    keys = [key for key in higher if key in lower]
-    ends = (
-      wilcoxon.paired(
-        [higher[key] for key in keys], [lower[key] for key in keys]
-      ).hodges_lehmann_ci95
-      if keys
-      else None
+    higher, lower = pair
+    (test,) = holm.tests_table(
+      {name: lanes[name] for name in pair}, baseline=lower, ratio=ratio(results)
     )
-    low, high = ends or (-1.0, 1.0)
+    low, high = test['difference_ci95'] or (-1.0, 1.0)
     (pairs.agreeing if low > 0 else pairs.reversed if high < 0 else pairs.undecided).append(pair)
   return pairs
 
@@ -69,7 +65,7 @@ def order_table(results: Mapping[str, Any]) -> tables.Table | None:
   ours = {
     name: variant['mean']
     for name, variant in results['variants'].items()
-    if all(name in accuracies for accuracies in paper.values())
+    if all(name in figures for figures in paper.values())
   }
   if len(ours) < 3:
     return None

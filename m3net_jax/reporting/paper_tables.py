@@ -12,7 +12,6 @@ from m3net_jax.reporting.comparable import comparable, complete_networks, seed_a
 from m3net_jax.reporting.tables import (
   NONE,
   Table,
-  baseline,
   corpus_title,
   make,
   p_text,
@@ -21,6 +20,7 @@ from m3net_jax.reporting.tables import (
   tests_table,
 )
 from m3net_jax.stats import holm, published, wilcoxon
+from m3net_jax.study.results import baseline, ratio
 
 _TITLES = {
   'no_ma': 'M3Net w/o MA',
@@ -79,8 +79,9 @@ def published_table(
   notes = [note]
   if tests:
     notes.append(
-      f'p: one-sample Wilcoxon signed-rank test of the {tests[0]["n"]} seeds of {ours} against '
-      'each published figure; details are in the table of tests against published figures.'
+      f'{_inside(results, comparable_results)} p: one-sample Wilcoxon signed-rank test of the '
+      f'{tests[0]["n"]} seeds of {ours} against each published figure. It does not say whether the '
+      'methods differ; details are in the table of tests against published figures.'
     )
     notes += [f'No p-value: {test["note"]}.' for test in tests[:1] if test['p_value'] is None]
     citations: dict[str, list[str]] = {}
@@ -123,11 +124,25 @@ def published_tests_table(results: Mapping[str, Any]) -> Table | None:
   table = tests_table(tests, 'tests_published', 'This study against published figures')
   return table._replace(
     notes=(
+      _inside(results, complete_networks(results)),
       *table.notes,
       'A published figure is treated as exact, although it is the result of some runs itself. The '
-      'test says whether these seeds differ from the figure, not whether the methods differ.',
+      'test says whether these seeds are centred on the figure. It does not say whether the '
+      'methods differ, nor how either does on other clips.',
     )
   )
+
+
+def _inside(results: Mapping[str, Any], figures: list[published.Result]) -> str:
+  """Which published figures lie within the range of our seeds, as a sentence."""
+  seeds = seed_accuracies(results['variants'][baseline(results)])
+  low, high = min(seeds), max(seeds)
+  sides: dict[str, list[str]] = {'inside': [], 'above': [], 'below': []}
+  for figure in figures:
+    side = 'above' if figure.value > high else 'below' if figure.value < low else 'inside'
+    sides[side].append(figure.method)
+  where = '; '.join(f'{side}: {", ".join(names)}' for side, names in sides.items() if names)
+  return f'The seeds of this study range from {percent(low)} to {percent(high)} %. {where}.'
 
 
 def _published_tests(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -158,7 +173,8 @@ def ablation_table(results: Mapping[str, Any], number: int) -> Table | None:
     return None
   columns: list[str | tuple[str, str]] = ['Dataset']
   for variant in variants:
-    columns += [(_TITLES[variant], head) for head in ('Accuracy (%)', 'Wilcoxon p', 'p, Holm')]
+    heads = ('Accuracy (%)', _p_name(results), 'p, Holm')
+    columns += [(_TITLES[variant], head) for head in heads]
   ours = [cell for variant in variants for cell in _cells(results, variant)]
   paper = _paper_rows(results, variants, lambda result: (result.paper_p or NONE, NONE))
   target = {3: 'framework', 4: 'parallel branches'}[number]
@@ -193,7 +209,7 @@ def parts_table(results: Mapping[str, Any]) -> Table | None:
   name = corpus_title(results)
   rows += [
     [f'{name}, {quantity}', *(cells[i] for cells in ours)]
-    for i, quantity in enumerate(('accuracy (%)', 'Wilcoxon p', 'p, Holm'))
+    for i, quantity in enumerate(('accuracy (%)', _p_name(results), 'p, Holm'))
   ]
   return make(
     'table5',
@@ -203,6 +219,11 @@ def parts_table(results: Mapping[str, Any]) -> Table | None:
     _ablation_notes(results, variants),
     ours=range(len(rows) - 3, len(rows)),
   )
+
+
+def _p_name(results: Mapping[str, Any]) -> str:
+  """The name of the p-value of this study's tests."""
+  return 'Wilcoxon p' if ratio(results) is None else 'Corrected t p'
 
 
 def _cells(results: Mapping[str, Any], variant: str) -> list[str]:
@@ -238,15 +259,17 @@ def _ablation_notes(results: Mapping[str, Any], variants: tuple[str, ...]) -> li
   base = baseline(results)
   notes = [
     f'In brackets: change from {base} ({percent(results["variants"][base]["mean"])} %) in points. '
-    f'The Wilcoxon tests compare with {base}; lanes are paired by seed and split.'
+    f'The tests compare with {base}; lanes are paired by seed and split.'
   ]
   absent = [variant for variant in variants if variant not in results['variants']]
   if absent:
     notes.append(f'Not in this study: {", ".join(absent)}.')
   unreachable = {
-    test['note'].split(';')[0]
+    part
     for test in results['tests']
     if test['variant'] in variants and test['p_value'] is None
+    for part in test['note'].split('; ')
+    if 'cannot reach' in part
   }
   notes += [f'No p-value: {note}.' for note in sorted(unreachable)]
   corrected = {

@@ -9,17 +9,20 @@ from typing import Any
 
 from m3net_jax.network import cost
 from m3net_jax.reporting import tables
-from m3net_jax.stats import power
+from m3net_jax.stats import power, resampled
 from m3net_jax.stats.intervals import ALPHA
+from m3net_jax.stats.wilcoxon import unreachable
 from m3net_jax.study.config import Config
 from m3net_jax.study.plan import Measured
 from m3net_jax.study.progress import duration
+from m3net_jax.study.results import accuracies, baseline
+from m3net_jax.study.splits import Split
 
 
 def text(
   config: Config,
   num_classes: int,
-  folds: int,
+  splits: Sequence[Split],
   measured: Sequence[Measured],
   results: Mapping[str, Any] | None,
 ) -> str:
@@ -27,7 +30,7 @@ def text(
 
   Args:
     num_classes: number of classes.
-    folds: number of splits; every seed is trained once per split.
+    splits: of the study.
     measured: rows of `plan.measure` for the lanes that are not trained yet.
     results: of the finished study in the workdir, for the spread over seeds; None if there is none.
   """
@@ -56,7 +59,7 @@ def text(
     'with validation, without compiling. At once: devices x lanes. Memory: as the',
     'compiler plans it.',
   ]
-  return '\n'.join([*lines, '', *_power(config, folds, results)])
+  return '\n'.join([*lines, '', *_power(config, splits, results)])
 
 
 def _short(variants: Sequence[str]) -> str:
@@ -64,17 +67,16 @@ def _short(variants: Sequence[str]) -> str:
   return line if len(line) <= 22 else f'{variants[0]} and {len(variants) - 1} more'
 
 
-def _power(config: Config, folds: int, results: Mapping[str, Any] | None) -> list[str]:
+def _power(config: Config, splits: Sequence[Split], results: Mapping[str, Any] | None) -> list[str]:
+  ratio = resampled.ratio_of([split.sizes for split in splits])
   variants = results['variants'] if results else {}
   spread = (
     power.spread(
-      {
-        variant: {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in entry['lanes']}
-        for variant, entry in variants.items()
-      },
-      tables.baseline(results),
+      {variant: accuracies(entry) for variant, entry in variants.items()},
+      baseline(results),
+      ratio,
     )
-    if variants
+    if results
     else None
   )
   if not spread:
@@ -82,11 +84,18 @@ def _power(config: Config, folds: int, results: Mapping[str, Any] | None) -> lis
       'Power: unknown until a study has finished, because it needs the spread over',
       'seeds. Run this command again then, or with the --workdir of a finished study.',
     ]
-  seeds = f'{config.num_seeds} seeds' + (f' x {folds} folds' if folds > 1 else '')
+  folds = len(splits) > 1 and not config.split_seeds
+  pairs = len(splits) if folds else config.num_seeds
+  if folds:
+    name = f'corrected t-test over {pairs} folds, each the mean of its seeds,'
+  elif ratio is not None:
+    name = f'corrected t-test over {pairs} splits'
+  else:
+    name = f'paired Wilcoxon test over {pairs} seeds'
   lines = [
     *textwrap.wrap(
-      f'Power of the paired Wilcoxon test at {ALPHA} with {seeds}; standard deviation of a '
-      f'difference: {tables.percent(spread.std)} points ({spread.source}):',
+      f'Power of the {name} at {ALPHA}; standard deviation of a difference: '
+      f'{tables.percent(spread.std)} points ({spread.source}):',
       79,
     ),
     '',
@@ -96,16 +105,32 @@ def _power(config: Config, folds: int, results: Mapping[str, Any] | None) -> lis
   levels = [ALPHA, ALPHA / tests] if tests > 1 else [ALPHA]
   if tests > 1:
     lines.append(f'{"":<24}{"one test":>26}{f"first of {tests} with Holm":>26}')
-  lines.append(f'{"difference":<24}' + f'{"power":>8}{"seeds for 80 %":>18}' * len(levels))
+  needed = '' if folds else f'{"seeds for 80 %":>18}'
+  lines.append(f'{"difference":<24}' + f'{"power":>{26 if folds else 8}}{needed}' * len(levels))
   for rows in zip(
-    *(power.plan_table(spread.std, config.num_seeds * folds, alpha=alpha) for alpha in levels)
+    *(power.plan_table(spread.std, pairs, alpha=alpha, ratio=ratio) for alpha in levels)
   ):
-    lines.append(
-      f'{100 * rows[0].difference:<24g}'
-      + ''.join(f'{row.power:>8.0%}{_seeds(row.seeds_needed, folds):>18}' for row in rows)
-    )
+    cells = [
+      f'{row.power:>26.0%}' if folds else f'{row.power:>8.0%}{_seeds(row.seeds_needed):>18}'
+      for row in rows
+    ]
+    lines.append(f'{100 * rows[0].difference:<24g}' + ''.join(cells))
+  if folds:
+    lines += [
+      '',
+      *textwrap.wrap(
+        f'n is the number of folds, {pairs}: more seeds make the mean of a fold more exact but add '
+        'no observation.',
+        79,
+      ),
+    ]
+    smallest = 2.0 ** (1 - pairs)
+    if smallest > ALPHA:
+      lines += textwrap.wrap(
+        f'By the signed-rank test, {unreachable(f"n = {pairs}", smallest)}; the t-test can.', 79
+      )
   return lines
 
 
-def _seeds(pairs: int | None, folds: int) -> str:
-  return 'over 10,000' if pairs is None else f'{-(-pairs // folds):,}'
+def _seeds(needed: int | None) -> str:
+  return 'over 10,000' if needed is None else f'{needed:,}'

@@ -1,8 +1,10 @@
 """The summary of a finished study for a terminal. Pure functions on `results.json`."""
 
+import textwrap
 from typing import Any
 
 from m3net_jax.reporting import tables
+from m3net_jax.study.results import baseline
 
 
 def names_groups(corpus: dict[str, Any]) -> bool:
@@ -21,6 +23,41 @@ def leaks(corpus: dict[str, Any]) -> str:
   return f'{corpus["shared_groups"]} {known} in both train and test'
 
 
+def cautions(results: dict[str, Any]) -> list[str]:
+  """Lanes that answer one class, variants no better than that, classes without clips."""
+  corpus = results['corpus']
+  sentences = [
+    f'{name}: {variant["one_answer"]} of {len(variant["lanes"])} lanes answer every test clip with '
+    'one class.'
+    for name, variant in results['variants'].items()
+    if variant['one_answer']
+  ]
+  largest = corpus['largest_class']
+  no_better = []
+  for name, variant in results['variants'].items():
+    widest = tables.widest(variant)
+    low = widest['ci95'][0] if widest else variant['mean']
+    if low <= largest['accuracy']:
+      no_better.append(name)
+  if no_better:
+    sentences.append(
+      f'{", ".join(no_better)}: not shown to be better than always answering {largest["name"]} '
+      f'({tables.percent(largest["accuracy"])} %). Read the balanced accuracy; '
+      '--class_weights=balanced may help.'
+    )
+  return sentences + [
+    f'{split["name"]}: no {side} clips of {", ".join(classes)}, so '
+    + (
+      'the accuracy says nothing about them.'
+      if side == 'test'
+      else 'the best epoch was chosen without them.'
+    )
+    for split in corpus['splits']
+    for side, classes in split['absent_classes'].items()
+    if classes
+  ]
+
+
 def text(results: dict[str, Any]) -> str:
   """The study in lines of at most 79 columns: protocol, leakage, one row per variant, tests."""
   corpus = results['corpus']
@@ -30,7 +67,11 @@ def text(results: dict[str, Any]) -> str:
     f'{corpus["name"]}{synthetic}: {corpus["num_clips"]} clips, {corpus["num_classes"]} classes',
     f'split: {corpus["protocol"]}',
     f'       train {sizes["train"]}, validation {sizes["validation"]}, test {sizes["test"]}'
-    + (f', {len(corpus["splits"])} folds' if len(corpus['splits']) > 1 else ''),
+    + (
+      f' (first of {len(corpus["splits"])} {"splits" if corpus["split_seeds"] else "folds"})'
+      if len(corpus['splits']) > 1
+      else ''
+    ),
     f'leaks: {leaks(corpus)},',
     f'       {corpus["test_clips_in_shared_groups"]} test clips of those, '
     f'{corpus["test_clips_identical_to_train"]} test clips identical to a train clip',
@@ -40,6 +81,8 @@ def text(results: dict[str, Any]) -> str:
       f'skipped: {corpus["skipped_recordings"]} unreadable recordings '
       "(listed in the store's manifest)"
     )
+  for sentence in cautions(results):
+    lines += textwrap.wrap(sentence, 79, subsequent_indent='  ')
   lines += [
     '',
     'test accuracy at the best validation epoch, per cent',
@@ -55,12 +98,7 @@ def text(results: dict[str, Any]) -> str:
       lines.append(
         f'  {diverged} of these lanes diverged; each counts with its best epoch before that'
       )
-  if corpus['split'] == 'folds':
-    lines += [
-      '',
-      'folds share training clips, so the intervals are too narrow and the p-values',
-      'too small for new recordings',
-    ]
+  lines += ['', *_intervals(results), '', *_measures(results)]
   if results['tests']:
     lines += ['', *tables.tests_text(results['tests'], 16)]
   lines += ['', f'{results["compilations"]} programs compiled']
@@ -72,11 +110,45 @@ def _row(name: str, variant: dict[str, Any]) -> str:
   best, worst = (choose(lanes, key=lambda lane: lane['test_accuracy']) for choose in (max, min))
   lane_text = lambda lane: f'{100 * lane["test_accuracy"]:.2f} (s{lane["seed"]})'
   std = f'{100 * variant["std"]:.2f}' if variant['std'] is not None else '-'
-  interval = (
-    '{:.2f} to {:.2f}'.format(*(100 * end for end in variant['ci95'])) if variant['ci95'] else '-'
-  )
+  widest = tables.widest(variant)
+  interval = tables.accuracy_interval(widest and widest['ci95'])
   label = name if len(name) <= 13 else f'{name}\n{"":<13}'
   return (
     f'{label:<14}{len(lanes):>6}{100 * variant["mean"]:>8.2f}{std:>7}{interval:>17}'
     f'{lane_text(best):>13}{lane_text(worst):>14}'
   )
+
+
+def _intervals(results: dict[str, Any]) -> list[str]:
+  """The intervals of the baseline, the widest first, and what each speaks about."""
+  name = baseline(results)
+  rows = results['variants'][name]['intervals']
+  if not rows:
+    return ['one lane, so no interval']
+  lines = [f'95 % intervals of {name}, the widest first (the table has the widest):']
+  for row in rows:
+    start = f'  {row["over"]:<18}{tables.accuracy_interval(row["ci95"]):>16}  '
+    lines += textwrap.wrap(
+      row['about'], 79, initial_indent=start, subsequent_indent=' ' * len(start)
+    )
+  return lines
+
+
+def _measures(results: dict[str, Any]) -> list[str]:
+  """Balanced accuracy, macro F1 and the lowest recalls of every variant."""
+  lines = [f'{"mean over lanes":<16}{"balanced":>9}{"macro F1":>10}  lowest recall']
+  for name, variant in results['variants'].items():
+    recalls = [item for item in variant['recall'].items() if item[1] is not None]
+    lowest = ', '.join(
+      f'{label} {100 * recall:.1f}' for label, recall in sorted(recalls, key=lambda x: x[1])[:3]
+    )
+    label = name if len(name) <= 15 else f'{name}\n{"":<15}'
+    start = (
+      f'{label:<16}{100 * variant["balanced_accuracy"]:>9.2f}{100 * variant["macro_f1"]:>10.2f}  '
+    )
+    lines += [start + textwrap.shorten(lowest, 79 - 37, placeholder=' ...')]
+  largest = results['corpus']['largest_class']
+  return lines + [
+    f'{"always " + largest["name"]:<16}'
+    f'{"":>9}{"":>10}  accuracy {100 * largest["accuracy"]:.2f} (the largest class)'
+  ]

@@ -8,6 +8,9 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from m3net_jax.stats.intervals import ALPHA
+from m3net_jax.study.results import baseline
+
 NONE = '-'  # a cell that has no value
 _BLOCKS = ('stem', 'sfp1', 'sfp2', 'mfp', 'dfp', 'attention', 'head')  # in the order of the network
 
@@ -53,6 +56,11 @@ def interval(ends: list[float] | None, end_text: Callable[[float], str] = percen
   return f'{end_text(ends[0])} to {end_text(ends[1])}' if ends else NONE
 
 
+def accuracy_interval(ends: list[float] | None) -> str:
+  """The ends of an interval of an accuracy, which Student's t can put outside 0 to 100 %."""
+  return interval([min(1.0, max(0.0, end)) for end in ends] if ends else None)
+
+
 def p_text(p: float | None) -> str:
   """A p-value with three decimals, or as a power of ten if it is below 0.001."""
   if p is None:
@@ -60,15 +68,32 @@ def p_text(p: float | None) -> str:
   return f'{p:.3f}' if p >= 0.001 else f'{p:.1e}'.replace('e-0', 'e-')
 
 
-def baseline(results: Mapping[str, Any]) -> str:
-  """The variant that the others are compared with; the headline shows its accuracy."""
-  return 'full' if 'full' in results['variants'] else next(iter(results['variants']))
-
-
 def corpus_title(results: Mapping[str, Any]) -> str:
   """The name of the corpus, marked if it is synthetic."""
   corpus = results['corpus']
   return corpus['name'] + (' (synthetic)' if corpus['synthetic'] else '')
+
+
+def widest(variant: Mapping[str, Any]) -> dict[str, Any] | None:
+  """The widest of the 95 % intervals of a variant, as in results.json; None for a single lane."""
+  return variant['intervals'][0] if variant['intervals'] else None
+
+
+def margin_text(margin: float) -> str:
+  """A margin of equivalence (a fraction) in words."""
+  return f'{100 * margin:g} point{"s" * (round(100 * margin, 9) != 1)}'
+
+
+def conclusion(test: Mapping[str, Any], short: bool = False) -> str:
+  """What a test says at 0.05 with Holm's correction; "no difference was found" is not "equal"."""
+  different = test['p_holm'] is not None and test['p_holm'] <= ALPHA
+  equal = test['equivalence_p_holm'] is not None and test['equivalence_p_holm'] <= ALPHA
+  if different:
+    direction = 'higher' if test['difference'] > 0 else 'lower'
+    return direction + (f', within {margin_text(test["margin"])}' if equal and not short else '')
+  if equal:
+    return 'equal' if short else f'equal within {margin_text(test["margin"])}'
+  return 'none found' if short else 'no difference was found'
 
 
 def variants_table(results: Mapping[str, Any]) -> Table:
@@ -84,7 +109,9 @@ def variants_table(results: Mapping[str, Any]) -> Table:
         name,
         f'{len(lanes)}' + (f' ({diverged} diverged)' if diverged else ''),
         *map(percent, values),
-        interval(variant['ci95']),
+        accuracy_interval(widest(variant) and widest(variant)['ci95']),
+        percent(variant['balanced_accuracy']),
+        percent(variant['macro_f1']),
         f'{variant["parameters"]["total"]:,}',
         f'{variant["macs"]:,}',
       ]
@@ -93,12 +120,16 @@ def variants_table(results: Mapping[str, Any]) -> Table:
     'Variant',
     'Lanes',
     *(('Test accuracy (%)', head) for head in ('mean', 'std', 'best', 'worst', '95 % interval')),
+    ('Mean over lanes (%)', 'balanced accuracy'),
+    ('Mean over lanes (%)', 'macro F1'),
     'Parameters',
     'Multiply-adds',
   )
   notes = (
-    'Test accuracy at the best validation epoch of each lane. The interval is for the mean over '
-    'lanes (Student t). It holds for this training on these clips, not for other corpora.',
+    'Test accuracy at the best validation epoch of each lane. The interval is the widest of those '
+    'in the table of intervals, which says what each speaks about.',
+    'Balanced accuracy: mean recall of the classes. Macro F1: mean F1 of the classes. '
+    f'{largest_class(results)}.',
     'Parameters are counted as in Keras, including the moving statistics of batch norm. '
     'Multiply-adds are for one clip.',
   )
@@ -112,6 +143,43 @@ def variants_table(results: Mapping[str, Any]) -> Table:
   )
 
 
+def largest_class(results: Mapping[str, Any]) -> str:
+  """The accuracy of always answering the largest class, in words."""
+  largest = results['corpus']['largest_class']
+  return (
+    f'Always answering the largest class, {largest["name"]}, would have '
+    f'{percent(largest["accuracy"])} %'
+  )
+
+
+def intervals_table(results: Mapping[str, Any]) -> Table | None:
+  """The 95 % intervals of every variant and what each speaks about; None if there are none."""
+  rows = [
+    [name, row['over'], accuracy_interval(row['ci95']), row['about']]
+    for name, variant in results['variants'].items()
+    for row in variant['intervals']
+  ]
+  if not rows:
+    return None
+  notes = [
+    'Over seeds: Student t. Over seeds and clips or groups: crossed bootstrap; a group is a '
+    'speaker or a recording. Over splits: Student t over the splits, each the mean of its seeds, '
+    'with the variance corrected for the clips that splits share (Nadeau and Bengio, Machine '
+    'Learning 52, 2003). An interval over seeds alone says nothing about new recordings.'
+  ]
+  if results['corpus']['shared_groups']:
+    notes.append(
+      'Test and training share speakers or recordings here, so no interval speaks about new ones.'
+    )
+  return make(
+    'intervals',
+    '95 % intervals of the mean test accuracy (%), the widest first',
+    ('Variant', 'Over', '95 % interval', 'Speaks about'),
+    rows,
+    notes,
+  )
+
+
 def tests_table(tests: list[dict[str, Any]], name: str = 'tests', caption: str = '') -> Table:
   """One row per test: n, statistic, p-values, effect size and interval; differences in points.
 
@@ -120,50 +188,69 @@ def tests_table(tests: list[dict[str, Any]], name: str = 'tests', caption: str =
     name: name of the table.
     caption: caption of the table; by default it names the variant of the first row's `against`.
   """
-  rows = [
-    [
-      test['variant'],
-      test['against'],
-      f'{test["n"]}',
-      NONE if test['statistic'] is None else f'{test["statistic"]:g}',
-      p_text(test['p_value']),
-      p_text(test['p_holm']),
-      NONE if test['effect_size'] is None else f'{test["effect_size"]:+.2f}',
-      points(test['hodges_lehmann']),
-      interval(test['hodges_lehmann_ci95'], points),
-      f'{test["zero_differences"]}',
-      f'{test["ties"]}',
-      p_text(test['smallest_p']),
-    ]
-    for test in tests
-  ]
-  columns = (
+  over_splits = any(test['signed_rank_p'] is not None for test in tests)
+  with_margin = any(test['margin'] is not None for test in tests)
+  columns: list[str | tuple[str, str]] = [
     'Variant',
     'Against',
     'n',
     'Statistic',
     'p',
     'p, Holm',
+    *['Wilcoxon p, splits taken as independent'] * over_splits,
     'Effect size',
     ('Difference (points)', 'estimate'),
     ('Difference (points)', '95 % interval'),
-    'Zeros',
-    'Ties',
-    'Smallest p',
-  )
+  ]
+  if with_margin:
+    columns += [
+      ('Probability of improvement (%)', 'estimate'),
+      ('Probability of improvement (%)', '95 % interval'),
+      ('Equal', 'p, Holm'),
+      ('Equal', 'within (points)'),
+      'Conclusion',
+    ]
+  rows = []
+  for test in tests:
+    row = [
+      test['variant'],
+      test['against'],
+      f'{test["n"]}',
+      NONE if test['statistic'] is None else f'{test["statistic"]:.4g}',
+      p_text(test['p_value']),
+      p_text(test['p_holm']),
+      *[p_text(test['signed_rank_p'])] * over_splits,
+      NONE if test['effect_size'] is None else f'{test["effect_size"]:+.2f}',
+      points(test['difference']),
+      interval(test['difference_ci95'], points),
+    ]
+    if with_margin:
+      within = test['equivalent_within']
+      row += [
+        percent(test['improvement']),
+        interval(test['improvement_ci95']),
+        p_text(test['equivalence_p_holm']),
+        NONE if within is None else f'{100 * within:.2f}',
+        conclusion(test),
+      ]
+    rows.append(row)
   methods = dict.fromkeys(f'{test["name"]}: {test["method"]}.' for test in tests)
-  # Zeros and ties have columns of their own.
-  test_notes = _notes(
-    tests, leave_out=('differences dropped', 'tied differences', 'tied accuracies')
-  )
-  notes = (
+  notes = [
     *methods,
-    *test_notes,
-    'Two-sided tests; Holm over the rows of this table. Effect size: rank-biserial, positive if '
-    'the variant is higher. Difference: Hodges-Lehmann, variant minus the one it is tested '
-    'against. Zeros: differences of zero. Ties: differences of equal size. Smallest p: the '
-    'smallest p-value that this number of lanes can reach.',
-  )
+    *_notes(tests),
+    "Two-sided tests. Family of Holm's correction: the rows of this table. Effect size: "
+    'rank-biserial, positive if the variant is higher. Difference: '
+    f'{tests[0]["estimator"]} estimate, variant minus the one it is tested against; its interval '
+    'is not corrected.',
+  ]
+  if with_margin:
+    margin = margin_text(tests[0]['margin'])
+    notes.append(
+      f'Equal: two one-sided tests that the difference is below {margin} (--margin), a family of '
+      "Holm's correction of their own; within: the smallest margin that this row alone allows. "
+      'Probability of improvement: how often the variant is higher than the one it is paired with, '
+      "ties count half; Wilson's interval. No difference found does not mean equal."
+    )
   return make(name, caption or f'Every variant against {tests[0]["against"]}', columns, rows, notes)
 
 
@@ -175,7 +262,7 @@ def tests_text(tests: list[dict[str, Any]], width: int) -> list[str]:
     width: of the first column; a longer name has a line of its own.
   """
   head = (
-    f'{"n":>4}{"change":>8}{"95 % interval":>18}{"statistic":>10}{"effect":>7}{"p":>8}{"Holm":>8}'
+    f'{"n":>3}{"change":>8}{"95 % interval":>18}{"p":>8}{"Holm":>8}{"better":>7}{"difference":>11}'
   )
   lines = [f'against {tests[0]["against"]}, points:', ' ' * width + head]
   for test in tests:
@@ -183,27 +270,33 @@ def tests_text(tests: list[dict[str, Any]], width: int) -> list[str]:
     if len(label) >= width:
       lines.append(label)
       label = ''
+    share = test['improvement']
     lines.append(
-      f'{label:<{width}}{test["n"]:>4}{points(test["hodges_lehmann"]):>8}'
-      f'{interval(test["hodges_lehmann_ci95"], points):>18}{test["statistic"]:>10g}'
-      f'{test["effect_size"]:>+7.2f}{p_text(test["p_value"]):>8}{p_text(test["p_holm"]):>8}'
+      f'{label:<{width}}{test["n"]:>3}{points(test["difference"]):>8}'
+      f'{interval(test["difference_ci95"], points):>18}{p_text(test["p_value"]):>8}'
+      f'{p_text(test["p_holm"]):>8}{NONE if share is None else f"{share:.0%}":>7}'
+      f'{conclusion(test, short=True):>11}'
     )
   methods = dict.fromkeys(f'{test["name"]}: {test["method"]}.' for test in tests)
+  margin = margin_text(tests[0]['margin'])
   for sentence in (
     *methods,
     *_notes(tests),
-    'Change: Hodges-Lehmann. Effect: rank-biserial. Two-sided; Holm over these rows.',
+    f'Change: {tests[0]["estimator"]} estimate. Better: share of the pairs in which the variant is '
+    'higher. Two-sided; Holm over these rows.',
+    f'Equal: within {margin} by two one-sided tests (Holm). None found: no difference was found, '
+    'which is not the same as equal.',
   ):
     lines += textwrap.wrap(sentence, 79, subsequent_indent='  ', break_long_words=False)
   return lines
 
 
-def _notes(tests: list[dict[str, Any]], leave_out: tuple[str, ...] = ()) -> list[str]:
-  """Each note of the tests once, with its variants, except notes that end in one of `leave_out`."""
+def _notes(tests: list[dict[str, Any]]) -> list[str]:
+  """Each note of the tests once, with its variants, without the counts of zeros and ties."""
   variants_by_note: dict[str, list[str]] = {}
   for test in tests:
     for note in filter(None, test['note'].split('; ')):
-      if not note.endswith(leave_out):
+      if not note.endswith(('zero differences', 'tied differences', 'tied accuracies')):
         variants_by_note.setdefault(note, []).append(test['variant'])
   return [
     f'{", ".join(dict.fromkeys(variants))}: {note}.' for note, variants in variants_by_note.items()

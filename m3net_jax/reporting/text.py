@@ -9,9 +9,12 @@ from data_prep import arrays, statistics
 from data_prep.features import Features
 from data_prep.store import Store
 from m3net_jax.reporting import tables
-from m3net_jax.reporting.summary import leaks, names_groups
+from m3net_jax.reporting.summary import cautions, leaks, names_groups
 from m3net_jax.study import config, progress
+from m3net_jax.study.results import baseline
 from m3net_jax.study.workdir import Workdir
+
+_LOSS = {'none': 'all clips weigh the same', 'balanced': 'all classes weigh the same'}
 
 
 def command(
@@ -52,19 +55,21 @@ def command(
 
 def headline(results: Mapping[str, Any]) -> tuple[str, str]:
   """The accuracy of the baseline, and what this figure is, with its interval."""
-  name = tables.baseline(results)
+  name = baseline(results)
   variant = results['variants'][name]
   count = len(variant['lanes'])
-  if variant['ci95'] is None:
+  widest = tables.widest(variant)
+  if widest is None:
     spread = 'one lane, so no interval'
   else:
     spread = (
-      f'95 % interval of the mean {tables.interval(variant["ci95"])}, standard deviation '
-      f'{tables.percent(variant["std"])} points, {count} lanes'
+      f'95 % interval of the mean {tables.accuracy_interval(widest["ci95"])} for '
+      f'{widest["about"]}; standard deviation {tables.percent(variant["std"])} points, '
+      f'{count} lanes'
     )
   return (
     f'{tables.percent(variant["mean"])} %',
-    f'test accuracy of {name}: mean over lanes; {spread}',
+    f'test accuracy of {name}: mean over lanes; {spread}. {tables.largest_class(results)}',
   )
 
 
@@ -106,12 +111,7 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
     sentences.append(
       f'Diverged lanes: {diverged}. Each counts with its best epoch before it diverged.'
     )
-  if corpus['split'] == 'folds':
-    sentences.append(
-      'Folds share training clips, so the intervals over all lanes are too narrow and the p-values '
-      'too small for new recordings.'
-    )
-  return sentences
+  return sentences + cautions(results)
 
 
 def facts(workdir: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -121,7 +121,8 @@ def facts(workdir: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]
   lanes = sum(len(variant['lanes']) for variant in results['variants'].values())
   first, last = settings.first_seed, settings.seeds[-1]
   seeds = f'seed {last}' if last == first else f'seeds {first} to {last}'
-  folds = f' (first of {len(corpus["splits"])} folds)' if len(corpus['splits']) > 1 else ''
+  several = 'splits' if corpus['split_seeds'] else 'folds'
+  folds = f' (first of {len(corpus["splits"])} {several})' if len(corpus['splits']) > 1 else ''
   mels, frames = features.shape
   height, width, depth = settings.input_shape
   scaling = {
@@ -130,7 +131,8 @@ def facts(workdir: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]
   }
   learning_rate = (
     f'{settings.learning_rate:g}, multiplied by {settings.plateau_factor:g} after '
-    f'{settings.plateau_patience} epochs without a lower validation loss, down to '
+    f'{settings.plateau_patience} epochs without a validation loss lower by '
+    f'{settings.plateau_tolerance:g}, down to '
     f'{settings.min_learning_rate:g}'
   )
   return [
@@ -161,17 +163,29 @@ def facts(workdir: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]
     ),
     (
       'Training',
-      f'{lanes} lanes ({seeds} of every variant{" and fold" * bool(folds)}), '
+      f'{lanes} lanes ({seeds} of every variant'
+      f'{" and fold" * (bool(folds) and not corpus["split_seeds"])}), '
       f'{settings.num_epochs} epochs, batch {settings.batch_size}, Adam {learning_rate}; no '
-      'augmentation, no pretraining; tested at the best validation epoch',
+      f'augmentation, no pretraining; {_LOSS[settings.class_weights]}; tested at the epoch of the '
+      f'best validation {settings.select.replace("_", " ")}',
     ),
     (
       'Time',
       f'{progress.duration(results["seconds"])} (h:min:s or min:s), {results["compilations"]} '
       'programs compiled',
     ),
+    ('Computed by', ' Then: '.join(map(_environment, results['environments']))),
     ('Versions', ', '.join(f'{name} {version}' for name, version in results['versions'].items())),
   ]
+
+
+def _environment(environment: Mapping[str, Any]) -> str:
+  at_once = environment['lanes_at_once']
+  return (
+    f'{environment["devices"]} x {environment["device"]}, lowering {environment["lowering"]}, '
+    + (f'{at_once} lane{"s" * (at_once > 1)}' if at_once else 'all lanes')
+    + f' at once on a device, jax {environment["versions"]["jax"]}.'
+  )
 
 
 def _is_picture(settings: config.Config) -> bool:

@@ -42,10 +42,17 @@ def mean_interval(values: ArrayLike) -> MeanInterval:
   return MeanInterval(mean, std, (mean - half_width, mean + half_width))
 
 
-def wilson(correct: int, clips: int) -> tuple[float, float]:
-  """Wilson's 95 % interval of an accuracy, as fractions: `correct` of `clips` test clips."""
-  low, high = stats.binomtest(correct, clips).proportion_ci(1 - ALPHA, method='wilson')
-  return float(low), float(high)
+def wilson(correct: float, count: float) -> tuple[float, float]:
+  """Wilson's 95 % interval of a share, as fractions: `correct` of `count`, such as test clips.
+
+  Both may be fractions of one: a tie that counts half, or an effective number of observations.
+  """
+  square = float(stats.norm.ppf(1 - ALPHA / 2)) ** 2
+  share = correct / count
+  centre = share + square / (2 * count)
+  half = math.sqrt(square * (share * (1 - share) / count + square / (4 * count**2)))
+  scale = 1 + square / count
+  return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def checked(values: ArrayLike, name: str) -> np.ndarray:

@@ -1,10 +1,11 @@
-"""Wilcoxon tests between the lanes of variants: signed-rank and rank-sum.
+"""Wilcoxon tests between the observations of variants: signed-rank and rank-sum.
 
-Pure functions on numpy arrays of accuracies (fractions, float64: correct / clips). A lane is one
-draw of (seed, split); the tests are about the training procedure on this corpus, not about other
-corpora.
+Pure functions on numpy arrays of accuracies (fractions, float64: correct / clips). The p-value, the
+interval and the test of equivalence of a row come from one test: the interval holds the differences
+that the test does not reject, so 0 is outside the 95 % interval exactly if p is at most 0.05.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -23,29 +24,48 @@ _MOST_LANES_EXACT = 100
 
 
 class Test(NamedTuple):
-  """One test. Differences and their interval are fractions (0.01 is one point)."""
+  """One test. Differences and their intervals are fractions (0.01 is one point).
+
+  Attributes:
+    n: number of observations.
+    statistic: the smaller rank sum (signed-rank), U of the first sample (rank-sum), or t.
+    p_value: two-sided; None if n cannot reach ALPHA, and `note` says so.
+    effect_size: rank-biserial, -1 to 1, positive if the first sample is higher.
+    difference: the estimate by `estimator`, the first sample minus the second.
+    ci95, ci90: intervals of the difference; None if n is too small.
+    equivalence_p: of the two one-sided tests that the difference lies within the margin; None
+      without a margin, or if n cannot reach ALPHA.
+    zero_differences: pairs without a difference.
+    ties: values whose magnitude another value has too.
+    smallest_p: the smallest p_value that n can reach.
+  """
 
   name: str
   method: str
   n: int
-  statistic: float | None  # smaller rank sum (signed-rank), U of the first sample (rank-sum)
-  p_value: float | None  # two-sided; None if n cannot reach ALPHA, and `note` says so
-  effect_size: float | None  # rank-biserial, -1 to 1, positive if the first sample is higher
-  hodges_lehmann: float
-  hodges_lehmann_ci95: tuple[float, float] | None
+  statistic: float | None
+  p_value: float | None
+  effect_size: float | None
+  estimator: str
+  difference: float
+  ci95: tuple[float, float] | None
+  ci90: tuple[float, float] | None
   interval_method: str
+  equivalence_p: float | None
   zero_differences: int
-  ties: int  # values whose magnitude another value has too
+  ties: int
   smallest_p: float
   note: str
 
 
-def paired(a: ArrayLike, b: ArrayLike) -> Test:
-  """Wilcoxon signed-rank test on a - b, both [lanes] in the same order of (seed, split).
+def paired(a: ArrayLike, b: ArrayLike, margin: float | None = None) -> Test:
+  """Wilcoxon signed-rank test on a - b, both [observations] in the same order of pairs.
 
-  Zero differences are dropped before ranking (Wilcoxon's rule) and counted. p is always exact:
-  without ties it is scipy's exact p, with ties it comes from all sign assignments of the mid-ranks
-  (with ties and 14 or more lanes scipy itself uses the normal approximation).
+  The distribution is the exact one without ties. Zero differences count half to each side and ties
+  have mid-ranks, which keeps the level (`tests.benchmarks.inference_units` measures it).
+
+  Args:
+    margin: for the test of equivalence, a fraction: 0.01 is one point.
 
   Raises:
     ValueError: the lengths differ, an accuracy is not finite, or there are none.
@@ -53,7 +73,7 @@ def paired(a: ArrayLike, b: ArrayLike) -> Test:
   a, b = checked(a, 'a'), checked(b, 'b')
   if a.size != b.size:
     raise ValueError(f'paired lanes need one partner each: {a.size} lanes against {b.size}')
-  return _signed_rank('Wilcoxon signed-rank, paired by seed and split', a - b)
+  return _signed_rank('Wilcoxon signed-rank, paired by seed and split', a - b, margin)
 
 
 def one_sample(a: ArrayLike, published: float) -> Test:
@@ -68,111 +88,93 @@ def one_sample(a: ArrayLike, published: float) -> Test:
   return _signed_rank(
     f'one-sample Wilcoxon signed-rank against the published {published:.2%}',
     checked(a, 'a') - published,
+    None,
   )
 
 
-def _signed_rank(name: str, differences: np.ndarray) -> Test:
-  walsh = np.sort(((differences[:, None] + differences) / 2)[np.triu_indices(differences.size)])
+def _signed_rank(name: str, differences: np.ndarray, margin: float | None) -> Test:
   differences = np.round(differences, _DECIMALS)
-  nonzero = differences[differences != 0]
-  n, m = differences.size, nonzero.size
-  ranks = stats.rankdata(np.abs(nonzero))
-  ties = _tied(np.abs(nonzero))
-  plus, minus = float(ranks[nonzero > 0].sum()), float(ranks[nonzero < 0].sum())
-  statistic = min(plus, minus)
-  p_value: float | None
-  smallest = min(1.0, 2.0 ** (1 - m))
-  method = 'exact'
-  if ties:
-    method = 'exact over all sign assignments of the mid-ranks'
-    null = sign_null(np.rint(2 * ranks).astype(int))
-    p_value = min(1.0, 2 * float(null[: round(2 * statistic) + 1].sum()))
-  elif m:
-    p_value = float(stats.wilcoxon(nonzero, method='exact').pvalue)
-  else:
-    p_value = 1.0
-  if m < n:
-    method += ', zero differences dropped'
-  null = sign_null(2 * np.arange(1, n + 1))[::2]  # doubled ranks, so only even sums occur
-  note = join(
-    f'{n - m} zero differences dropped' if m < n else '', f'{ties} tied differences' if ties else ''
-  )
+  n, zeros = differences.size, int((differences == 0).sum())
+  ties = _tied(np.abs(differences[differences != 0]))
+  # The rank sum of the positive differences is the number of positive Walsh averages.
+  walsh = np.round((differences[:, None] + differences)[np.triu_indices(n)], _DECIMALS) / 2
+  inverted = _Inverted(np.sort(walsh), _rank_null(n))
+  smallest = 2.0 ** (1 - n)
+  notes = [f'{zeros} zero differences' if zeros else '', f'{ties} tied differences' if ties else '']
   if smallest > ALPHA:
-    p_value = None
-    lanes = f'n = {n}' if m == n else f'n = {n} with {m} differences other than zero'
-    note = join(unreachable(lanes, smallest), note)
+    notes.insert(0, unreachable(f'n = {n}', smallest))
   return Test(
     name,
-    method,
+    'exact' + (', zeros count half and ties have mid-ranks' if zeros or ties else ''),
     n,
-    statistic,
-    p_value,
-    (plus - minus) / (plus + minus) if m else 0.0,
+    inverted.statistic,
+    inverted.p_value if smallest <= ALPHA else None,
+    rank_biserial(differences),
+    'Hodges-Lehmann',
     float(np.median(walsh)),
-    _order_interval(walsh, null),
-    'Walsh averages at the exact signed-rank quantiles',
-    n - m,
+    inverted.interval(ALPHA),
+    inverted.interval(2 * ALPHA),
+    'the differences that the signed-rank test does not reject',
+    inverted.equivalence_p(margin) if margin is not None and smallest / 2 <= ALPHA else None,
+    zeros,
     ties,
     smallest,
-    note,
+    join(*notes),
   )
 
 
-def unpaired(a: ArrayLike, b: ArrayLike) -> Test:
+def rank_biserial(differences: np.ndarray) -> float:
+  """Share of the rank sum of the positive differences [observations] minus that of the negative."""
+  nonzero = np.round(differences, _DECIMALS)
+  nonzero = nonzero[nonzero != 0]
+  ranks = stats.rankdata(np.abs(nonzero))
+  return float((np.sign(nonzero) * ranks).sum() / ranks.sum()) if nonzero.size else 0.0
+
+
+def unpaired(a: ArrayLike, b: ArrayLike, margin: float | None = None) -> Test:
   """Wilcoxon rank-sum (Mann-Whitney U) test of a [lanes] against b [other lanes], no pairing.
 
-  Up to 100 lanes in total p is exact: without ties it is scipy's exact p, with ties it comes from
-  all divisions of the mid-ranks. With more lanes it is the normal approximation with tie
-  correction. n is the total number of lanes.
+  Up to 100 lanes in total the distribution is the exact one without ties, with more lanes the
+  normal approximation with continuity correction. Ties count half. n is the total number of lanes.
+
+  Args:
+    margin: for the test of equivalence, a fraction: 0.01 is one point.
 
   Raises:
     ValueError: an accuracy is not finite, or a sample is empty.
   """
   a, b = checked(a, 'a'), checked(b, 'b')
-  differences = np.sort((a[:, None] - b).ravel())
+  differences = np.sort(np.round(a[:, None] - b, _DECIMALS).ravel())
   pooled = np.round(np.concatenate([a, b]), _DECIMALS)
   n, ties = pooled.size, _tied(pooled)
-  exact = n <= _MOST_LANES_EXACT
-  doubled = np.rint(2 * stats.rankdata(pooled)).astype(int)
-  smallest = 2 / math.comb(n, a.size)
-  p_value: float | None
-  if exact and ties:
-    method = 'exact over all divisions of the mid-ranks'
-    statistic = float(doubled[: a.size].sum() / 2 - a.size * (a.size + 1) / 2)
-    null = division_null(doubled, a.size)
-    rank_sum = int(doubled[: a.size].sum())
-    p_value = min(1.0, 2 * float(min(null[: rank_sum + 1].sum(), null[rank_sum:].sum())))
-    possible = null[null > 0]
-    smallest = min(1.0, 2 * float(min(possible[0], possible[-1])))
-  else:
-    method = 'exact' if exact else 'normal approximation with tie correction'
-    result = stats.mannwhitneyu(
-      pooled[: a.size], pooled[a.size :], method='exact' if exact else 'asymptotic'
-    )
-    statistic, p_value = float(result.statistic), float(result.pvalue)
-  if exact:
+  if n <= _MOST_LANES_EXACT:
+    method = 'exact' + (', ties count half' if ties else '')
     null = division_null(2 * np.arange(1, n + 1), a.size)[a.size * (a.size + 1) :: 2]
-    interval = _order_interval(differences, null)
-    interval_method = 'pairwise differences at the exact rank-sum quantiles'
   else:
+    method = 'normal approximation' + (', ties count half' if ties else '')
     spread = math.sqrt(a.size * b.size * (n + 1) / 12)
-    cut = math.floor(a.size * b.size / 2 - stats.norm.ppf(1 - ALPHA / 2) * spread)
-    interval = (float(differences[cut - 1]), float(differences[-cut])) if cut > 0 else None
-    interval_method = 'pairwise differences at the normal rank-sum quantiles'
+    edges = np.arange(-1, differences.size + 1) + 0.5
+    null = np.diff(stats.norm.cdf((edges - differences.size / 2) / spread))
+    null[0] += stats.norm.cdf((-0.5 - differences.size / 2) / spread)
+  inverted = _Inverted(differences, null)
+  above = (differences > 0).sum() + (differences == 0).sum() / 2
+  smallest = 2 / math.comb(n, a.size)
   note = f'{ties} tied accuracies' if ties else ''
   if smallest > ALPHA:
-    p_value = None
     note = join(unreachable(f'n = {a.size} + {b.size}', smallest), note)
   return Test(
     'Wilcoxon rank-sum, unpaired',
     method,
     n,
-    statistic,
-    p_value,
-    2 * statistic / (a.size * b.size) - 1,
+    float(above),
+    inverted.p_value if smallest <= ALPHA else None,
+    float(2 * above / differences.size - 1),
+    'Hodges-Lehmann',
     float(np.median(differences)),
-    interval,
-    interval_method,
+    inverted.interval(ALPHA),
+    inverted.interval(2 * ALPHA),
+    'the differences that the rank-sum test does not reject',
+    inverted.equivalence_p(margin) if margin is not None and smallest / 2 <= ALPHA else None,
     0,
     ties,
     smallest,
@@ -180,11 +182,66 @@ def unpaired(a: ArrayLike, b: ArrayLike) -> Test:
   )
 
 
+class _Inverted:
+  """A test whose statistic counts the values above and below the difference that is tested.
+
+  Args:
+    values: ascending; Walsh averages (signed-rank) or pairwise differences (rank-sum).
+    null: probability that 0, 1, ... of the values are below the true difference.
+  """
+
+  def __init__(self, values: np.ndarray, null: np.ndarray):
+    self._values, self._tail = values, np.minimum(np.cumsum(null), 1.0)
+
+  def _sides(self, difference: float) -> tuple[float, float]:
+    """Number of values below and above; one that is equal counts half to each side."""
+    difference = round(difference, _DECIMALS + 1)
+    below = float((self._values < difference).sum() + (self._values == difference).sum() / 2)
+    return below, self._values.size - below
+
+  def _probability(self, count: float) -> float:
+    return float(self._tail[math.floor(count)])
+
+  @property
+  def statistic(self) -> float:
+    return min(self._sides(0.0))
+
+  @property
+  def p_value(self) -> float:
+    return min(1.0, 2 * self._probability(self.statistic))
+
+  def equivalence_p(self, margin: float) -> float:
+    """The larger p of the tests of 'at most -margin' and 'at least margin' (Schuirmann 1987)."""
+    return max(
+      self._probability(self._sides(-margin)[0]), self._probability(self._sides(margin)[1])
+    )
+
+  def interval(self, alpha: float) -> tuple[float, float] | None:
+    """The ends of the differences with p above alpha; None if every difference has."""
+    cut = int(np.searchsorted(self._tail, alpha / 2, side='right'))
+    if not cut:
+      return None
+    return _end(self._values, cut), -_end(-self._values[::-1], cut)
+
+
+def _end(ascending: np.ndarray, cut: int) -> float:
+  """The difference at which the rejection ends, going up: less than `cut` values lie below.
+
+  If this is 0 and 0 itself is rejected, because values are tied there, the end is half-way to the
+  next value, so that the interval does not contain the rejected 0.
+  """
+  value = float(ascending[cut - 1])
+  below = (ascending < value).sum() + (ascending == value).sum() / 2
+  if value == 0 and math.floor(below) < cut:
+    return float(ascending[ascending > 0][0] / 2)
+  return value
+
+
 def sign_null(ranks: np.ndarray) -> np.ndarray:
   """Probability of each sum 0, 1, ... of the positive ranks if every sign is a fair coin.
 
   Args:
-    ranks: [lanes] positive integers, such as doubled mid-ranks.
+    ranks: [lanes] positive integers, such as doubled ranks.
 
   Returns:
     [ranks.sum() + 1].
@@ -200,7 +257,7 @@ def division_null(ranks: np.ndarray, size: int) -> np.ndarray:
   """Probability of each rank sum 0, 1, ... if `size` of the ranks are drawn without replacement.
 
   Args:
-    ranks: [lanes] positive integers, such as doubled mid-ranks.
+    ranks: [lanes] positive integers, such as doubled ranks.
     size: lanes of the first sample.
 
   Returns:
@@ -213,13 +270,10 @@ def division_null(ranks: np.ndarray, size: int) -> np.ndarray:
   return counts[size] / math.comb(len(ranks), size)
 
 
-def _order_interval(ordered: np.ndarray, null: np.ndarray) -> tuple[float, float] | None:
-  """The 95 % interval between order statistics: at most 2.5 % of the null distribution per side.
-
-  None if there are too few values for it.
-  """
-  cut = int(np.searchsorted(np.cumsum(null), ALPHA / 2, side='right'))
-  return (float(ordered[cut - 1]), float(ordered[-cut])) if cut else None
+@functools.cache
+def _rank_null(n: int) -> np.ndarray:
+  """Probability of each sum 0, 1, ... of the positive ranks 1 to n."""
+  return sign_null(2 * np.arange(1, n + 1))[::2]  # doubled, so that only even sums occur
 
 
 def _tied(values: np.ndarray) -> int:

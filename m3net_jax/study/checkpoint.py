@@ -57,6 +57,7 @@ def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Pa
       0,
       Switches(*[np.bool_(True)] * 4),
       Scaling(np.float32(0), np.float32(1)),
+      None if config.class_weights == 'none' else np.ones(num_classes, np.float32),
     )
   )
   like = jax.tree.map(

@@ -1,12 +1,39 @@
-"""Setup of the devices that share the lanes of a study."""
+"""Setup of the devices that share the lanes of a study, and a record of what computes it."""
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from data_prep import workers
+from m3net_jax.network import ops
+from m3net_jax.study import packages
+from m3net_jax.study.config import Config
+
+
+def lowering(config: Config) -> str:
+  """The lowering of the convolutions on these devices."""
+  if config.lowering != 'auto':
+    return config.lowering
+  return ops.lowering_for(jax.default_backend())
+
+
+def lanes_at_once(config: Config) -> int:
+  """Lanes that a device works on together; 0 means all."""
+  return config.lanes_at_once or (1 if jax.default_backend() == 'cpu' else 0)
+
+
+def environment(config: Config) -> dict[str, Any]:
+  """What decides the last bits of a lane, besides the settings and the clips: for config.json."""
+  return {
+    'versions': packages.versions(packages.TRAINING),
+    'device': jax.devices()[0].device_kind,
+    'devices': jax.device_count(),
+    'lowering': lowering(config),
+    'lanes_at_once': lanes_at_once(config),
+  }
 
 
 def use_all_cores(cache_dir: str | os.PathLike[str]) -> None:

@@ -33,10 +33,13 @@ CACHE_BYTES = 2**19
 
 
 class Best(NamedTuple):
-  """A lane at its best validation epoch; epoch 0 is the lane before training."""
+  """A lane at its best validation epoch; epoch 0 is the lane before training.
+
+  `score` is what the epoch is best in, the highest is the best (`Config.select`).
+  """
 
   variables: Variables
-  accuracy: jax.Array
+  score: jax.Array
   epoch: jax.Array
 
 
@@ -49,6 +52,7 @@ class Lane(NamedTuple):
     plateau: counters and factor of the learning-rate plateau.
     switches: which mirrors and channel weights are on, for variants that share a program.
     scaling: mean and deviation of the training clips of its split, in dB.
+    class_weights: [classes] of its training loss, or None if all are 1.
     epoch: number of epochs finished.
     status: RUNNING, or DIVERGED once a loss was not finite.
     best: the lane at its best validation epoch.
@@ -59,6 +63,7 @@ class Lane(NamedTuple):
   plateau: optax.OptState
   switches: Switches
   scaling: Scaling
+  class_weights: jax.Array | None
   epoch: jax.Array
   status: jax.Array
   best: Best
@@ -89,11 +94,12 @@ class Programs(NamedTuple):
   """The compiled programs of lanes that share an architecture.
 
   Attributes:
-    init_fn: (seeds [lanes], switches [lanes], scaling [lanes]) -> lanes.
+    init_fn: (seeds [lanes], switches [lanes], scaling [lanes], class weights [lanes, classes] or
+      None) -> lanes.
     train_fn: (lanes, clips, order [lanes, steps, batch]) -> lanes, losses [lanes, steps]; lanes are
       donated. A step whose order is -1 is skipped, so that all calls have the same length.
     eval_fn: (variables, switches, scaling [lanes], clips, order [lanes, steps, batch]) -> Scores.
-    finish_fn: (lanes, validation loss [lanes], validation accuracy [lanes]) -> lanes; lanes are
+    finish_fn: (lanes, validation loss [lanes], validation score [lanes]) -> lanes; lanes are
       donated.
     memory: (lanes, clips, order) -> memory per device in training, as the compiler plans it, bytes.
     compilations: () -> number of programs compiled so far.
@@ -114,6 +120,7 @@ def init_lane(
   seed: jax.Array,
   switches: Switches,
   scaling: Scaling,
+  class_weights: jax.Array | None = None,
 ) -> Lane:
   """Makes a lane before its first step: a pure function of its seed."""
   variables = dict(models.init(model, jax.random.key(seed), input_shape))
@@ -123,9 +130,10 @@ def init_lane(
     _plateau(training).init({}),
     switches,
     scaling,
+    class_weights,
     jnp.int32(0),
     jnp.int32(RUNNING),
-    Best(variables, jnp.float32(-1.0), jnp.int32(0)),
+    Best(variables, jnp.float32(-jnp.inf), jnp.int32(0)),
   )
 
 
@@ -145,7 +153,7 @@ def train_step(
     labels: [batch].
 
   Returns:
-    The lane, and the mean cross-entropy before the step.
+    The lane, and the mean cross-entropy before the step, weighted by the lane's class weights.
   """
 
   def loss_of(params: Any) -> tuple[jax.Array, Any]:
@@ -157,7 +165,10 @@ def train_step(
       switches=lane.switches,
       mutable=['batch_stats'],
     )
-    return _cross_entropy(logits, labels).mean(), updated['batch_stats']
+    losses = _cross_entropy(logits, labels)
+    if lane.class_weights is not None:
+      losses *= lane.class_weights[labels]
+    return losses.mean(), updated['batch_stats']
 
   (loss, batch_stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(
     lane.variables['params']
@@ -173,16 +184,16 @@ def train_step(
   ), loss
 
 
-def finish_epoch(training: Training, lane: Lane, loss: jax.Array, accuracy: jax.Array) -> Lane:
-  """Ends an epoch of a lane: updates plateau, best and status by validation loss and accuracy."""
+def finish_epoch(training: Training, lane: Lane, loss: jax.Array, score: jax.Array) -> Lane:
+  """Ends an epoch of a lane: updates plateau, best and status by validation loss and score."""
   finite = jnp.isfinite(loss)
   status = jnp.where(finite, lane.status, DIVERGED)
   epoch = lane.epoch + 1
   _, plateau = _plateau(training).update({}, lane.plateau, value=jnp.where(finite, loss, jnp.inf))
   # The first of equal epochs stays the best. A diverged lane keeps its earlier best.
-  better = (accuracy > lane.best.accuracy) & (status == RUNNING)
+  better = (score > lane.best.score) & (status == RUNNING)
   best = jax.tree.map(
-    functools.partial(jnp.where, better), Best(lane.variables, accuracy, epoch), lane.best
+    functools.partial(jnp.where, better), Best(lane.variables, score, epoch), lane.best
   )
   return lane._replace(plateau=plateau, epoch=epoch, status=status, best=best)
 
@@ -267,8 +278,8 @@ def make_programs(
     eval_fn=lambda variables, switches, scaling, clips, order: score_all(
       (variables, switches, scaling), clips, put(order)
     ),
-    finish_fn=lambda lanes, loss, accuracy: finish_all(
-      lanes, put(np.asarray(loss, np.float32)), put(np.asarray(accuracy, np.float32))
+    finish_fn=lambda lanes, loss, score: finish_all(
+      lanes, put(np.asarray(loss, np.float32)), put(np.asarray(score, np.float32))
     ),
     memory=lambda lanes, clips, order: planned_bytes(
       train_all.lower(lanes, clips, put(order)).compile()

@@ -11,10 +11,11 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from data_prep.store import Store
-from m3net_jax.network import image, ops
+from m3net_jax.network import image
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Switches, architecture_of
-from m3net_jax.study import lanes, mapping
+from m3net_jax.stats import measures
+from m3net_jax.study import devices, lanes, mapping
 from m3net_jax.study.cohorts import Cohort
 from m3net_jax.study.config import Config
 from m3net_jax.study.input_pipeline import Block, Feeder, in_batches, order_of, steps_per_epoch
@@ -50,14 +51,10 @@ class Runner:
       config.plateau_patience,
       config.plateau_tolerance,
     )
-    on_cpu = jax.default_backend() == 'cpu'
-    lanes_at_once = config.lanes_at_once or (1 if on_cpu else num_lanes)
+    lanes_at_once = devices.lanes_at_once(config) or num_lanes
     self.num_devices = mesh.size
     self.lanes_at_once = min(lanes_at_once, num_lanes // mesh.size)
-    lowering = (
-      ops.lowering_for(jax.default_backend()) if config.lowering == 'auto' else config.lowering
-    )
-    model = M3Net(cohort.program, len(store.classes), lowering)
+    model = M3Net(cohort.program, len(store.classes), devices.lowering(config))
     self.programs = lanes.make_programs(
       model,
       config.input_shape,
@@ -78,11 +75,20 @@ class Runner:
     """Makes all lanes before their first step."""
     scaling = [image.scaling_of(self._store.mels, split.train) for split in self._splits]
     switches = [architecture_of(name.variant).switches for name in self.names]
+    weights = [self.class_weights(split) for split in range(len(self._splits))]
     return self.programs.init_fn(
       np.array([name.seed for name in self.names], np.int32),
       Switches(*map(np.array, zip(*switches))),
       image.Scaling(*map(np.array, zip(*(scaling[name.split] for name in self.names)))),
+      None if weights[0] is None else np.stack([weights[name.split] for name in self.names]),
     )
+
+  def class_weights(self, split: int) -> np.ndarray | None:
+    """The weights [classes] of the loss of the lanes of a split; None if all are 1."""
+    if self._config.class_weights == 'none':
+      return None
+    labels = self._store.labels[self._splits[split].train]
+    return measures.balanced_weights(labels, len(self._store.classes))
 
   def without_fill(self, state: Any) -> Any:
     """Drops the lanes that only fill the devices; returns numpy arrays."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from data_prep import files
 from data_prep.store import Store
+from m3net_jax.stats import measures
 from m3net_jax.study import checkpoint, cohorts, lanes
 from m3net_jax.study.cohorts import Cohort, LaneName
 from m3net_jax.study.config import Config
@@ -73,7 +74,13 @@ def train(
   try:
     return [
       _Trainer(
-        Runner(config, store, splits, cohort), names, config.num_epochs, workdir, progress, on_epoch
+        config,
+        Runner(config, store, splits, cohort),
+        len(store.classes),
+        names,
+        workdir,
+        progress,
+        on_epoch,
       ).run()
       for cohort in all_cohorts
     ]
@@ -95,14 +102,16 @@ class _Trainer:
 
   def __init__(
     self,
+    config: Config,
     runner: Runner,
+    num_classes: int,
     split_names: list[str],
-    num_epochs: int,
     workdir: Path,
     progress: Progress,
     on_epoch: Callable[[Rows], None],
   ):
-    self._runner, self._split_names, self._num_epochs = runner, split_names, num_epochs
+    self._runner, self._split_names, self._num_classes = runner, split_names, num_classes
+    self._num_epochs, self._select = config.num_epochs, config.select
     self._checkpoints = checkpoint.Checkpoints(checkpoint.folder_of(workdir, runner.cohort))
     self._metrics = workdir / 'metrics.jsonl'
     self._progress, self._on_epoch = progress, on_epoch
@@ -135,7 +144,7 @@ class _Trainer:
         epoch = epoch_rows[0]['epoch']
         self._checkpoints.save(epoch, runner.without_fill(state))
         self._show(epoch + 1)
-    finished = self._test(state)
+    finished = self._test(state, rows)
     self._checkpoints.close()
     return finished
 
@@ -174,9 +183,17 @@ class _Trainer:
     runner, names = self._runner, self._cohort.names
     rate = np.asarray(lanes.learning_rate(runner.training, state))
     predicted, losses = runner.scores(state, state.variables, 'validation')
-    accuracy = np.array([_accuracy(p, l) for p, l in zip(predicted, runner.labels('validation'))])
-    mean_loss = np.array([loss.mean() for loss in losses])
-    state = runner.programs.finish_fn(state, mean_loss, accuracy)
+    labels = runner.labels('validation')
+    accuracy = np.array([_accuracy(*answers) for answers in zip(predicted, labels)])
+    balanced = np.array(
+      [
+        measures.balanced_accuracy(*answers, self._num_classes)
+        for answers in zip(predicted, labels)
+      ]
+    )
+    mean_loss = np.array([self._mean_loss(*lane) for lane in zip(runner.names, losses, labels)])
+    score = {'accuracy': accuracy, 'balanced_accuracy': balanced, 'loss': -mean_loss}[self._select]
+    state = runner.programs.finish_fn(state, mean_loss, score)
     seconds = round(time.monotonic() - start, 2)
     status, epoch = np.asarray(state.status), int(state.epoch[0])
     rows = [
@@ -186,6 +203,7 @@ class _Trainer:
         'train_loss': _finite(train_loss[i]),
         'validation_loss': _finite(mean_loss[i]),
         'validation_accuracy': accuracy[i],
+        'validation_balanced_accuracy': balanced[i],
         'learning_rate': float(rate[i]),
         'status': 'diverged' if status[i] else 'running',
         'seconds': seconds,
@@ -198,24 +216,32 @@ class _Trainer:
     )
     return state, rows
 
-  def _test(self, state: Lane) -> Finished:
+  def _mean_loss(self, name: LaneName, losses: np.ndarray, labels: np.ndarray) -> float:
+    """The mean of the losses of clips [clips], weighted as in training."""
+    weights = self._runner.class_weights(name.split)
+    return float((losses if weights is None else losses * weights[labels]).mean())
+
+  def _test(self, state: Lane, metrics: Rows) -> Finished:
     """Tests every lane with the parameters of its best validation epoch."""
     runner = self._runner
     predicted, _ = runner.scores(state, state.best.variables, 'test')
-    best_accuracy, best_epoch, status = map(
-      np.asarray, (state.best.accuracy, state.best.epoch, state.status)
-    )
-    sides = zip(self._cohort.names, predicted, runner.labels('test'), runner.labels('validation'))
+    best_epoch, status = map(np.asarray, (state.best.epoch, state.status))
+    validated = {(self._name(row), row['epoch']): row for row in metrics}
     rows = []
-    for i, (name, classes, labels, validation) in enumerate(sides):
-      # The lane has the accuracy as float32; the number of clips is exact.
-      correct = round(max(float(best_accuracy[i]), 0.0) * len(validation))
+    for i, (name, labels) in enumerate(zip(self._cohort.names, runner.labels('test'))):
+      # A lane that diverged in its first epoch has no best one.
+      validation = validated.get((name, int(best_epoch[i])), {})
+      answers = (predicted[i], labels, self._num_classes)
       rows.append(
         {
           **self._row(name),
           'status': 'diverged' if status[i] else 'finished',
-          'test_accuracy': _accuracy(classes, labels),
-          'validation_accuracy': correct / len(validation),
+          'test_accuracy': _accuracy(predicted[i], labels),
+          'balanced_accuracy': measures.balanced_accuracy(*answers),
+          'macro_f1': measures.macro_f1(*answers),
+          'validation_accuracy': validation.get('validation_accuracy', 0.0),
+          'validation_balanced_accuracy': validation.get('validation_balanced_accuracy', 0.0),
+          'validation_loss': validation.get('validation_loss'),
           'best_epoch': int(best_epoch[i]),
         }
       )

@@ -11,6 +11,7 @@ tensorboard/     event files, if requested
 results.json     the results, written before the report: if it exists, the study is finished
 """
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -44,6 +45,7 @@ class Workdir(NamedTuple):
     store: folder of the store when the study was made.
     store_sha256: SHA-256 of the store's mels.npy.
     constants: of the network, that decide its lanes too.
+    environments: what computed it (`devices.environment`), in order.
   """
 
   path: Path
@@ -53,6 +55,7 @@ class Workdir(NamedTuple):
   store: Path
   store_sha256: str
   constants: dict[str, float] = _CONSTANTS
+  environments: tuple[dict[str, Any], ...] = ()
 
   @property
   def finished(self) -> bool:
@@ -104,6 +107,7 @@ def read(path: str | os.PathLike[str]) -> Workdir:
       Path(content['store']),
       content['store_sha256'],
       content['constants'],
+      tuple(content['environments']),
     )
   except FileNotFoundError as error:
     raise UserError(
@@ -168,6 +172,40 @@ def open_for(path: Path, config: Config, store: Store) -> Workdir:
   return extended
 
 
+def compute_under(workdir: Workdir, environment: dict[str, Any]) -> tuple[Workdir, list[str]]:
+  """Puts on record what computes the study from now on.
+
+  Args:
+    environment: of `devices.environment`.
+
+  Returns:
+    The workdir, and what differs from what computed it before, one text for each.
+  """
+  if workdir.environments and workdir.environments[-1] == environment:
+    return workdir, []
+  workdir = workdir._replace(environments=(*workdir.environments, environment))
+  _write(workdir)
+  if len(workdir.environments) == 1:
+    return workdir, []
+  before, now = map(_flat, workdir.environments[-2:])
+  return workdir, [
+    f'{name} {before.get(name)}, now {now.get(name)}'
+    for name in dict.fromkeys((*before, *now))
+    if before.get(name) != now.get(name)
+  ]
+
+
+def set_margin(workdir: Workdir, margin: float) -> None:
+  """Writes another margin of equivalence, in points, into the settings of a study."""
+  _write(workdir._replace(config=dataclasses.replace(workdir.config, margin=margin)))
+
+
+def _flat(environment: dict[str, Any]) -> dict[str, Any]:
+  """An environment with its versions beside its other values."""
+  others = {name: value for name, value in environment.items() if name != 'versions'}
+  return {**environment['versions'], **others}
+
+
 def lacking(path: Path, config: Config, features: Features, store_sha256: str) -> list[range]:
   """The ranges of seeds that a study with these settings would train in this folder.
 
@@ -208,6 +246,7 @@ def _write(workdir: Workdir) -> None:
       'store': str(workdir.store),
       'store_sha256': workdir.store_sha256,
       'constants': workdir.constants,
+      'environments': list(workdir.environments),
     },
   )
 

@@ -149,6 +149,7 @@ def start(setting: Setting, seeds: np.ndarray, switches: Sequence[Switches]) -> 
     np.resize(seeds, count).astype(np.int32),
     padded_switches,
     Scaling(*(np.full(count, value) for value in SCALING)),
+    None,
   )
   return Started(programs, state, mesh)
 

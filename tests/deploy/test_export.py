@@ -240,13 +240,13 @@ def test_a_bundle_may_leave_int16x8_out(stem16):
 def test_the_card_says_what_the_study_and_its_figures_leave_open(mixed, stem16):
   exported, results = json.loads((stem16 / 'export.json').read_text()), mixed.results()
   exported['study']['test'] |= {
-    'hodges_lehmann': -0.0117,
+    'difference': -0.0117,
     'p_value': 0.03125,
     'p_holm': 0.0625,
     'n': 6,
   }
   card = model_card.text(exported, results)
-  assert 'Against full: -1.17 points, p = 0.062 (Wilcoxon over 6 pairs of lanes, Holm).' in card
+  assert 'Against full: -1.17 points, p = 0.062 (Wilcoxon over 6 pairs, Holm): ' in card
   assert 'was the only one to choose from' in card and 'not known' not in card
   exported['lane'] |= {'variant': f'{OWN}:Cosine', 'best_of': 3}
   card = model_card.text(exported, results)

@@ -15,7 +15,7 @@ from data_prep.errors import UserError
 from data_prep.prepare import prepare
 from m3net_jax import report as report_command
 from m3net_jax.reporting import compare
-from m3net_jax.study import results, splits, workdir
+from m3net_jax.study import results, workdir
 from m3net_jax.study.config import Config
 from tests import small_study
 from tests.conftest import FEATURES
@@ -25,8 +25,7 @@ CONFIG = dataclasses.replace(small_study.CONFIG, variants=('full', 'plain', 'eca
 
 def finished(path, store, *, config=CONFIG, seeds=range(8), shift=0.0, variants=('full',)):
   """A finished study on `store`; accuracies 0.8 + 0.01 seed + shift, more for later variants."""
-  workdir.open_for(path, config, store)
-  study_splits = splits.make(store, config.split)
+  study_splits = workdir.open_for(path, config, store).splits(store)
   rows = [
     {
       'variant': variant,
@@ -35,6 +34,8 @@ def finished(path, store, *, config=CONFIG, seeds=range(8), shift=0.0, variants=
       'status': 'finished',
       'validation_accuracy': 0.5,
       'test_accuracy': 0.8 + 0.01 * seed + (shift + 0.1 * i) * (1 + 0.1 * seed),
+      'balanced_accuracy': 0.8,
+      'macro_f1': 0.8,
       'best_epoch': 1,
     }
     for i, variant in enumerate(variants)
@@ -46,6 +47,13 @@ def finished(path, store, *, config=CONFIG, seeds=range(8), shift=0.0, variants=
     store,
     study_splits,
     rows,
+    {
+      workdir.prediction_key(row['variant'], row['split'], row['seed']): store.labels[split.test]
+      for split in study_splits
+      for row in rows
+      if row['split'] == split.name
+    },
+    environments=[],
     compilations=1,
     seconds=1,
   )
@@ -79,7 +87,7 @@ def test_studies_are_paired_by_seed_and_tested_as_scipy_does(tones, tmp_path):
   # By hand: b is lower in every pair, so the smaller rank sum is 0.
   tests = text[text.index('against a:full') :]
   line = next(line for line in tests.splitlines() if line.startswith('b:full')).split()
-  assert line[1] == '6' and line[-4:-1] == ['0', '-1.00', f'{expected.pvalue:.3f}']
+  assert line[1] == '6' and line[-4:] == [f'{expected.pvalue:.3f}'] * 2 + ['0%', 'lower']
   # The same warning as in the report.
   assert 'Leakage is unknown: the corpus names no speakers' in ' '.join(text.split())
   altered = other.results()

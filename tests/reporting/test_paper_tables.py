@@ -91,7 +91,10 @@ def test_table_1_tests_our_seeds_against_each_published_figure():
   # A second table has the details of each p-value.
   tests = paper_tables.published_tests_table(results)
   assert len(tests.rows) == len(table.rows) - 1
-  assert tests.notes[0].startswith('One-sample Wilcoxon signed-rank')
+  low, high = (f'{100 * end:.2f}' for end in (min(seeds), max(seeds)))
+  assert tests.notes[0].startswith(f'The seeds of this study range from {low} to {high} %. below:')
+  assert 'ESResNet, mono' in tests.notes[0]
+  assert tests.notes[1].startswith('One-sample Wilcoxon signed-rank')
   row = next(row for row in tests.rows if row[1] == 'ESResNet, mono, 84.20 %')
   differences = 100 * (seeds - 0.842)
   walsh = [(x + y) / 2 for i, x in enumerate(differences) for y in differences[i:]]

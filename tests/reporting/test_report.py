@@ -212,6 +212,7 @@ def test_every_table_is_a_csv_and_a_latex_file(finished):
   names = {path.stem for path in (finished.path / 'tables').iterdir()}
   assert {
     'variants',
+    'intervals',
     'table1_2',
     'table5',
     'tests',
@@ -243,7 +244,7 @@ def test_a_synthetic_corpus_is_called_so_everywhere(altered):
     r'<figure class="table">\s*<figcaption>(.*?)\.</figcaption>',
     (altered.path / 'report.html').read_text(),
   )
-  assert len(captions) == 9 + 3 and all('synthetic' in caption for caption in captions)
+  assert len(captions) == 9 + 4 and all('synthetic' in caption for caption in captions)
 
 
 def test_without_its_store_the_report_says_what_is_missing_and_why(altered):

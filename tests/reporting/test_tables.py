@@ -1,5 +1,7 @@
 """The tables of tests and of blocks, against the results they are made from."""
 
+import pytest
+
 from m3net_jax.network import cost
 from m3net_jax.network.variants import architecture_of
 from m3net_jax.reporting import tables
@@ -11,17 +13,41 @@ def test_the_tests_table_keeps_every_number_and_says_where_p_is_none():
   test = results['tests'][0]
   (row,) = tables.tests_table(results['tests']).rows
   assert row[:4] == ['no_ma', 'full', '7', f'{test["statistic"]:g}']
-  assert row[6:9] == [
+  assert row[6:11] == [
     '-1.00',
-    f'{100 * test["hodges_lehmann"]:+.2f}',
-    ' to '.join(f'{100 * end:+.2f}' for end in test['hodges_lehmann_ci95']),
+    f'{100 * test["difference"]:+.2f}',
+    ' to '.join(f'{100 * end:+.2f}' for end in test['difference_ci95']),
+    '0.00',
+    ' to '.join(f'{100 * end:.2f}' for end in test['improvement_ci95']),
   ]
+  assert row[-1] == 'lower'
   few = [
     {**test, 'p_value': None, 'p_holm': None, 'note': 'n = 3 cannot reach 0.05; 2 tied differences'}
   ]
   table = tables.tests_table(few)
   assert table.rows[0][4:6] == [tables.NONE] * 2
   assert 'no_ma: n = 3 cannot reach 0.05.' in table.notes
+  assert table.rows[0][-1] == 'no difference was found'
+
+
+@pytest.mark.parametrize(
+  'p_holm, equivalence, difference, long, short',
+  [
+    (0.01, 0.9, 0.02, 'higher', 'higher'),
+    (0.01, 0.01, -0.002, 'lower, within 1 point', 'lower'),
+    (0.3, 0.01, -0.002, 'equal within 1 point', 'equal'),
+    (0.3, 0.3, -0.002, 'no difference was found', 'none found'),
+    (None, None, 0.02, 'no difference was found', 'none found'),
+  ],
+)
+def test_no_difference_is_not_equal(p_holm, equivalence, difference, long, short):
+  test = {
+    'p_holm': p_holm,
+    'equivalence_p_holm': equivalence,
+    'difference': difference,
+    'margin': 0.01,
+  }
+  assert tables.conclusion(test) == long and tables.conclusion(test, short=True) == short
 
 
 def test_blocks_add_up_to_the_whole_network():

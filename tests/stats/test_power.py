@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m3net_jax.stats import power
+from m3net_jax.stats import power, resampled
 from m3net_jax.stats.power import critical_value, plan_table, power_at, seeds_needed, spread
 from m3net_jax.stats.wilcoxon import paired
 
@@ -74,8 +74,13 @@ def test_plan_is_for_half_one_and_two_points_at_14():
 
 
 def test_spread_pools_the_paired_differences():
-  full = {0: 0.95, 1: 0.96, 2: 0.97}
-  variants = {'full': full, 'a': {0: 0.94, 1: 0.94, 2: 0.94}, 'b': {1: 0.96, 2: 0.99, 7: 0.1}}
+  on_one_split = lambda lanes: {(seed, ''): value for seed, value in lanes.items()}
+  full = on_one_split({0: 0.95, 1: 0.96, 2: 0.97})
+  variants = {
+    'full': full,
+    'a': on_one_split({0: 0.94, 1: 0.94, 2: 0.94}),
+    'b': on_one_split({1: 0.96, 2: 0.99, 7: 0.1}),
+  }
   # Differences -0.01, -0.02, -0.03 and 0, 0.02: squares 2e-4 and 2e-4, 2 + 1 degrees of freedom.
   pooled = spread(variants)
   assert pooled.std == pytest.approx(np.sqrt(4e-4 / 3))
@@ -83,9 +88,9 @@ def test_spread_pools_the_paired_differences():
 
 
 def test_spread_of_a_single_variant_takes_lanes_as_unrelated():
-  single = spread({'full': {0: 0.95, 1: 0.96, 2: 0.97}})
+  single = spread({'full': {(0, ''): 0.95, (1, ''): 0.96, (2, ''): 0.97}})
   assert single.std == pytest.approx(np.sqrt(2) * 0.01) and 'unrelated' in single.source
-  assert spread({'full': {0: 0.95}}) is None and spread({}) is None
+  assert spread({'full': {(0, ''): 0.95}}) is None and spread({}) is None
 
 
 def test_power_of_one_of_several_tests_is_at_a_smaller_level():
@@ -111,3 +116,29 @@ def test_power_of_one_of_several_tests_is_at_a_smaller_level():
 def test_impossible_arguments_are_refused(arguments):
   with pytest.raises(ValueError, match='power needs'):
     power_at(*arguments)
+
+
+def test_power_over_splits_is_how_often_the_corrected_test_finds_it():
+  """Splits that share clips are correlated by test / (train + test), here 0.25."""
+  rng = np.random.default_rng(2)
+  studies, n, difference, ratio = 2000, 14, 0.02, 1 / 3
+  common = rng.normal(0, np.sqrt(0.25), (studies, 1))
+  differences = difference + 0.012 * (common + rng.normal(0, np.sqrt(0.75), (studies, n)))
+  rate = np.mean(
+    [resampled.paired(0.5 + row, np.full(n, 0.5), ratio).p_value <= 0.05 for row in differences]
+  )
+  within = 0.012 * np.sqrt(0.75)  # what a study sees
+  assert power_at(n, difference, within, ratio=ratio) == pytest.approx(rate, abs=0.04)
+  assert power_at(1, difference, within, ratio=ratio) == 0
+  assert power_at(5, difference, 0.0, ratio=ratio) == 1
+  needed = seeds_needed(0.03, within, ratio=ratio)
+  assert power_at(needed, 0.03, within, ratio=ratio) >= 0.8
+  assert 0.8 > power_at(needed - 1, 0.03, within, ratio=ratio)
+  # The clips are the same in every split: below some difference no number of splits is enough.
+  assert seeds_needed(0.005, within, ratio=ratio) is None
+
+
+def test_spread_over_splits_is_that_of_the_means_of_their_seeds():
+  full = {(seed, fold): 0.9 for seed in range(2) for fold in range(3)}
+  other = {(seed, fold): 0.9 + 0.01 * fold + 0.02 * seed for seed, fold in full}
+  assert spread({'full': full, 'a': other}, ratio=0.25).std == pytest.approx(0.01)

@@ -57,6 +57,7 @@ def fresh(seeds, variants=None, **options):
     seeds,
     Switches(*map(np.array, zip(*switches))),
     Scaling(*(np.full(count, value) for value in SCALING)),
+    None,
   )
   order = np.stack([order_of(np.arange(40), int(seed), 0, STEPS, BATCH) for seed in seeds]).astype(
     np.int32
@@ -198,7 +199,7 @@ def test_best_epoch_and_plateau_are_each_lanes_own():
   # Lane 0 stays at its loss for two more epochs and is not better; lane 1 improves every time.
   state = finish(compiled, state, [[1.0, 0.9], [1.0, 0.8]], [[0.5, 0.3], [0.4, 0.6]])
   assert np.asarray(state.best.epoch).tolist() == [1, 3]
-  np.testing.assert_allclose(state.best.accuracy, [0.5, 0.6])
+  np.testing.assert_allclose(state.best.score, [0.5, 0.6])
   assert_identical(lane_of(state.best.variables, 0), first)
   assert_identical(lane_of(state.best.variables, 1), lane_of(state.variables, 1))
   np.testing.assert_allclose(lanes.learning_rate(TRAINING, state), [0.001, 0.01], rtol=1e-5)
@@ -241,6 +242,7 @@ def test_each_program_is_compiled_once():
     np.arange(2, dtype=np.int32),
     Switches(*[np.array([True, True])] * 4),
     Scaling(*(np.full(2, value) for value in SCALING)),
+    None,
   )
   order = np.stack([order_of(np.arange(40), seed, 0, 2, BATCH) for seed in range(2)]).astype(
     np.int32

@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from m3net_jax.reporting import summary
-from m3net_jax.study import checkpoint, results, splits, trainer, workdir
+from m3net_jax.study import checkpoint, devices, packages, results, splits, trainer, workdir
 from m3net_jax.study.cohorts import LaneName
 from tests import small_study
 
@@ -20,12 +20,21 @@ CONFIG = dataclasses.replace(
 
 def run(tones, path, config=CONFIG):
   """A study as the main command runs it; returns its results.json, metrics and predictions."""
-  study_splits = splits.make(tones, config.split)
   study = workdir.open_for(path, config, tones)
+  study_splits = study.splits(tones)
   finished = trainer.train(config, study.seed_ranges, tones, study_splits, study.path)
   rows = [row for cohort in finished for row in cohort.rows]
   compilations = sum(cohort.compilations for cohort in finished)
-  content = results.build(config, tones, study_splits, rows, compilations=compilations, seconds=1)
+  content = results.build(
+    config,
+    tones,
+    study_splits,
+    rows,
+    trainer.predictions_by_key(finished, study_splits),
+    environments=[devices.environment(config)],
+    compilations=compilations,
+    seconds=1,
+  )
   predicted = {
     name: classes for cohort in finished for name, classes in zip(cohort.names, cohort.predictions)
   }
@@ -99,10 +108,10 @@ def test_the_summary_fits_a_terminal(complete):
   tested = next(
     line
     for line in text.splitlines()
-    if line.startswith('plain') and line.split()[1] == '3' and line.endswith('-')
+    if line.startswith('plain') and line.split()[1] == '3' and line.endswith('none found')
   )
   # Three lanes give no p-value.
-  assert tested.split()[-2:] == ['-', '-'] and 'cannot reach 0.05' in text
+  assert tested.split()[-5:-3] == ['-', '-'] and 'cannot reach 0.05' in text
 
 
 def test_a_stopped_study_continues_to_the_same_result(complete, tones, tmp_path, monkeypatch):
@@ -157,7 +166,7 @@ def test_restore_gives_the_best_of_a_lane(complete, tones):
   )
   expected = content['variants']['plain']['lanes'][2]
   assert int(lane.best.epoch) == expected['best_epoch']
-  assert float(lane.best.accuracy) == pytest.approx(expected['validation_accuracy'])
+  assert float(lane.best.score) == pytest.approx(expected['validation_accuracy'])
   assert lane.best.variables['params']['head']['kernel'].shape == (64, 3)
 
 
@@ -182,5 +191,5 @@ def test_a_users_own_variant_is_studied(tones, tmp_path):
 
 def test_a_package_without_metadata_does_not_cost_the_results():
   """This project has none if it runs from its folder."""
-  versions = results.versions(['numpy', 'no-such-package'])
+  versions = packages.versions(['numpy', 'no-such-package'])
   assert versions['numpy'] == np.__version__ and versions['no-such-package'] == 'not installed'

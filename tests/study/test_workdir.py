@@ -159,3 +159,28 @@ def test_a_study_stopped_before_its_settings_were_written_starts_anew(tmp_path):
   study = opened(tmp_path)
   (study.path / 'config.json').unlink()
   assert opened(tmp_path) == study
+
+
+def test_a_study_continued_under_another_environment_says_so_and_keeps_both(tmp_path):
+  begun = {'versions': {'jax': '0.10.2', 'python': '3.11'}, 'lowering': 'shift', 'devices': 2}
+  study, changes = workdir.compute_under(opened(tmp_path), begun)
+  assert changes == [] and workdir.compute_under(study, begun) == (study, [])
+  later = {**begun, 'versions': {'jax': '0.11.2', 'python': '3.11'}, 'lowering': 'conv'}
+  study, changes = workdir.compute_under(study, later)
+  assert changes == ['jax 0.10.2, now 0.11.2', 'lowering shift, now conv']
+  assert workdir.read(study.path).environments == (begun, later)
+  assert opened(tmp_path) == study
+
+
+def test_other_constants_of_the_network_are_another_study(tmp_path, monkeypatch):
+  opened(tmp_path)
+  monkeypatch.setitem(workdir._CONSTANTS, 'batch_norm_momentum', 0.99)
+  with pytest.raises(UserError, match='batch_norm_momentum=0.9, this one has 0.99'):
+    opened(tmp_path)
+
+
+def test_another_margin_is_the_same_study(tmp_path):
+  study = opened(tmp_path)
+  assert opened(tmp_path, dataclasses.replace(CONFIG, margin=0.5)) == study
+  workdir.set_margin(study, 0.5)
+  assert workdir.read(study.path).config.margin == 0.5

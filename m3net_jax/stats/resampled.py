@@ -1,0 +1,127 @@
+"""Tests and intervals over several splits of one corpus: folds, or splits that seeds draw.
+
+The splits of a corpus share clips, so their accuracies are not independent, and the variance of
+their mean is larger than the usual one. C. Nadeau and Y. Bengio, Inference for the Generalization
+Error, Machine Learning 52, 2003, Section 3, correct it: (1/n + test clips / training clips) times
+the variance over the n splits. It speaks about other recordings of the same kind. The correction
+assumes a correlation of two splits, test / (train + test), and can be too cautious.
+"""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from m3net_jax.stats import intervals, wilcoxon
+from m3net_jax.stats.intervals import ALPHA, MeanInterval, checked
+from m3net_jax.stats.wilcoxon import Test
+
+Lanes = Mapping[tuple[int, Hashable], float]  # {(seed, split): test accuracy}
+
+
+def ratio_of(sizes: Sequence[Mapping[str, int]]) -> float | None:
+  """Test clips / training clips, the mean over the splits; None for a study of one split.
+
+  Args:
+    sizes: 'train' and 'test' clips of every split.
+  """
+  if len(sizes) < 2:
+    return None
+  return float(np.mean([size['test'] / size['train'] for size in sizes]))
+
+
+def by_split(lanes: Lanes) -> dict[Hashable, float]:
+  """{split: mean over its seeds}: seeds of one split are replicates, not observations."""
+  accuracies: dict[Hashable, list[float]] = {}
+  for (_, split), accuracy in lanes.items():
+    accuracies.setdefault(split, []).append(accuracy)
+  return {split: float(np.mean(values)) for split, values in accuracies.items()}
+
+
+def over_lanes(lanes: Lanes, ratio: float | None) -> MeanInterval:
+  """Mean and deviation of all lanes, with the interval over what counts as one observation.
+
+  Args:
+    ratio: of `ratio_of`; None: every lane is an observation, otherwise every split is one.
+
+  Raises:
+    ValueError: there are no lanes, or an accuracy is not finite.
+  """
+  lane_interval = intervals.mean_interval(list(lanes.values()))
+  if ratio is None:
+    return lane_interval
+  corrected = mean_interval(list(by_split(lanes).values()), ratio)
+  return lane_interval._replace(interval=corrected.interval)
+
+
+def mean_interval(values: ArrayLike, ratio: float) -> MeanInterval:
+  """Mean, standard deviation and corrected 95 % interval of values [splits].
+
+  Args:
+    ratio: test clips / training clips.
+
+  Raises:
+    ValueError: there are no values, or a value is not finite.
+  """
+  values = checked(values, 'values')
+  mean = float(values.mean())
+  if values.size == 1:
+    return MeanInterval(mean, None, None)
+  ends = _ends(mean, _error(values, ratio), values.size, ALPHA)
+  return MeanInterval(mean, float(values.std(ddof=1)), ends)
+
+
+def paired(a: ArrayLike, b: ArrayLike, ratio: float, margin: float | None = None) -> Test:
+  """Corrected resampled t-test on a - b, both [splits] in the same order.
+
+  Args:
+    ratio: test clips / training clips.
+    margin: for the test of equivalence, a fraction: 0.01 is one point.
+
+  Raises:
+    ValueError: the lengths differ, an accuracy is not finite, or there are none.
+  """
+  signed_rank = wilcoxon.paired(a, b)
+  # Rounded, because equal differences differ in their last bits.
+  differences = np.round(np.asarray(a, np.float64) - np.asarray(b, np.float64), 9)
+  n, mean = differences.size, float(differences.mean())
+  error = _error(differences, ratio) if n > 1 else math.nan
+  return Test(
+    'Corrected resampled t-test over splits, each the mean of its seeds',
+    f'Student t with {n - 1} degrees of freedom, variance corrected for the clips that splits '
+    'share (Nadeau and Bengio 2003)',
+    n,
+    mean / error if n > 1 and error else None,
+    2 * _beyond(abs(mean), error, n) if n > 1 else None,
+    signed_rank.effect_size,
+    'mean',
+    mean,
+    _ends(mean, error, n, ALPHA),
+    _ends(mean, error, n, 2 * ALPHA),
+    'the differences that the t-test does not reject',
+    _beyond(margin - abs(mean), error, n) if n > 1 and margin is not None else None,
+    signed_rank.zero_differences,
+    signed_rank.ties,
+    0.0 if n > 1 else 1.0,
+    '' if n > 1 else 'one split has no variance',
+  )
+
+
+def _beyond(distance: float, error: float, n: int) -> float:
+  """One-sided p of a mean of n values at `distance` from what is tested."""
+  if error:
+    return float(stats.t.sf(distance / error, n - 1))
+  return 0.0 if distance > 0 else 0.5
+
+
+def _ends(mean: float, error: float, n: int, alpha: float) -> tuple[float, float] | None:
+  if n == 1:
+    return None
+  half = float(stats.t.ppf(1 - alpha / 2, n - 1)) * error
+  return mean - half, mean + half
+
+
+def _error(values: np.ndarray, ratio: float) -> float:
+  return float(values.std(ddof=1)) * math.sqrt(1 / values.size + ratio)
