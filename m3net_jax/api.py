@@ -373,14 +373,16 @@ class Study:
       out_dir: the folder to write.
       lane: from `best_lane` (default: the one with the best validation accuracy).
       calibration_clips: training clips that set the ranges of the integer models.
-      max_drop: largest allowed loss of accuracy of an integer model, as a fraction.
+      max_drop: largest allowed loss of accuracy of an integer model, as a fraction of the
+        validation clips.
       int16x8: also make an int16x8 model.
 
     Returns:
       The content of export.json.
 
     Raises:
-      UserError: a converted file is worse than the trained network; nothing is written then.
+      UserError: a converted file is worse than the trained network on the validation clips; nothing
+        is written then.
     """
     from m3net_jax.deploy import convert, export
     from m3net_jax.reporting import model_card

@@ -2,8 +2,9 @@
 
     python -m m3net_jax.export --workdir=studies/quick --out_dir=bundles/quick
 
-The folder is written only if the converted files are as good as the trained network on the whole
-test split. Run again, it is made anew.
+The folder is written only if the converted files are as good as the trained network on all
+validation clips. The test split is read once, afterwards, for the table. Run again, the folder is
+made anew.
 """
 
 from pathlib import Path
@@ -39,7 +40,8 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_float(
     'max_drop',
     0.5,
-    'largest allowed loss of accuracy of an integer model, in points; above it nothing is written',
+    'largest allowed loss of accuracy of an integer model on the validation clips, in points; '
+    'above it nothing is written',
     lower_bound=0.0,
     upper_bound=100.0,
     flag_values=values,
@@ -58,8 +60,8 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
   study = api.open_study(values.workdir)
   lane = study.best_lane(values.variant, values.seed)
   variant, seed, split = lane.name.variant, lane.name.seed, lane.row['split']
-  accuracy = f'{100 * lane.row["test_accuracy"]:.2f} %'
-  print(f'{variant}, seed {seed}, {split} split: test accuracy {accuracy}', flush=True)
+  accuracy = f'{100 * lane.row["validation_accuracy"]:.2f} %'
+  print(f'{variant}, seed {seed}, {split} split: validation accuracy {accuracy}', flush=True)
   content = study.export(
     values.out_dir,
     lane,
@@ -67,7 +69,7 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
     max_drop=values.max_drop / 100,
     int16x8=values.int16x8,
   )
-  print(f'\n{exported.text(content)}\n')
+  print(f'\n{exported.text(content)}\n\n{exported.accepted(content)}\n')
   print(f'wrote {values.out_dir} and {Path(values.workdir) / "export.json"}')
 
 

@@ -83,26 +83,22 @@ def write_sources(folder: Path, sources: dict[str, str]) -> None:
 
 
 def golden(
-  reference: Classifier, model: Model, mels: np.ndarray, labels: np.ndarray, predicted: np.ndarray
+  reference: Classifier, model: Model, mels: np.ndarray, predicted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Stored inputs and outputs of up to 4 test clips that the model classifies correctly.
+  """Stored inputs and outputs of up to 4 test clips that the model classifies differently.
+
+  Whether the answers are right is left open: a build must reproduce them, and no accuracy on the
+  test split may refuse a bundle.
 
   Args:
     model: the int8 file in TFLite Micro.
-    mels, labels, predicted: log-Mel arrays, labels and predictions of the model on the test split.
+    mels, predicted: log-Mel arrays and predictions of the model on the test split.
 
   Returns:
-    Inputs [n, height, width, channels] and outputs [n, classes], one clip per class.
-
-  Raises:
-    UserError: no test clip is classified correctly.
+    Inputs [n, height, width, channels] and outputs [n, classes], one clip per class that the model
+    predicts.
   """
-  correct = np.flatnonzero(predicted == labels)
-  _, first = np.unique(labels[correct], return_index=True)
-  chosen = np.sort(correct[first])[:GOLDEN_CLIPS]
-  if not len(chosen):
-    raise UserError(
-      'the int8 model classifies no test clip correctly, so firmware cannot be tested: train longer'
-    )
+  _, first = np.unique(predicted, return_index=True)
+  chosen = np.sort(first)[:GOLDEN_CLIPS]
   inputs = model.input.stored(reference.spec.images(np.stack([mels[i] for i in chosen])))
   return inputs, np.stack([model.invoke(stored) for stored in inputs])

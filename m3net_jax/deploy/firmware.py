@@ -254,8 +254,8 @@ def _golden_header(spec: ModelSpec, count: int) -> str:
     'golden',
     f"""#include <cstdint>
 
-// Stored inputs and outputs of the network for test clips that it classifies correctly, one per
-// class, as TFLite Micro computes them on a computer.
+// Stored inputs and outputs of the network for test clips, one per class that it answers, as TFLite
+// Micro computes them on a computer.
 inline constexpr int kNumGolden = {count};
 extern const int8_t kGoldenInputs[kNumGolden][{int(np.prod(spec.input_shape))}];
 extern const int8_t kGoldenOutputs[kNumGolden][{len(spec.classes)}];

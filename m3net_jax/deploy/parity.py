@@ -1,6 +1,7 @@
-"""Compares converted files with the trained network: every runtime on the complete test split.
+"""Compares converted files with the trained network, in every runtime.
 
-Pure functions on logits; their rows are the "runtimes" of export.json.
+Pure functions on logits; their rows are the "runtimes" of export.json (test clips) and those of its
+"gate" (validation clips). Only the rows of the gate are checked.
 """
 
 from typing import Any
@@ -30,7 +31,7 @@ def measure(
   Returns:
     A row of export.json. Accuracies and agreement (the same class as JAX) are fractions; `lost` and
     `won` count the clips that only JAX or only this runtime classifies correctly; `change_by_class`
-    is the accuracy on each class minus that of JAX, None if the class has no test clip.
+    is the accuracy on each class minus that of JAX, None if the class has no clip.
   """
   right, right_before = (values.argmax(1) == labels for values in (logits, reference))
   change = {}
@@ -57,7 +58,7 @@ def check(rows: list[dict[str, Any]], max_drop: float) -> None:
   """Raises UserError with the first reason not to trust the converted files.
 
   Args:
-    rows: rows of `measure`, that of JAX first.
+    rows: rows of `measure` on the validation clips, that of JAX first.
     max_drop: largest allowed loss of accuracy of an integer file, as a fraction of the clips.
   """
   trained = rows[0]
@@ -72,7 +73,7 @@ def check(rows: list[dict[str, Any]], max_drop: float) -> None:
     drop = trained['accuracy'] - row['accuracy']
     if not drop <= max_drop + 1e-12:
       raise UserError(
-        f'{where}: {100 * row["accuracy"]:.2f} % of {row["clips"]} test clips against '
+        f'{where}: {100 * row["accuracy"]:.2f} % of {row["clips"]} validation clips against '
         f'{100 * trained["accuracy"]:.2f} % in JAX, {100 * drop:.2f} points less: more than '
         f'--max_drop={100 * max_drop:g}. {row["lost"]} right answers are lost and {row["won"]} '
         f'won: chance alone does as much {_one_in(row["lost"], row["won"])}. If that is often, '

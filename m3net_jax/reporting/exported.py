@@ -1,5 +1,9 @@
-"""The runtimes of an export.json, as rows of text and as a table for a terminal."""
+"""The runtimes of an export.json as rows of text and a table for a terminal, and its gate.
 
+Pure functions.
+"""
+
+import textwrap
 from typing import Any
 
 
@@ -43,3 +47,15 @@ def text(exported: dict[str, Any]) -> str:
       f'{worst:>8}{size:>9}{arena:>11}'
     )
   return '\n'.join(lines)
+
+
+def accepted(exported: dict[str, Any]) -> str:
+  """Says on which clips the files were accepted, in lines of at most 79 columns."""
+  trained, *converted = exported['gate']['runtimes']
+  drop = max(trained['accuracy'] - row['accuracy'] for row in converted)
+  return textwrap.fill(
+    f'The files were accepted on all {trained["clips"]:,} validation clips (largest drop '
+    f'{100 * max(drop, 0.0):.2f} points; allowed: {100 * exported["gate"]["max_drop"]:g}), and the '
+    'test split was read once, afterwards, for this table.',
+    79,
+  )

@@ -3,6 +3,7 @@
 from typing import Any
 
 from m3net_jax.reporting import tables
+from m3net_jax.reporting.exported import accepted
 from m3net_jax.reporting.exported import rows as runtime_rows
 from m3net_jax.reporting.summary import leaks
 from m3net_jax.stats import intervals
@@ -55,6 +56,8 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
   The model answers every sound with one of its classes, also a sound that belongs to none.
 
 {_table(runtime_rows(exported))}
+
+{accepted(exported)}
 
 Agreement: clips with the same answer as in JAX. Worst class: the largest loss of accuracy on one
 class.

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from m3net_jax.inference import best_lane, classifier, predictions, runtimes
 from m3net_jax.network import image
 from m3net_jax.reporting import bundles, model_card
 from m3net_jax.reporting.exported import rows as exported_rows
-from m3net_jax.study import splits
+from m3net_jax.study import splits, workdir
 from tests import small_study
 from tests.conftest import FEATURES
 
@@ -50,6 +51,7 @@ def exported(trained, tmp_path_factory):
   )
   assert ended.returncode == 0, ended.stderr
   assert all(len(line) < 80 for line in ended.stdout.splitlines() if not line.startswith('wrote'))
+  assert 'accepted on all 12 validation clips (largest drop ' in ended.stdout
   return trained, folder / 'bundle'
 
 
@@ -96,20 +98,31 @@ def stem16(mixed, tmp_path_factory):
   return folder
 
 
+def of_side(trained, tones, side):
+  """Logits of JAX [clips, classes], log-Mel arrays and labels of a side of the split."""
+  clips = getattr(splits.make(tones, 'random')[0], side)
+  reference = classifier.from_lane(trained, best_lane.load(trained), 'conv')
+  return reference.logits(tones.mels[clips]), tones.mels[clips], tones.labels[clips]
+
+
+@pytest.fixture(scope='module')
+def validated(exported, tones):
+  return of_side(exported[0], tones, 'validation')
+
+
 @pytest.fixture(scope='module')
 def tested(exported, tones):
-  """Logits of JAX [clips, classes], log-Mel arrays and labels of the test split."""
-  trained, _ = exported
-  test = splits.make(tones, 'random')[0].test
-  reference = classifier.from_lane(trained, best_lane.load(trained), 'conv')
-  return reference.logits(tones.mels[test]), tones.mels[test], tones.labels[test]
+  return of_side(exported[0], tones, 'test')
 
 
-def test_every_runtime_was_measured_on_the_whole_test_split(exported, tested):
+@pytest.mark.parametrize('side', ['validation', 'test'])
+def test_every_runtime_was_measured_on_the_whole_side(exported, tones, side):
   trained, folder = exported
   told = json.loads((folder / 'export.json').read_text())
   assert json.loads((trained.path / 'export.json').read_text()) == told
-  reference, mels, labels = tested
+  assert told['gate']['max_drop'] == 0.1
+  rows = (told if side == 'test' else told['gate'])['runtimes']
+  reference, mels, labels = of_side(trained, tones, side)
   expected = {('JAX', 'float32'): reference}
   spec = classifier.read_spec(folder / 'model.json')
   for kind, runtime in (
@@ -120,8 +133,8 @@ def test_every_runtime_was_measured_on_the_whole_test_split(exported, tested):
   ):
     model = runtimes.Model((folder / f'model_{kind}.tflite').read_bytes(), runtime)
     expected[runtime, kind] = model.logits(spec.images(mels))
-  assert [(row['runtime'], row['kind']) for row in told['runtimes']] == list(expected)
-  for row in told['runtimes']:
+  assert [(row['runtime'], row['kind']) for row in rows] == list(expected)
+  for row in rows:
     logits = expected[row['runtime'], row['kind']]
     assert row['clips'] == 12
     assert row['accuracy'] == np.mean(logits.argmax(1) == labels) > 0.8
@@ -134,8 +147,70 @@ def test_every_runtime_was_measured_on_the_whole_test_split(exported, tested):
       assert row['change_by_class'][name] == pytest.approx(
         np.mean(logits[mine].argmax(1) == index) - np.mean(reference[mine].argmax(1) == index)
       )
-  assert told['runtimes'][1]['largest_logit_difference'] < 1e-4
+  assert rows[1]['largest_logit_difference'] < 1e-4
   assert len(exported_rows(told)) == 5 and exported_rows(told)[4]['arena (bytes)']
+
+
+def export_with_wrong_answers(exported, tones, side, folder, monkeypatch):
+  """Exports the lane with int8 files that answer the clips of one side of the split wrongly.
+
+  The files themselves are those of the bundle `exported`, so nothing is converted again.
+
+  Returns:
+    The content of export.json.
+  """
+  trained, bundle = exported
+  shutil.copytree(trained.path, folder / 'study')
+  study = workdir.read(folder / 'study')
+  before = json.loads((bundle / 'export.json').read_text())['files']
+  kinds = ('float32', 'int8')
+  converted = {kind: (bundle / f'model_{kind}.tflite').read_bytes() for kind in kinds}
+  names = {kind: before[kind]['operators'] for kind in kinds}
+  monkeypatch.setattr(deploy_export, '_convert', lambda *_: (converted, names))
+  mistaken = {mel.tobytes() for mel in tones.mels[getattr(study.splits(tones)[0], side)]}
+  from_tflite = classifier.from_tflite
+
+  def with_wrong_answers(path, runtime):
+    model = from_tflite(path, runtime)
+    signs = lambda mels: np.array([[-1 if mel.tobytes() in mistaken else 1] for mel in mels])
+    if 'int8' not in path.name:
+      return model
+    return SimpleNamespace(spec=model.spec, logits=lambda mels: model.logits(mels) * signs(mels))
+
+  monkeypatch.setattr(classifier, 'from_tflite', with_wrong_answers)
+  return deploy_export.write(
+    folder / 'bundle',
+    study,
+    best_lane.load(study),
+    kinds=kinds,
+    card=lambda content: model_card.text(content, study.results()),
+  )
+
+
+def test_a_drop_on_the_validation_clips_is_refused(exported, tones, tmp_path, monkeypatch):
+  with pytest.raises(
+    UserError, match=r'^int8 in ai-edge-litert: .* of 12 validation clips against'
+  ):
+    export_with_wrong_answers(exported, tones, 'validation', tmp_path, monkeypatch)
+  assert [path.name for path in tmp_path.iterdir()] == ['study']
+
+
+def test_a_drop_on_the_test_clips_is_shown_and_refuses_nothing(
+  exported, tones, tmp_path, monkeypatch
+):
+  told = export_with_wrong_answers(exported, tones, 'test', tmp_path, monkeypatch)
+  assert json.loads((tmp_path / 'bundle' / 'export.json').read_text()) == told
+  trained, _, *int8 = told['runtimes']
+  assert trained['accuracy'] > 0.8 and all(row['accuracy'] < 0.2 for row in int8)
+  card = (tmp_path / 'bundle' / 'MODEL_CARD.md').read_text()
+  assert f'| TFLite Micro | int8 | {100 * int8[1]["accuracy"]:.2f} |' in card
+  gate = told['gate']['runtimes']
+  drop = max(gate[0]['accuracy'] - row['accuracy'] for row in gate[1:])
+  assert drop <= told['gate']['max_drop'] == 0.005
+  assert (
+    f'all 12 validation clips (largest drop {100 * max(drop, 0):.2f} points; allowed: 0.5), and '
+    'the test split was read once' in ' '.join(card.split())
+  )
 
 
 def test_integers_in_and_out_and_a_scale_a_channel(exported):
@@ -517,13 +592,13 @@ def test_an_altered_constant_is_noticed(exported, tmp_path):
     classifier.load(str(tmp_path / 'altered'))
 
 
-def test_a_wrong_normalisation_constant_is_caught(exported, tested, tmp_path):
+def test_a_wrong_normalisation_constant_is_caught(exported, validated, tmp_path):
   trained, folder = exported
   scaling = best_lane.load(trained).scaling
-  rows, _ = deploy_export.measure_runtimes(folder, *tested)
+  rows, _ = deploy_export.measure_runtimes(folder, *validated)
   parity.check(rows, 0.1)
   for change in ({'mean': scaling.mean + 0.1}, {'std': 1.01 * scaling.std}):
-    rows, _ = deploy_export.measure_runtimes(damaged(folder, tmp_path, **change), *tested)
+    rows, _ = deploy_export.measure_runtimes(damaged(folder, tmp_path, **change), *validated)
     with pytest.raises(
       UserError, match='float32 in ai-edge-litert: a logit differs from JAX .* normalisation'
     ):
@@ -543,8 +618,8 @@ def test_a_wrong_checkpoint_is_caught(exported, tested):
     parity.same_as_study(reference.argmax(1), None, 'study')
 
 
-def test_an_integer_model_that_loses_too_much_is_caught(tested):
-  reference, _, labels = tested
+def test_an_integer_model_that_loses_too_much_is_caught(validated):
+  reference, _, labels = validated
   worse = reference.copy()
   worse[np.flatnonzero(reference.argmax(1) == labels)[0]] *= -1
   rows = [
@@ -556,7 +631,8 @@ def test_an_integer_model_that_loses_too_much_is_caught(tested):
   assert (rows[1]['lost'], rows[1]['won']) == (1, 0)
   with pytest.raises(
     UserError,
-    match=r'int8 in TFLite Micro: .* 8.33 points less: more than --max_drop=0.5\. '
+    match=r'int8 in TFLite Micro: .* of 12 validation clips .* 8.33 points less: more than '
+    r'--max_drop=0.5\. '
     '1 right answers are lost and 0 won: chance alone does as much once in 2 times',
   ):
     parity.check(rows, 0.005)
