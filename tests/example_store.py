@@ -1,4 +1,4 @@
-"""Stores in memory, for tests of what reads labels, groups, folds and lists but no features."""
+"""Stores in memory: of labels, groups, folds and lists without features; parts of a real one."""
 
 from pathlib import Path
 
@@ -39,4 +39,13 @@ def store_of(
     classes=tuple(map(str, range(max(labels) + 1))),
     features=features,
     manifest={'corpus': 'example', 'files': {'mels.npy': {'sha256': sha256}}},
+  )
+
+
+def part_of(store, clips):
+  """The store with some of its clips only."""
+  arrays = ('mels', 'labels', 'groups', 'folds', 'parts', 'paths', 'starts', 'hashes', 'entropies')
+  return store._replace(
+    **{name: np.asarray(getattr(store, name))[clips] for name in arrays},
+    crossings=store.crossings[clips],
   )

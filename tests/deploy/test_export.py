@@ -462,7 +462,7 @@ def test_the_ram_of_the_card_is_what_the_compiler_sets_aside(exported, tmp_path)
     and told['spectrogram'] == 4 * 16 * 16
   )
   card = (folder / 'MODEL_CARD.md').read_text()
-  assert 'Its lane has the best validation accuracy of 2 lanes, ' in card
+  assert 'Its lane has the best validation accuracy of 2 lanes (validation accuracy ' in card
   assert (
     f'{sum(told.values()):,} bytes: tensor arena with headroom {told["tensor arena"]:,}, '
     'samples 4,000' in card

@@ -1,6 +1,7 @@
 """Classes of unequal size: weights of the loss, the measure that selects, what is said about it."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -17,15 +18,7 @@ from m3net_jax.stats import measures
 from m3net_jax.study import lanes
 from m3net_jax.study.lanes import Training
 from tests import small_study
-
-
-def part_of(store, clips):
-  """The store with some of its clips only."""
-  arrays = ('mels', 'labels', 'groups', 'folds', 'parts', 'paths', 'starts', 'hashes', 'entropies')
-  return store._replace(
-    **{name: np.asarray(getattr(store, name))[clips] for name in arrays},
-    crossings=store.crossings[clips],
-  )
+from tests.example_store import part_of
 
 
 @pytest.fixture(scope='module')
@@ -44,7 +37,8 @@ def test_a_step_with_class_weights_is_that_of_a_weighted_mean():
   lane = lanes.init_lane(
     model, (16, 16, 1), training, 3, Switches(*[np.bool_(True)] * 4), Scaling(0.0, 1.0), weights
   )
-  stepped, loss = lanes.train_step(model, training, lambda mels, _: mels, lane, images, labels)
+  step = jax.jit(functools.partial(lanes.train_step, model, training, lambda mels, _: mels))
+  stepped, loss = step(lane, images, labels)
 
   def loss_of(params):
     variables = {**models.init(model, jax.random.key(3), (16, 16, 1)), 'params': params}
@@ -55,7 +49,7 @@ def test_a_step_with_class_weights_is_that_of_a_weighted_mean():
     ]
     return sum(losses) / 6
 
-  expected, gradient = jax.value_and_grad(loss_of)(lane.variables['params'])
+  expected, gradient = jax.jit(jax.value_and_grad(loss_of))(lane.variables['params'])
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   # The first step of Adam is the sign of the gradient, where that is not rounding error.
   for leaf, old, new in zip(

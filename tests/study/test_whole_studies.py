@@ -1,0 +1,184 @@
+"""Whole small studies against a plain loop: every lane, every epoch, its best epoch and its test.
+
+Epochs of several calls, folds of unequal size, splits of every seed, streamed clips, several lanes
+at once, the other lowering, class weights; stopped and continued.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from m3net_jax.study import lanes, runner, trainer, workdir
+from m3net_jax.study.input_pipeline import Feeder
+from m3net_jax.study.progress import Progress
+from tests import small_study
+from tests.example_store import part_of
+from tests.study import plain_loop
+
+# 36 training clips are 9 steps of 4: with 4 steps per call an epoch has three calls, the last one
+# of a single step.
+CONFIG = dataclasses.replace(
+  small_study.CONFIG,
+  variants=('full', 'plain'),
+  num_seeds=3,
+  num_epochs=8,
+  batch_size=4,
+  learning_rate=0.002,
+  plateau_patience=2,
+  plateau_factor=0.3,
+  plateau_tolerance=0.03,
+)
+
+
+@pytest.fixture(autouse=True)
+def several_calls(monkeypatch):
+  monkeypatch.setattr(lanes, 'STEPS_PER_CALL', 4)
+
+
+@pytest.fixture(scope='module')
+def store(tones):
+  """The tones with six wrong labels, and louder in later folds, which are of unequal size."""
+  labels = np.array(tones.labels)
+  labels[[3, 11, 24, 37, 45, 58]] = [1, 2, 0, 2, 0, 1]
+  folds = np.array(([1] * 4 + [2] * 6 + [3] * 10) * 3, np.int32)
+  mels = (np.asarray(tones.mels, np.float32) + 6.0 * folds[:, None, None]).astype(np.float16)
+  return tones._replace(labels=labels, folds=folds, mels=mels)
+
+
+def run(store, path, config):
+  """A study as the main command runs it: rows of results by lane, metrics, predictions."""
+  study = workdir.open_for(path, config, store)
+  splits = study.splits(store)
+  finished = trainer.train(config, study.seed_ranges, store, splits, path)
+  rows = {
+    name: row for cohort in finished for name, row in zip(cohort.names, cohort.rows, strict=True)
+  }
+  return rows, study.metrics(), trainer.predictions_by_key(finished, splits), splits
+
+
+def compare(store, path, config, steps, *, changed_answers=0):
+  """Compares a study with the loop; returns the rows of the lanes and the loops."""
+  rows, metrics, predictions, splits = run(store, path, config)
+  loops = {}
+  for name, row in rows.items():
+    split = splits[name.split]
+    loop = plain_loop.train(config, store, split, name.seed, name.variant, steps)
+    epochs = [
+      entry
+      for entry in metrics
+      if (entry['variant'], entry['seed'], entry['split']) == (name.variant, name.seed, split.name)
+    ]
+    assert [entry['epoch'] for entry in epochs] == list(range(1, config.num_epochs + 1))
+    values = lambda field: [entry[field] for entry in epochs]
+    np.testing.assert_allclose(values('learning_rate'), loop.learning_rate, rtol=1e-5)
+    np.testing.assert_allclose(values('train_loss'), loop.train_loss, rtol=5e-3)
+    np.testing.assert_allclose(values('validation_loss'), loop.validation_loss, rtol=2e-2)
+    assert values('validation_accuracy') == loop.validation_accuracy, name
+    assert row['best_epoch'] == loop.best_epoch
+    assert row['validation_accuracy'] == max(loop.validation_accuracy)
+    key = workdir.prediction_key(name.variant, split.name, name.seed)
+    np.testing.assert_array_equal(predictions[key], loop.predicted)
+    assert row['test_accuracy'] == loop.test_accuracy
+    loops[name] = loop
+  return rows, loops
+
+
+@pytest.fixture(scope='module')
+def whole(store, tmp_path_factory):
+  """A study of six lanes, resident on the device: rows, metrics and predictions."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(lanes, 'STEPS_PER_CALL', 4)
+    return run(store, tmp_path_factory.mktemp('whole') / 'study', CONFIG)
+
+
+def test_a_study_of_several_calls_an_epoch_is_the_plain_loop(store, tmp_path):
+  rows, loops = compare(store, tmp_path / 'study', CONFIG, 9)
+  assert len(rows) == 6
+  # What would hide a fault: a rate that never falls, or a best epoch that is the last one.
+  for loop in loops.values():
+    assert loop.learning_rate[-1] < loop.learning_rate[0]
+    assert loop.best_epoch < CONFIG.num_epochs
+  assert any(
+    not np.array_equal(loop.predicted, loop.predicted_at_the_end) for loop in loops.values()
+  )
+
+
+def test_folds_of_unequal_size_have_the_steps_of_the_largest(store, tmp_path):
+  """Fold 3 has 30 clips; the lanes of folds 2 and 3 train on 12 and 18. One lane is fill."""
+  config = dataclasses.replace(CONFIG, variants=('plain',), num_seeds=1, split='folds')
+  rows, loops = compare(store, tmp_path / 'study', config, 8)
+  assert [row['split'] for row in rows.values()] == ['fold 1', 'fold 2', 'fold 3']
+  assert len({loop.train_loss[0] for loop in loops.values()}) == 3
+
+
+@pytest.mark.parametrize('scheme', ['random', 'grouped'])
+def test_every_seed_has_its_own_split(store, tmp_path, scheme):
+  groups = np.array([f'speaker {i % 10}' for i in range(60)])
+  config = dataclasses.replace(
+    CONFIG, variants=('plain',), split=scheme, split_seeds=True, num_epochs=4
+  )
+  rows, _ = compare(store._replace(groups=groups), tmp_path / 'study', config, 9)
+  assert [(row['seed'], row['split']) for row in rows.values()] == [
+    (seed, f'{scheme} {seed}') for seed in range(3)
+  ]
+
+
+@pytest.mark.parametrize(
+  'settings',
+  [{'lowering': 'conv', 'lanes_at_once': 3}, {'lanes_at_once': 2}, {'class_weights': 'balanced'}],
+  ids=str,
+)
+def test_other_ways_to_compute_are_the_plain_loop_too(store, tmp_path, settings):
+  unequal = np.r_[:20, 20:35, 40:50]  # 20, 15 and 10 clips of a class
+  config = dataclasses.replace(CONFIG, num_epochs=6, **settings)
+  compare(part_of(store, unequal), tmp_path / 'study', config, 7)
+
+
+def test_a_streamed_study_is_the_resident_one(store, whole, tmp_path, monkeypatch):
+  """Blocks of one step: eight clips of 512 bytes for six lanes do not fit in less."""
+  blocks = []
+
+  class Streamed(Feeder):
+    def __init__(self, *arguments):
+      super().__init__(*arguments, resident_bytes=0, block_bytes=6 * 4 * 512)
+
+    def blocks(self, orders):
+      assert not self.resident
+      blocks.append(len(orders))
+      return super().blocks(orders)
+
+  monkeypatch.setattr(runner, 'Feeder', Streamed)
+  rows, metrics, predictions, _ = run(store, tmp_path / 'study', CONFIG)
+  assert max(blocks) >= 9 * CONFIG.num_epochs
+  assert_same((rows, metrics, predictions), whole)
+
+
+@pytest.mark.parametrize('stop', [8, 10, 12])  # calls; an epoch has three
+def test_a_study_stopped_within_an_epoch_continues_to_the_same_result(
+  store, whole, tmp_path, monkeypatch, stop
+):
+  calls = []
+  advance = Progress.advance
+
+  def stopped(self, steps):
+    calls.append(steps)
+    if len(calls) == stop:
+      raise KeyboardInterrupt
+    return advance(self, steps)
+
+  monkeypatch.setattr(Progress, 'advance', stopped)
+  with pytest.raises(KeyboardInterrupt):
+    run(store, tmp_path / 'study', CONFIG)
+  monkeypatch.setattr(Progress, 'advance', advance)
+  assert_same(run(store, tmp_path / 'study', CONFIG), whole)
+
+
+def assert_same(one, other):
+  """Equal bit for bit: rows of results, metrics but for the seconds, predictions."""
+  assert one[0] == other[0]
+  without_seconds = lambda metrics: [{**row, 'seconds': 0} for row in metrics]
+  assert without_seconds(one[1]) == without_seconds(other[1])
+  assert one[2].keys() == other[2].keys()
+  for key, predicted in one[2].items():
+    np.testing.assert_array_equal(predicted, other[2][key])
