@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: study test lint clean
+.PHONY: study test lint mutate clean
 study: $(VENV)/.study
 	$(BIN)/python -m m3net_jax.main --flagfile=launch/quick.flags
 
@@ -18,6 +18,9 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+mutate: $(VENV)/.mutate
+	$(BIN)/python -m tests.mutate
 
 clean:
 	rm -rf $(VENV)
@@ -34,6 +37,10 @@ $(VENV)/.study: setup.cfg pyproject.toml | $(BIN)/python
 $(VENV)/.test: setup.cfg pyproject.toml | $(BIN)/python
 	$(INSTALL) '.[synthetic,test,export,notebook,tensorboard]'
 	@touch $@ $(VENV)/.study
+
+$(VENV)/.mutate: $(VENV)/.test
+	$(INSTALL) '.[test,mutate]'
+	@touch $@
 
 $(VENV)/.lint: setup.cfg pyproject.toml | $(BIN)/python
 	$(INSTALL) '.[lint]'

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -30,22 +29,21 @@ from data_prep import cli
 ROOT = Path(__file__).parents[1]
 _STUDY = [
   f'tests/study/test_{name}.py'
-  for name in ('splits', 'lanes', 'unequal_classes', 'whole_studies', 'study', 'workdir')
+  for name in ('lanes', 'whole_studies', 'unequal_classes', 'study', 'workdir')
 ]
-_STATS = [
-  'tests/stats',
-  'tests/benchmarks/test_inference_units.py',
-]
-# What decides a result, and the tests that are to notice a change in it.
-MODULES = {
-  'm3net_jax/study/lanes.py': _STUDY[1:],
-  'm3net_jax/study/trainer.py': _STUDY[2:],
-  'm3net_jax/study/splits.py': _STUDY[:1],
-  'm3net_jax/study/results.py': [*_STUDY[2:], 'tests/study/test_results.py'],
-  **{
-    f'm3net_jax/stats/{name}.py': _STATS
-    for name in ('crossed', 'holm', 'intervals', 'measures', 'power', 'resampled', 'wilcoxon')
-  },
+# What decides a result, in groups of equal weight, and the tests that notice a change in it.
+GROUPS: dict[str, tuple[list[str], list[str]]] = {
+  'lanes': (['study/lanes.py'], _STUDY),
+  'trainer': (['study/trainer.py'], _STUDY[1:]),
+  'splits': (['study/splits.py'], ['tests/study/test_splits.py', 'tests/study/test_results.py']),
+  'results': (['study/results.py'], ['tests/study/test_results.py', *_STUDY[2:]]),
+  'statistics': (
+    [
+      f'stats/{name}.py'
+      for name in ('crossed', 'holm', 'intervals', 'measures', 'power', 'resampled', 'wilcoxon')
+    ],
+    ['tests/stats', 'tests/benchmarks/test_inference_units.py'],
+  ),
 }
 # `|` stands in annotations only, and a mutant of those cannot be imported: it says nothing.
 _LEFT_OUT = ('core/ReplaceBinaryOperator_BitOr_',)
@@ -53,23 +51,42 @@ _SECONDS = 600  # a mutant that never ends is killed
 
 
 class Mutant(NamedTuple):
-  """One change: the module, cosmic-ray's operator, and which of its places."""
+  """One change: the module, its group, cosmic-ray's operator, and which of its places."""
 
+  group: str
   module: str
   operator: str
   occurrence: int
-  line: int
+  place: tuple[int, int]
 
 
-def mutants(modules: Sequence[str]) -> list[Mutant]:
-  """All possible mutants of the modules, in a fixed order."""
+def mutants(group: str) -> list[Mutant]:
+  """All possible mutants of a group's modules, in a fixed order."""
   found = []
-  for item in _all_work_items([ROOT / module for module in modules], {}):
+  for item in _all_work_items([ROOT / 'm3net_jax' / module for module in GROUPS[group][0]], {}):
     (change,) = item.mutations
     if not change.operator_name.startswith(_LEFT_OUT):
       module = str(Path(change.module_path).relative_to(ROOT))
-      found.append(Mutant(module, change.operator_name, change.occurrence, change.start_pos[0]))
+      found.append(Mutant(group, module, change.operator_name, change.occurrence, change.start_pos))
   return found
+
+
+def sample(count: int, seed: int) -> list[Mutant]:
+  """The same number of mutants of every group, each at another place of the code.
+
+  An operator such as `+` has ten mutants and a number has two, so places are drawn first.
+  """
+  random_of = random.Random(seed)
+  drawn = []
+  for group in GROUPS:
+    places: dict[tuple, list[Mutant]] = {}
+    for mutant in mutants(group):
+      family = mutant.operator.split('_')[0]
+      places.setdefault((mutant.module, mutant.place, family), []).append(mutant)
+    chosen = random_of.sample(sorted(places), min(count // len(GROUPS), len(places)))
+    drawn += [random_of.choice(places[place]) for place in chosen]
+  random_of.shuffle(drawn)
+  return drawn
 
 
 def killed(mutant: Mutant, copy: Path) -> bool:
@@ -78,7 +95,7 @@ def killed(mutant: Mutant, copy: Path) -> bool:
   original = path.read_text()
   path.write_text(mutate_code(original, get_operator(mutant.operator)(), mutant.occurrence))
   try:
-    command = [sys.executable, '-m', 'pytest', '-x', '-n0', *MODULES[mutant.module]]
+    command = [sys.executable, '-m', 'pytest', '-x', '-n0', *GROUPS[mutant.group][1]]
     return (
       subprocess.run(
         command,
@@ -105,9 +122,9 @@ def define(values: flags.FlagValues) -> None:
 def main(arguments: list[str], values: flags.FlagValues) -> None:
   """Tries a sample of mutants and prints the share killed and every survivor."""
   cli.no_arguments(arguments)
-  everything = mutants(list(MODULES))
-  sample = random.Random(values.seed).sample(everything, min(values.mutants, len(everything)))
-  print(f'{len(sample)} of {len(everything):,} mutants of {len(MODULES)} modules', flush=True)
+  tried = sample(values.mutants, values.seed)
+  total = sum(len(mutants(group)) for group in GROUPS)
+  print(f'{len(tried)} of {total:,} mutants of {", ".join(GROUPS)}', flush=True)
   copies: SimpleQueue[Path] = SimpleQueue()
   with tempfile.TemporaryDirectory() as folder:
     for process in range(values.processes):
@@ -122,29 +139,29 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
 
     survivors = []
     with ThreadPoolExecutor(values.processes) as pool:
-      for count, (mutant, dead) in enumerate(zip(sample, pool.map(attempt, sample)), 1):
+      for count, (mutant, dead) in enumerate(zip(tried, pool.map(attempt, tried)), 1):
         if not dead:
           survivors.append(mutant)
-        line = f'{count}/{len(sample)}  {"killed" if dead else "SURVIVED"}  {_name(mutant)}'
+        line = f'{count}/{len(tried)}  {"killed" if dead else "SURVIVED"}  {_name(mutant)}'
         print(line, flush=True)
-  share = 1 - len(survivors) / len(sample)
-  print(f'\nkilled {len(sample) - len(survivors)} of {len(sample)}: {share:.1%}; survivors:')
+  share = 1 - len(survivors) / len(tried)
+  print(f'\nkilled {len(tried) - len(survivors)} of {len(tried)}: {share:.1%}; survivors:')
   for mutant in survivors:
     print(f'{_name(mutant)}\n{_change(mutant)}')
 
 
 def _copy(folder: Path) -> Path:
-  """A copy of the project's tracked files that passes the tests of all modules."""
+  """A copy of the project's tracked files that passes the tests of all groups."""
   shutil.copytree(
     ROOT, folder, ignore=shutil.ignore_patterns('.git', '.venv', 'corpora', 'stores', 'studies')
   )
-  tests = sorted({test for tests in MODULES.values() for test in tests})
+  tests = sorted({test for _, tests in GROUPS.values() for test in tests})
   subprocess.run([sys.executable, '-m', 'pytest', '-x', '-n0', *tests], cwd=folder, check=True)
   return folder
 
 
 def _name(mutant: Mutant) -> str:
-  return f'{mutant.module}:{mutant.line}  {mutant.operator.removeprefix("core/")}'
+  return f'{mutant.module}:{mutant.place[0]}  {mutant.operator.removeprefix("core/")}'
 
 
 def _change(mutant: Mutant) -> str:
