@@ -79,7 +79,7 @@ def _power(config: Config, splits: Sequence[Split], results: Mapping[str, Any] |
     if results
     else None
   )
-  if not spread:
+  if not spread or not spread.std:  # equal lanes say nothing about others
     return [
       'Power: unknown until a study has finished, because it needs the spread over',
       'seeds. Run this command again then, or with the --workdir of a finished study.',

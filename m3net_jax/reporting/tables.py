@@ -153,19 +153,21 @@ def largest_class(results: Mapping[str, Any]) -> str:
 
 
 def intervals_table(results: Mapping[str, Any]) -> Table | None:
-  """The 95 % intervals of every variant and what each speaks about; None if there are none."""
-  rows = [
-    [name, row['over'], accuracy_interval(row['ci95']), row['about']]
-    for name, variant in results['variants'].items()
-    for row in variant['intervals']
-  ]
-  if not rows:
+  """The 95 % intervals of every variant and what each speaks about; None for one lane."""
+  variants = results['variants']
+  about = {row['over']: row['about'] for row in variants[baseline(results)]['intervals']}
+  if not about:
     return None
+  rows = []
+  for name, variant in variants.items():
+    ends = {row['over']: row['ci95'] for row in variant['intervals']}
+    rows.append([name, *(accuracy_interval(ends.get(over)) for over in about)])
   notes = [
+    *(f'Over {over}: for {meaning}.' for over, meaning in about.items()),
     'Over seeds: Student t. Over seeds and clips or groups: crossed bootstrap; a group is a '
     'speaker or a recording. Over splits: Student t over the splits, each the mean of its seeds, '
     'with the variance corrected for the clips that splits share (Nadeau and Bengio, Machine '
-    'Learning 52, 2003). An interval over seeds alone says nothing about new recordings.'
+    'Learning 52, 2003). An interval over seeds alone says nothing about new recordings.',
   ]
   if results['corpus']['shared_groups']:
     notes.append(
@@ -173,10 +175,11 @@ def intervals_table(results: Mapping[str, Any]) -> Table | None:
     )
   return make(
     'intervals',
-    '95 % intervals of the mean test accuracy (%), the widest first',
-    ('Variant', 'Over', '95 % interval', 'Speaks about'),
+    'The 95 % intervals of the mean test accuracy (%)',
+    ('Variant', *(('95 % interval over', over) for over in about)),
     rows,
     notes,
+    ours=[list(variants).index(baseline(results))],
   )
 
 

@@ -87,41 +87,38 @@ def paired(a: ArrayLike, b: ArrayLike, ratio: float, margin: float | None = None
   # Rounded, because equal differences differ in their last bits.
   differences = np.round(np.asarray(a, np.float64) - np.asarray(b, np.float64), 9)
   n, mean = differences.size, float(differences.mean())
-  error = _error(differences, ratio) if n > 1 else math.nan
+  # Equal differences have no variance to judge them by.
+  error = _error(differences, ratio) if n > 1 else 0.0
+  known = error > 0
   return Test(
     'Corrected resampled t-test over splits, each the mean of its seeds',
     f'Student t with {n - 1} degrees of freedom, variance corrected for the clips that splits '
     'share (Nadeau and Bengio 2003)',
     n,
-    mean / error if n > 1 and error else None,
-    2 * _beyond(abs(mean), error, n) if n > 1 else None,
+    mean / error if known else None,
+    2 * float(stats.t.sf(abs(mean) / error, n - 1)) if known else None,
     signed_rank.effect_size,
     'mean',
     mean,
     _ends(mean, error, n, ALPHA),
     _ends(mean, error, n, 2 * ALPHA),
     'the differences that the t-test does not reject',
-    _beyond(margin - abs(mean), error, n) if n > 1 and margin is not None else None,
+    float(stats.t.sf((margin - abs(mean)) / error, n - 1)) if known and margin else None,
     signed_rank.zero_differences,
     signed_rank.ties,
-    0.0 if n > 1 else 1.0,
-    '' if n > 1 else 'one split has no variance',
+    0.0 if known else 1.0,
+    '' if known else f'{n} equal differences have no variance to test with',
   )
 
 
-def _beyond(distance: float, error: float, n: int) -> float:
-  """One-sided p of a mean of n values at `distance` from what is tested."""
-  if error:
-    return float(stats.t.sf(distance / error, n - 1))
-  return 0.0 if distance > 0 else 0.5
-
-
 def _ends(mean: float, error: float, n: int, alpha: float) -> tuple[float, float] | None:
-  if n == 1:
+  if not error:
     return None
   half = float(stats.t.ppf(1 - alpha / 2, n - 1)) * error
   return mean - half, mean + half
 
 
 def _error(values: np.ndarray, ratio: float) -> float:
+  if np.ptp(values) == 0:  # their standard deviation can be a rounding error
+    return 0.0
   return float(values.std(ddof=1)) * math.sqrt(1 / values.size + ratio)

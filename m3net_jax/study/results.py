@@ -237,7 +237,9 @@ def _intervals(
       *crossed.by_group(right, [group[tested] for tested in clips]), seeds
     )
   rows = [
-    {'over': over, 'ci95': list(ends), 'about': about[over]} for over, ends in found.items() if ends
+    {'over': over, 'ci95': list(ends), 'about': about[over]}
+    for over, ends in found.items()
+    if ends and ends[0] < ends[1]  # equal lanes say nothing about others
   ]
   return sorted(rows, key=lambda row: row['ci95'][0] - row['ci95'][1])
 

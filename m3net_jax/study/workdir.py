@@ -113,7 +113,12 @@ def read(path: str | os.PathLike[str]) -> Workdir:
     raise UserError(
       f'{path}: holds no study (no config.json): give the --workdir of a study'
     ) from error
-  except (ValueError, KeyError, TypeError) as error:
+  except KeyError as error:
+    raise UserError(
+      f'{path / "config.json"}: has no {error}: another version of this program made the study: '
+      'train it again in another --workdir'
+    ) from error
+  except (ValueError, TypeError) as error:
     raise UserError(
       f'{path / "config.json"}: cannot be read ({error}): delete the folder or use another'
     ) from error

@@ -27,3 +27,8 @@ def test_the_crossed_bootstrap_covers_other_seeds_and_other_groups(groups, clips
   """300 studies: the standard error is 0.013."""
   alone, both = inference_units.crossed_coverage(groups, clips, 300)
   assert 0.92 <= both <= 0.98 and alone < 0.7
+
+
+def test_p_and_interval_do_not_contradict_each_other_as_they_did():
+  before, now = inference_units.contradictions(1000)
+  assert now == 0 and before > 0.02

@@ -144,3 +144,12 @@ def test_the_probability_of_improvement_counts_pairs():
   assert low < 5.5 / 8 < high
   expected = intervals.wilson(5.5, 8)
   assert (low, high) == pytest.approx(expected)
+
+
+def test_equal_differences_of_splits_have_no_test():
+  full = {(seed, f'random {seed}'): 0.8 for seed in range(5)}
+  (row,) = holm.tests_table({'full': full, 'a': {key: 0.81 for key in full}}, ratio=1 / 3)
+  for field in ('p_value', 'p_holm', 'difference_ci95', 'equivalence_p', 'equivalent_within'):
+    assert row[field] is None
+  assert row['difference'] == pytest.approx(0.01)
+  assert '5 equal differences have no variance to test with' in row['note']

@@ -1,6 +1,7 @@
 """A workdir holds one study: it continues or gets more seeds; other settings are refused."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -93,6 +94,15 @@ def test_a_damaged_config_is_named(tmp_path):
   path = opened(tmp_path).path / 'config.json'
   path.write_text(path.read_text()[:50])
   with pytest.raises(UserError, match='config.json: cannot be read'):
+    workdir.read(path.parent)
+
+
+def test_a_study_of_another_version_is_named(tmp_path):
+  path = opened(tmp_path).path / 'config.json'
+  content = json.loads(path.read_text())
+  del content['plateau_tolerance']
+  path.write_text(json.dumps(content))
+  with pytest.raises(UserError, match="config.json: has no 'plateau_tolerance': another version"):
     workdir.read(path.parent)
 
 
