@@ -149,7 +149,7 @@ def create(store: Store, path: Path, config: Config) -> 'Study':
   """
   opened = workdir.open_for(path, config, store)
   study = Study(opened.path)
-  if study.finished and opened.config.margin != config.margin:
+  if opened.config.margin != config.margin:
     study.set_margin(config.margin)
   if study.finished and not (study.path / 'report.html').exists():
     study.report()
@@ -304,9 +304,11 @@ class Study:
     return [self.path / 'results.json', *self.report(), *pictures]
 
   def set_margin(self, margin: float) -> list[Path]:
-    """Tests the variants anew with another margin of equivalence, in points; writes the report."""
-    content = self.results()
+    """Another margin of equivalence, in points; a finished study is tested and reported anew."""
     workdir.set_margin(self._workdir, margin)
+    if not self.finished:
+      return []
+    content = self.results()
     files.write_json(
       self.path / 'results.json', {**content, 'tests': results.tests(content, margin)}
     )

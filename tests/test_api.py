@@ -1,10 +1,13 @@
 """The functions for notebooks and programs, on a small study of tones."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -97,6 +100,28 @@ def test_a_study_from_arrays_with_a_class_as_variant(study, own_class):
   assert (study.path / 'report.html').exists()
   report = (study.path / 'report.md').read_text()
   assert '--corpus=arrays' not in report and 'm3net_jax.train(' in report
+
+
+def test_what_computed_it_is_on_record(study):
+  (environment,) = study.results()['environments']
+  assert environment == json.loads((study.path / 'config.json').read_text())['environments'][0]
+  assert environment['versions']['jax'] == jax.__version__
+  assert (environment['lowering'], environment['lanes_at_once'], environment['devices']) == (
+    'shift',
+    1,
+    jax.device_count(),
+  )
+
+
+def test_another_margin_tests_a_finished_study_anew(study, store, own_class, tmp_path):
+  path = shutil.copytree(study.path, tmp_path / 'study')
+  same = {'workdir': path, 'variants': ['full', own_class], **SETTINGS}
+  again = m3.train(store, margin=60.0, **same)
+  (test,) = again.results()['tests']
+  assert test['margin'] == 0.6 and again.config.margin == 60.0
+  assert 'below 60 points' in (path / 'report.md').read_text()
+  without = lambda content: {**content, 'tests': []}
+  assert without(again.results()) == without(study.results())
 
 
 def test_train_again_reads_what_is_finished(study, store, own_class):

@@ -54,19 +54,21 @@ def text(rows: list[dict[str, Any]]) -> str:
   )
   lines = [
     f'{"bundle":<{names}} {"variant":<{variants}} {"input":>9} {"mult-adds":>9} {"file":>7} '
-    f'{"arena":>7} {"int8 %":>6} {"p":>6}'
+    f'{"arena":>7} {"val %":>6} {"test %":>6} {"p":>6}'
   ]
   for bundle in rows:
     lines.append(
       f'{bundle["name"]:<{names}} {bundle["variant"]:<{variants}} {bundle["input"]:>9} '
       f'{bundle["macs"]:>9,} {bundle["int8_bytes"]:>7,} {bundle["arena_bytes"]:>7,} '
-      f'{100 * bundle["accuracy"]:>6.2f} {tables.p_text(bundle["p_value"]):>6}'
+      f'{100 * bundle["validation_accuracy"]:>6.2f} {100 * bundle["accuracy"]:>6.2f} '
+      f'{tables.p_text(bundle["p_value"]):>6}'
     )
   return '\n'.join(
     [
       *lines,
       '',
       f'tested on {rows[0]["test_split"]}',
+      'val, test: accuracy of the int8 file; choose by that on the validation clips',
       'p: all lanes of the variant against the baseline of its study, with Holm',
     ]
   )
@@ -75,8 +77,9 @@ def text(rows: list[dict[str, Any]]) -> str:
 def row(path: Path) -> dict[str, Any]:
   """Reads one bundle: accuracy of its int8 file in TFLite Micro, and of its variant in JAX.
 
-  Accuracies are fractions. `low` and `high` are the ends of the 95 % interval for this number of
-  test clips (Wilson), `study_low` and `study_high` those of the mean over all lanes of the variant.
+  Accuracies are fractions; `validation_accuracy` is that of the int8 file on its validation clips.
+  `low` and `high` are the ends of the 95 % interval for this number of test clips (Wilson),
+  `study_low` and `study_high` those of the mean over all lanes of the variant.
   `p_value` compares the variant with the baseline of its study, after Holm's correction.
   `test_sha256` identifies the recordings of the test clips.
 
@@ -92,7 +95,10 @@ def row(path: Path) -> dict[str, Any]:
     ) from error
   try:
     lane, file, study = exported['lane'], exported['files']['int8'], exported['study']
-    micro = next(row for row in exported['runtimes'] if row['runtime'] == 'TFLite Micro')
+    gate, micro = (
+      next(row for row in rows if row['runtime'] == 'TFLite Micro')
+      for rows in (exported['gate']['runtimes'], exported['runtimes'])
+    )
     low, high = intervals.wilson(micro['correct'], micro['clips'])
     ends = study['ci95'] or (None, None)
     return {
@@ -103,6 +109,7 @@ def row(path: Path) -> dict[str, Any]:
       'int8_bytes': file['bytes'],
       'arena_bytes': file['arena']['total'],
       'ram_bytes': sum(exported['firmware_ram'].values()),
+      'validation_accuracy': gate['accuracy'],
       'accuracy': micro['accuracy'],
       'low': low,
       'high': high,

@@ -258,6 +258,7 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
   )
   assert (
     told['accuracy'] == export_json['runtimes'][4]['accuracy']
+    and told['validation_accuracy'] == export_json['gate']['runtimes'][4]['accuracy']
     and told['low'] < told['accuracy'] <= told['high']
   )
   assert told['study_mean'] == found['mean'] and told['input'] == '16x16x1'
@@ -287,10 +288,10 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
     check=False,
   )
   assert ended.returncode == 0, ended.stderr
-  shown = f'{100 * of_stem16["accuracy"]:.2f}'
-  assert [line.split()[-2:] for line in ended.stdout.splitlines()[1:3]] == [
-    [shown, '-'],
-    [shown, '0.062'],
+  shown = [f'{100 * of_stem16[field]:.2f}' for field in ('validation_accuracy', 'accuracy')]
+  assert [line.split()[-3:] for line in ended.stdout.splitlines()[1:3]] == [
+    [*shown, '-'],
+    [*shown, '0.062'],
   ]
   with open(tmp_path / 'edge.csv', newline='') as file:
     assert [row['p_value'] for row in csv.DictReader(file)] == ['', '0.0625']

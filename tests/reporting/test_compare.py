@@ -39,8 +39,8 @@ def finished(path, store, *, config=CONFIG, seeds=range(8), shift=0.0, variants=
       'best_epoch': 1,
     }
     for i, variant in enumerate(variants)
-    for split in study_splits
-    for seed in seeds
+    for position, split in enumerate(study_splits)
+    for seed in ([position] if config.split_seeds else seeds)
   ]
   content = results.build(
     Config(**{**vars(config), 'variants': variants}),
@@ -59,6 +59,20 @@ def finished(path, store, *, config=CONFIG, seeds=range(8), shift=0.0, variants=
   )
   files.write_json(path / 'results.json', content)
   return workdir.read(path)
+
+
+def test_splits_of_every_seed_are_paired_and_corrected(tones, tmp_path):
+  """Two studies with --split_seeds and other numbers of seeds share the splits of five of them."""
+  config = Config(**{**vars(CONFIG), 'split_seeds': True, 'num_seeds': 5, 'margin': 2.0})
+  first = finished(tmp_path / 'a', tones, config=config, seeds=range(5))
+  more = dataclasses.replace(config, num_seeds=7)
+  other = finished(tmp_path / 'b', tones, config=more, seeds=range(7), shift=-0.03)
+  (test,) = compare.compare([first, other]).tests
+  assert (test['n'], test['estimator'], test['margin']) == (5, 'mean', 0.02)
+  assert '2 lanes without a partner' in test['note']
+  differences = -0.03 * (1 + 0.1 * np.arange(5))
+  error = differences.std(ddof=1) * np.sqrt(1 / 5 + 12 / 36)
+  assert test['p_value'] == pytest.approx(2 * stats.t.sf(abs(differences.mean()) / error, 4))
 
 
 def test_studies_are_paired_by_seed_and_tested_as_scipy_does(tones, tmp_path):
