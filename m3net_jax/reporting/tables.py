@@ -196,36 +196,32 @@ def tests_table(tests: list[dict[str, Any]], name: str = 'tests', caption: str =
   columns: list[str | tuple[str, str]] = [
     'Variant',
     'Against',
-    'n',
-    'Statistic',
-    'p',
-    'p, Holm',
-    *['Wilcoxon p, splits taken as independent'] * over_splits,
-    'Effect size',
+    *['Conclusion'] * with_margin,
     ('Difference (points)', 'estimate'),
     ('Difference (points)', '95 % interval'),
+    'p',
+    'p, Holm',
+    *[('Wilcoxon p, splits', 'as independent')] * over_splits,
   ]
   if with_margin:
     columns += [
-      ('Probability of improvement (%)', 'estimate'),
-      ('Probability of improvement (%)', '95 % interval'),
+      ('Improvement (%)', 'probability'),
+      ('Improvement (%)', '95 % interval'),
       ('Equal', 'p, Holm'),
       ('Equal', 'within (points)'),
-      'Conclusion',
     ]
+  columns += ['n', 'Statistic', 'Effect size']
   rows = []
   for test in tests:
     row = [
       test['variant'],
       test['against'],
-      f'{test["n"]}',
-      NONE if test['statistic'] is None else f'{test["statistic"]:.4g}',
+      *([conclusion(test)] if with_margin else []),
+      points(test['difference']),
+      interval(test['difference_ci95'], points),
       p_text(test['p_value']),
       p_text(test['p_holm']),
       *[p_text(test['signed_rank_p'])] * over_splits,
-      NONE if test['effect_size'] is None else f'{test["effect_size"]:+.2f}',
-      points(test['difference']),
-      interval(test['difference_ci95'], points),
     ]
     if with_margin:
       within = test['equivalent_within']
@@ -234,8 +230,12 @@ def tests_table(tests: list[dict[str, Any]], name: str = 'tests', caption: str =
         interval(test['improvement_ci95']),
         p_text(test['equivalence_p_holm']),
         NONE if within is None else f'{100 * within:.2f}',
-        conclusion(test),
       ]
+    row += [
+      f'{test["n"]}',
+      NONE if test['statistic'] is None else f'{test["statistic"]:.4g}',
+      NONE if test['effect_size'] is None else f'{test["effect_size"]:+.2f}',
+    ]
     rows.append(row)
   methods = dict.fromkeys(f'{test["name"]}: {test["method"]}.' for test in tests)
   notes = [
@@ -251,7 +251,7 @@ def tests_table(tests: list[dict[str, Any]], name: str = 'tests', caption: str =
     notes.append(
       f'Equal: two one-sided tests that the difference is below {margin} (--margin), a family of '
       "Holm's correction of their own; within: the smallest margin that this row alone allows. "
-      'Probability of improvement: how often the variant is higher than the one it is paired with, '
+      'Improvement: how often the variant is higher than the one it is paired with, '
       "ties count half; Wilson's interval. No difference found does not mean equal."
     )
   return make(name, caption or f'Every variant against {tests[0]["against"]}', columns, rows, notes)

@@ -12,22 +12,23 @@ def test_the_tests_table_keeps_every_number_and_says_where_p_is_none():
   results = study({'full': 0.97, 'no_ma': 0.75})
   test = results['tests'][0]
   (row,) = tables.tests_table(results['tests']).rows
-  assert row[:4] == ['no_ma', 'full', '7', f'{test["statistic"]:g}']
-  assert row[6:11] == [
-    '-1.00',
+  assert row[:3] == ['no_ma', 'full', 'lower']
+  assert row[3:9] == [
     f'{100 * test["difference"]:+.2f}',
     ' to '.join(f'{100 * end:+.2f}' for end in test['difference_ci95']),
+    tables.p_text(test['p_value']),
+    tables.p_text(test['p_holm']),
     '0.00',
     ' to '.join(f'{100 * end:.2f}' for end in test['improvement_ci95']),
   ]
-  assert row[-1] == 'lower'
+  assert row[-3:] == ['7', f'{test["statistic"]:g}', '-1.00']
   few = [
     {**test, 'p_value': None, 'p_holm': None, 'note': 'n = 3 cannot reach 0.05; 2 tied differences'}
   ]
   table = tables.tests_table(few)
-  assert table.rows[0][4:6] == [tables.NONE] * 2
+  assert table.rows[0][5:7] == [tables.NONE] * 2
   assert 'no_ma: n = 3 cannot reach 0.05.' in table.notes
-  assert table.rows[0][-1] == 'no difference was found'
+  assert table.rows[0][2] == 'no difference was found'
 
 
 @pytest.mark.parametrize(
