@@ -106,6 +106,7 @@ def test_what_computed_it_is_on_record(study):
   (environment,) = study.results()['environments']
   assert environment == json.loads((study.path / 'config.json').read_text())['environments'][0]
   assert environment['versions']['jax'] == jax.__version__
+  assert environment['device'] not in ('', 'cpu')  # the processor's name
   assert (environment['lowering'], environment['lanes_at_once'], environment['devices']) == (
     'shift',
     1,

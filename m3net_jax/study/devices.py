@@ -1,6 +1,7 @@
 """Setup of the devices that share the lanes of a study, and a record of what computes it."""
 
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,20 @@ def environment(config: Config) -> dict[str, Any]:
   """What decides the last bits of a lane, besides the settings and the clips: for config.json."""
   return {
     'versions': packages.versions(packages.TRAINING),
-    'device': jax.devices()[0].device_kind,
+    'device': _processor() if jax.default_backend() == 'cpu' else jax.devices()[0].device_kind,
     'devices': jax.device_count(),
     'lowering': lowering(config),
     'lanes_at_once': lanes_at_once(config),
   }
+
+
+def _processor() -> str:
+  """The name of this computer's processor: processors round differently."""
+  try:
+    lines = Path('/proc/cpuinfo').read_text().splitlines()
+    return next(line.split(':', 1)[1].strip() for line in lines if line.startswith('model name'))
+  except (OSError, StopIteration):  # not Linux, or not x86
+    return platform.processor() or platform.machine()
 
 
 def use_all_cores(cache_dir: str | os.PathLike[str]) -> None:
