@@ -149,8 +149,8 @@ def create(store: Store, path: Path, config: Config) -> 'Study':
   """
   opened = workdir.open_for(path, config, store)
   study = Study(opened.path)
-  if opened.config.margin != config.margin:
-    study.set_margin(config.margin)
+  if study.finished:
+    study._test_within(config.margin)
   if study.finished and not (study.path / 'report.html').exists():
     study.report()
   return study
@@ -303,16 +303,13 @@ class Study:
     files.write_json(self.path / 'results.json', content)
     return [self.path / 'results.json', *self.report(), *pictures]
 
-  def set_margin(self, margin: float) -> list[Path]:
-    """Another margin of equivalence, in points; a finished study is tested and reported anew."""
-    workdir.set_margin(self._workdir, margin)
-    if not self.finished:
-      return []
+  def _test_within(self, margin: float) -> None:
+    """Tests a finished study anew if its margin, in points, was another one."""
     content = self.results()
-    files.write_json(
-      self.path / 'results.json', {**content, 'tests': results.tests(content, margin)}
-    )
-    return [self.path / 'results.json', *self.report()]
+    if any(test['margin'] != margin / 100 for test in content['tests']):
+      content['tests'] = results.tests(content, margin)
+      files.write_json(self.path / 'results.json', content)
+      self.report()
 
   def results(self) -> dict[str, Any]:
     """The content of results.json; accuracies are fractions. UserError if it is not finished."""

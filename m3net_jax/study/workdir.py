@@ -28,6 +28,7 @@ from m3net_jax.study import recorded_splits, splits
 from m3net_jax.study.config import Config
 from m3net_jax.study.splits import Split
 
+_INCIDENTAL = ('lanes_at_once', 'margin')  # settings that decide no lane
 _CONSTANTS = {
   'batch_norm_momentum': options.BATCH_NORM_MOMENTUM,
   'batch_norm_epsilon': options.BATCH_NORM_EPSILON,
@@ -128,7 +129,7 @@ def open_for(path: Path, config: Config, store: Store) -> Workdir:
   """Makes the workdir of a study with its splits, or opens the one with the same settings.
 
   If `config` has more seeds than the existing study, they are added; finished lanes and existing
-  splits stay as they are.
+  splits stay as they are. Settings that decide no lane are those of the last command.
 
   Raises:
     UserError: the corpus has no such splits; or the folder holds a study with other settings (the
@@ -163,7 +164,12 @@ def open_for(path: Path, config: Config, store: Store) -> Workdir:
     )
   existing_splits = existing.splits(store)
   if config.seeds.stop == end:
-    return existing
+    names = ('margin',) if existing.finished else _INCIDENTAL
+    latest = {name: getattr(config, name) for name in names}
+    updated = existing._replace(config=dataclasses.replace(existing.config, **latest))
+    if updated != existing:
+      _write(updated)
+    return updated
   extended = existing._replace(
     config=config, seed_ranges=[*existing.seed_ranges, range(end, config.seeds.stop)]
   )
@@ -200,11 +206,6 @@ def compute_under(workdir: Workdir, environment: dict[str, Any]) -> tuple[Workdi
   ]
 
 
-def set_margin(workdir: Workdir, margin: float) -> None:
-  """Writes another margin of equivalence, in points, into the settings of a study."""
-  _write(workdir._replace(config=dataclasses.replace(workdir.config, margin=margin)))
-
-
 def _flat(environment: dict[str, Any]) -> dict[str, Any]:
   """An environment with its versions beside its other values."""
   others = {name: value for name, value in environment.items() if name != 'versions'}
@@ -230,7 +231,7 @@ def _differing(existing: Workdir, requested: Workdir) -> list[tuple[str, Any, An
   pairs = [
     (name, getattr(existing.config, name), value)
     for name, value in vars(requested.config).items()
-    if name not in ('num_seeds', 'lanes_at_once', 'margin')
+    if name not in ('num_seeds', *_INCIDENTAL)
   ]
   pairs += [
     (name, getattr(existing.features, name), value)

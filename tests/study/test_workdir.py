@@ -189,8 +189,10 @@ def test_other_constants_of_the_network_are_another_study(tmp_path, monkeypatch)
     opened(tmp_path)
 
 
-def test_another_margin_is_the_same_study(tmp_path):
+def test_settings_that_decide_no_lane_are_those_of_the_last_command(tmp_path):
   study = opened(tmp_path)
-  assert opened(tmp_path, dataclasses.replace(CONFIG, margin=0.5)) == study
-  workdir.set_margin(study, 0.5)
-  assert workdir.read(study.path).config.margin == 0.5
+  changed = dataclasses.replace(CONFIG, margin=0.5, lanes_at_once=3)
+  assert opened(tmp_path, changed).config == changed == workdir.read(study.path).config
+  files.write_json(study.path / 'results.json', {})
+  # Nothing is computed any more, so what computed it stays on record.
+  assert opened(tmp_path).config == dataclasses.replace(changed, margin=CONFIG.margin)
