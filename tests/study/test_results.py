@@ -94,6 +94,62 @@ def test_one_split_has_intervals_over_seeds_clips_and_groups():
   assert packages.versions(['no-such-package'])['no-such-package'] == 'not installed'
 
 
+def test_the_corpus_and_its_splits_are_described():
+  made = store(groups=True, hashes=['same', 'same', *map(str, range(118))])
+  made = made._replace(
+    groups=np.where(np.arange(120) < 6, '', made.groups),
+    manifest={'corpus': 'synthetic_example', 'skipped': ['a', 'b', 'c'], 'versions': {}},
+  )
+  (split,) = splits.make(made, 'random')
+  corpus = built(made, config_of(), [split])['corpus']
+  leak = splits.leak(made, split)
+  sizes = {'train': 72, 'validation': 24, 'test': 24}
+  assert corpus == {
+    'name': 'synthetic_example',
+    'synthetic': True,
+    'num_clips': 120,
+    'num_classes': 3,
+    'classes': ['0', '1', '2'],
+    'largest_class': {'name': '0', 'accuracy': 1 / 3},
+    'skipped_recordings': 3,
+    'num_groups': len(set(made.groups[6:])),
+    'split': 'random',
+    'split_seeds': False,
+    'protocol': 'random 6:2:2 split of clips',
+    'split_sizes': sizes,
+    'shared_groups': leak.shared_groups,
+    'test_clips_in_shared_groups': leak.test_clips_in_shared_groups,
+    'test_clips_identical_to_train': leak.test_clips_identical,
+    'splits': [
+      {
+        'name': 'random',
+        'sizes': sizes,
+        **leak._asdict(),
+        'absent_classes': {'validation': [], 'test': []},
+      }
+    ],
+  }
+  folds = store(folds=[1, 2, 3, 4, 5] * 24)
+  fold_splits = splits.make(folds, 'folds')
+  corpus = built(folds, config_of(split='folds', num_seeds=2), fold_splits)['corpus']
+  leaks = [splits.leak(folds, split) for split in fold_splits]
+  assert corpus['shared_groups'] == max(leak.shared_groups for leak in leaks) > 0
+  assert corpus['test_clips_in_shared_groups'] == 120 and corpus['synthetic'] is False
+  assert corpus['num_groups'] == 20 and len(corpus['splits']) == 5
+
+
+def test_the_largest_class_is_that_of_training():
+  """Fold 1 tests class 1 only; class 0 has most training clips."""
+  made = store_of([0] * 30 + [1] * 21, folds=[2, 3, 4] * 10 + [1] * 12 + [2, 3, 4] * 3)
+  made = made._replace(manifest={**made.manifest, 'skipped': []})
+  config = config_of(split='folds', num_seeds=2, variants=('full',))
+  largest = built(made, config, splits.make(made, 'folds'))['corpus']['largest_class']
+  assert largest == {
+    'name': '0',
+    'accuracy': pytest.approx(np.mean([0, 10 / 13, 10 / 13, 10 / 13])),
+  }
+
+
 def test_the_interval_over_groups_is_that_of_the_speakers_of_the_test_clips():
   made, config = store(), config_of(variants=('full',))
   (split,) = splits.make(made, 'random')

@@ -105,12 +105,13 @@ def test_three_clips_of_a_class_are_one_on_each_side(clips):
     ]
 
 
-def golden_store():
-  """40 speakers with 3 to 14 clips of 4 classes, from arithmetic alone."""
+def golden_store(classes=4):
+  """40 speakers with 3 to 14 clips, from arithmetic alone: 4 equal classes, or unequal ones."""
   labels, groups = [], []
   for speaker in range(40):
     for clip in range(3 + speaker * 7 % 12):
-      labels.append((speaker * 3 + clip * 5) % 4)
+      label = speaker * 3 + clip * 5
+      labels.append(label % 4 if classes == 4 else min(label % 17 // 3 % 6, label % 5))
       groups.append(f'speaker {speaker}')
   return store_of(labels, groups)
 
@@ -129,6 +130,16 @@ def test_a_grouped_split_is_the_same_for_ever(seeds, name, digest):
   content = ';'.join(','.join(map(str, side)) for side in sides(split))
   assert split.name == name
   assert hashlib.sha256(content.encode()).hexdigest()[:16] == digest
+
+
+def test_a_grouped_split_of_unequal_classes_is_the_same_for_ever():
+  store = golden_store(classes=5)
+  counts = np.bincount(store.labels)
+  assert counts.max() > 3 * counts.min()
+  for seeds, digest in ((None, '7a0bcfcba0f925d7'), ([4], '38ceea96aa591e97')):
+    (split,) = splits.make(store, 'grouped', seeds)
+    content = ';'.join(','.join(map(str, side)) for side in sides(split))
+    assert hashlib.sha256(content.encode()).hexdigest()[:16] == digest
 
 
 @pytest.mark.parametrize('seeds', [None, [0], [1], [2]])

@@ -70,6 +70,9 @@ def compare(store, path, config, steps, *, changed_answers=0):
       if (entry['variant'], entry['seed'], entry['split']) == (name.variant, name.seed, split.name)
     ]
     assert [entry['epoch'] for entry in epochs] == list(range(1, config.num_epochs + 1))
+    assert {entry['status'] for entry in epochs} == {'running'} and row['status'] == 'finished'
+    seconds = [entry['seconds'] for entry in epochs]
+    assert seconds == sorted(seconds) and 0 < seconds[-1] < 600
     values = lambda field: [entry[field] for entry in epochs]
     np.testing.assert_allclose(values('learning_rate'), loop.learning_rate, rtol=1e-5)
     np.testing.assert_allclose(values('train_loss'), loop.train_loss, rtol=5e-3)
@@ -134,6 +137,21 @@ def test_other_ways_to_compute_are_the_plain_loop_too(store, tmp_path, settings)
   unequal = np.r_[:20, 20:33, 40:49]
   config = dataclasses.replace(CONFIG, num_epochs=6, **settings)
   compare(part_of(store, unequal), tmp_path / 'study', config, 7)
+
+
+def test_lanes_that_diverge_are_marked_and_tested_at_their_best(store, tmp_path):
+  """The rate is far too large: losses overflow in the first epochs."""
+  config = dataclasses.replace(CONFIG, variants=('plain',), learning_rate=1e25, num_epochs=3)
+  rows, metrics, predictions, _ = run(store, tmp_path / 'study', config)
+  assert {row['status'] for row in rows.values()} == {'diverged'}
+  assert metrics[-1]['status'] == 'diverged' and metrics[-1]['validation_loss'] is None
+  for row in rows.values():
+    epochs = [entry for entry in metrics if entry['seed'] == row['seed']]
+    running = [entry['status'] == 'running' for entry in epochs]
+    assert row['best_epoch'] <= sum(running) < config.num_epochs
+    best = [entry['validation_accuracy'] for entry in epochs if entry['status'] == 'running']
+    assert row['validation_accuracy'] == max(best, default=0.0)
+  assert all(len(predicted) == 12 for predicted in predictions.values())
 
 
 def test_a_streamed_study_is_the_resident_one(store, whole, tmp_path, monkeypatch):
