@@ -29,14 +29,14 @@ from data_prep import cli
 ROOT = Path(__file__).parents[1]
 _STUDY = [
   f'tests/study/test_{name}.py'
-  for name in ('lanes', 'whole_studies', 'unequal_classes', 'study', 'workdir')
+  for name in ('config', 'lanes', 'whole_studies', 'unequal_classes', 'study', 'workdir')
 ]
 # What decides a result, in groups of equal weight, and the tests that notice a change in it.
 GROUPS: dict[str, tuple[list[str], list[str]]] = {
   'lanes': (['study/lanes.py'], _STUDY),
-  'trainer': (['study/trainer.py'], _STUDY[1:]),
+  'trainer': (['study/trainer.py'], _STUDY[2:]),
   'splits': (['study/splits.py'], ['tests/study/test_splits.py', 'tests/study/test_results.py']),
-  'results': (['study/results.py'], ['tests/study/test_results.py', *_STUDY[2:]]),
+  'results': (['study/results.py'], ['tests/study/test_results.py', *_STUDY[3:]]),
   'statistics': (
     [
       f'stats/{name}.py'
@@ -127,8 +127,10 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
   print(f'{len(tried)} of {total:,} mutants of {", ".join(GROUPS)}', flush=True)
   copies: SimpleQueue[Path] = SimpleQueue()
   with tempfile.TemporaryDirectory() as folder:
-    for process in range(values.processes):
-      copies.put(_copy(Path(folder) / str(process)))
+    first = _copy(Path(folder) / '0')
+    copies.put(first)
+    for process in range(1, values.processes):
+      copies.put(Path(shutil.copytree(first, Path(folder) / str(process))))
 
     def attempt(mutant: Mutant) -> bool:
       copy = copies.get()

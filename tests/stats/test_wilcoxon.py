@@ -151,6 +151,7 @@ def test_unpaired_without_ties_is_scipys_exact_mann_whitney():
   assert test.smallest_p == pytest.approx(2 / math.comb(17, 7))
   above = sum(x > y for x in a for y in b)
   assert test.effect_size == pytest.approx(2 * above / 70 - 1)
+  assert unpaired(b, a).effect_size == pytest.approx(-test.effect_size) and above > 35
   assert test.difference == pytest.approx(np.median(np.subtract.outer(a, b)))
   low, high = test.ci95
   for shift, kept in [

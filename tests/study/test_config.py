@@ -38,10 +38,7 @@ def test_an_invalid_setting_is_refused(settings, message):
 
 def test_the_saved_plateau_rule_is_the_rule_of_the_lanes():
   config, rule = Config(), Training()
-  assert (config.plateau_factor, config.plateau_patience) == (
-    rule.plateau_factor,
-    rule.plateau_patience,
-  )
+  assert rule._asdict() == {name: getattr(config, name) for name in rule._fields}
 
 
 def test_seeds_follow_the_first():

@@ -24,7 +24,8 @@ def built(store, config, study_splits, wrong=0.2):
   """The content of a study whose lanes answer at random, `wrong` of the clips falsely."""
   rng = np.random.default_rng(0)
   rows, predictions = [], {}
-  seeds_of = lambda i: [i] if config.split_seeds else range(config.num_seeds)
+  # New objects for every variant and split, as from a file: large ones are equal, not identical.
+  seeds_of = lambda i: [config.seeds[i]] if config.split_seeds else config.seeds
   for variant in config.variants:
     for i, split in enumerate(study_splits):
       for seed in seeds_of(i):
@@ -182,13 +183,13 @@ def test_a_corpus_without_groups_has_no_interval_over_them():
 
 def test_folds_are_the_observations():
   made = store(folds=[1, 1, 2, 3, 3, 4, 5, 5] * 15)
-  config = config_of(split='folds', num_seeds=3)
+  config = config_of(split='folds', num_seeds=3, first_seed=1000)
   study_splits = splits.make(made, 'folds')
   content = built(made, config, study_splits)
   full = content['variants']['full']
   lanes = results.accuracies(full)
   assert len(lanes) == 15
-  means = [np.mean([lanes[seed, f'fold {fold}'] for seed in range(3)]) for fold in range(1, 6)]
+  means = [np.mean([lanes[seed, f'fold {fold}'] for seed in config.seeds]) for fold in range(1, 6)]
   assert list(full['folds'].values()) == pytest.approx(means)
   ratio = np.mean([len(split.test) / len(split.train) for split in study_splits])
   assert results.ratio(content) == pytest.approx(ratio)
@@ -197,7 +198,7 @@ def test_folds_are_the_observations():
   assert set(named) == {'splits', 'seeds', 'seeds and clips', 'seeds and groups'}
   assert named['splits']['ci95'] == pytest.approx([np.mean(means) - half, np.mean(means) + half])
   assert full['ci95'] == named['splits']['ci95']
-  seeds = [np.mean([lanes[seed, f'fold {fold}'] for fold in range(1, 6)]) for seed in range(3)]
+  seeds = [np.mean([lanes[seed, f'fold {fold}'] for fold in range(1, 6)]) for seed in config.seeds]
   assert named['seeds']['ci95'] == pytest.approx(
     stats.t.interval(0.95, 2, np.mean(seeds), stats.sem(seeds))
   )

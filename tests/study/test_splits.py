@@ -188,6 +188,13 @@ def test_a_class_without_training_clips_is_refused():
     splits.make(store_of([0, 0, 0, 1, 1, 1] * 2 + [2, 2, 2], folds=folds), 'folds')
 
 
+def test_many_classes_without_training_clips_are_counted():
+  labels = [0, 0, 0, *range(1, 8)]
+  parts = ['train', 'validation', 'test', *['test'] * 7]
+  with pytest.raises(UserError, match='of 1, 2, 3, 4, 5 and 2 more in store.* of these classes'):
+    splits.make(store_of(labels, parts=parts), 'official')
+
+
 def test_classes_without_test_clips_are_named():
   parts = ['train', 'validation', 'test'] * 4 + ['train', 'validation', 'train']
   store = store_of([0, 0, 0, 1, 1, 1] * 2 + [2, 2, 2], parts=parts)

@@ -154,6 +154,20 @@ def test_lanes_that_diverge_are_marked_and_tested_at_their_best(store, tmp_path)
   assert all(len(predicted) == 12 for predicted in predictions.values())
 
 
+def test_progress_counts_every_step_of_every_lane(store, tmp_path, monkeypatch):
+  counted, labels = [], []
+  for name in ('advance', 'skip'):
+    monkeypatch.setattr(Progress, name, lambda self, steps: counted.append(steps))
+  monkeypatch.setattr(Progress, 'start', lambda self, label: labels.append(label))
+  config = dataclasses.replace(CONFIG, num_epochs=2)
+  run(store, tmp_path / 'study', config)
+  assert counted == [0] + 2 * [4 * 6, 4 * 6, 1 * 6]
+  assert labels == ['epoch 1/2  6 lanes', 'epoch 2/2  6 lanes', 'testing  6 lanes']
+  counted.clear()
+  run(store, tmp_path / 'study', config)  # finished: nothing is left to train
+  assert counted == [2 * 9 * 6]
+
+
 def test_a_streamed_study_is_the_resident_one(store, whole, tmp_path, monkeypatch):
   """Blocks of one step: eight clips of 512 bytes for six lanes do not fit in less."""
   blocks = []
