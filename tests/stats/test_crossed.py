@@ -62,3 +62,22 @@ def test_lanes_of_a_seed_on_several_folds_are_drawn_together():
   together = crossed.interval(correct, tested, [0, 1, 2, 3] * 2)
   apart = crossed.interval(correct, tested, range(8))
   assert together[1] - together[0] > 1.3 * (apart[1] - apart[0])
+
+
+def test_degrees_of_freedom_are_satterthwaites():
+  rng = np.random.default_rng(5)
+  accuracy = rng.normal(0.7, 0.05, (6, 1)) + rng.normal(0, 0.1, (1, 9))
+  tested = rng.integers(20, 60, 9) * np.ones((6, 1))
+  correct = accuracy * tested
+  means = correct.sum(1) / tested.sum(1)
+  seeds = means.var(ddof=1) / 6
+  # The mean over lanes as a function of the weights of the groups, differentiated by hand.
+  moved = ((correct - means[:, None] * tested) / tested.sum(1)[:, None]).mean(0)
+  groups = 9 * moved.var(ddof=1)
+  expected = (seeds + groups) ** 2 / (seeds**2 / 5 + groups**2 / 8)
+  assert crossed._degrees_of_freedom(correct, tested, np.arange(6), 6) == pytest.approx(expected)
+  # Two lanes of every seed, on two folds: the seed's mean counts.
+  twice = [np.concatenate([array, array]) for array in (correct, tested)]
+  assert crossed._degrees_of_freedom(*twice, np.tile(np.arange(6), 2), 6) == pytest.approx(expected)
+  same = np.full((6, 9), 10.0)
+  assert crossed._degrees_of_freedom(0.5 * same, same, np.arange(6), 6) == 5
