@@ -105,6 +105,13 @@ def test_three_clips_of_a_class_are_one_on_each_side(clips):
     ]
 
 
+@pytest.mark.parametrize('clips, counts', [(1, [1, 0, 0]), (2, [1, 0, 1])])
+def test_fewer_clips_train_and_test(clips, counts):
+  store = store_of([0] * 30 + [1] * clips)
+  (split,) = splits.make(store, 'random')
+  assert [int((store.labels[side] == 1).sum()) for side in sides(split)] == counts
+
+
 def golden_store(classes=4):
   """40 speakers with 3 to 14 clips, from arithmetic alone: 4 equal classes, or unequal ones."""
   labels, groups = [], []
