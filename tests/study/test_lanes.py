@@ -262,3 +262,18 @@ def test_training_learns():
     ).astype(np.int32)
     state, losses = compiled.train_fn(state, CLIPS, order)
   assert np.asarray(losses).mean() < 0.3
+
+
+def test_a_lane_before_its_first_epoch_has_no_best_one():
+  _, state, _ = fresh([0, 1])
+  assert np.asarray(state.best.epoch).tolist() == [0, 0]
+  assert np.isneginf(state.best.score).all()
+  assert np.asarray(state.epoch).tolist() == np.asarray(state.status).tolist() == [0, 0]
+  assert_identical(lane_of(state.best.variables, 1), lane_of(state.variables, 1))
+
+
+def test_a_step_that_begins_with_the_first_clip_is_taken():
+  compiled, state, order = fresh([0, 1])
+  order[:, 1, 0] = 0
+  _, losses = compiled.train_fn(state, CLIPS, order)
+  assert (np.asarray(losses) > 0).all()
