@@ -107,6 +107,10 @@ def test_seeds_of_a_fold_are_averaged_and_folds_are_the_observations():
   assert row['n'] == 5 and row['difference'] == pytest.approx(np.mean(means))
   assert row['difference_ci95'] == pytest.approx([np.mean(means) - half, np.mean(means) + half])
   assert row['p_value'] == pytest.approx(2 * stats.t.sf(np.mean(means) / error, 4))
+  ends = np.mean(means) + np.array([-1, 1]) * stats.t.ppf(0.95, 4) * error
+  assert row['equivalent_within'] == pytest.approx(max(abs(ends)))
+  nearest = 0.01 - abs(np.mean(means))
+  assert row['equivalence_p'] == pytest.approx(stats.t.sf(nearest / error, 4))
   assert row['signed_rank_p'] is None
   assert 'by the signed-rank test n = 5 splits cannot reach 0.05' in row['note']
   # More seeds do not make more observations.
