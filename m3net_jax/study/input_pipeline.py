@@ -135,7 +135,7 @@ class Feeder:
     unique, positions = np.unique(order, return_inverse=True)
     gap = int(unique[0] == -1)
     clips = unique[gap:]
-    # Filled up to a power of two: blocks have one size, so a program is compiled once.
+    # Filled up to a power of two: blocks have few sizes, so few programs are compiled.
     size = 1 << int(len(clips) - 1).bit_length()
     mels = np.zeros((size, *self._store.mels.shape[1:]), self._store.mels.dtype)
     mels[: len(clips)] = self._store.mels[clips]

@@ -144,6 +144,7 @@ class _Trainer:
         epoch = epoch_rows[0]['epoch']
         self._checkpoints.save(epoch, runner.without_fill(state))
         self._show(epoch + 1)
+    assert int(state.epoch[0]) == self._num_epochs, 'the last call of an epoch must end it'
     finished = self._test(state, rows)
     self._checkpoints.close()
     return finished
