@@ -152,15 +152,19 @@ def test_the_largest_class_is_that_of_training():
   }
 
 
-def test_the_interval_over_groups_is_that_of_the_speakers_of_the_test_clips():
+@pytest.mark.parametrize('unknown', [0, 50])
+def test_the_interval_over_groups_is_that_of_the_speakers_of_the_test_clips(unknown):
+  """A clip of an unknown speaker is a group with the other clips of its recording."""
   made, config = store(), config_of(variants=('full',))
+  made = made._replace(groups=np.where(np.arange(120) < unknown, '', made.groups))
   (split,) = splits.make(made, 'random')
   content = built(made, config, [split])
   right = []
   rng = np.random.default_rng(0)
   for _ in range(SEEDS):
     right.append(rng.random(len(split.test)) >= 0.2)
-  speakers = np.unique(made.groups, return_inverse=True)[1][split.test]
+  names = [group or f'recording {path}' for group, path in zip(made.groups, made.paths)]
+  speakers = np.unique(names, return_inverse=True)[1][split.test]
   expected = crossed.interval(*crossed.by_group(right, [speakers] * SEEDS), range(SEEDS))
   named = by_name(content['variants']['full'])
   assert named['seeds and groups']['ci95'] == list(expected)

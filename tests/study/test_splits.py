@@ -160,6 +160,18 @@ def test_a_grouped_split_is_near_6_2_2_in_every_class(seeds):
   assert sum(map(len, groups)) == 40 == len(set.union(*groups))
 
 
+@pytest.mark.parametrize('scheme', splits.SCHEMES)
+def test_a_scheme_read_from_a_file_is_the_same(scheme):
+  """An equal text, not the same object."""
+  store = golden_store()
+  lists = np.array(['train', 'train', 'train', 'validation', 'test'])
+  position = np.arange(len(store.labels)) % 5
+  store = store._replace(parts=lists[position], folds=position.astype(np.int32) + 1)
+  for one, other in zip(splits.make(store, scheme), splits.make(store, ''.join(list(scheme)))):
+    assert one.name == other.name
+    assert all(np.array_equal(a, b) for a, b in zip(sides(one), sides(other)))
+
+
 @pytest.mark.parametrize('scheme', splits.DRAWN)
 def test_every_seed_draws_its_own_split(scheme):
   store = golden_store()

@@ -5,6 +5,7 @@ at once, the other lowering, class weights; stopped and continued.
 """
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,16 +152,28 @@ def test_lanes_that_diverge_are_marked_and_tested_at_their_best(store, tmp_path)
     assert row['best_epoch'] <= sum(running) < config.num_epochs
     best = [entry['validation_accuracy'] for entry in epochs if entry['status'] == 'running']
     assert row['validation_accuracy'] == max(best, default=0.0)
+    if row['best_epoch'] == 0:
+      assert row['validation_balanced_accuracy'] == 0.0 and row['validation_loss'] is None
+  assert 0 in [row['best_epoch'] for row in rows.values()]
   assert all(len(predicted) == 12 for predicted in predictions.values())
 
 
 def test_progress_counts_every_step_of_every_lane(store, tmp_path, monkeypatch):
-  counted, labels = [], []
+  counted, labels, totals = [], [], []
+
+  class Counted(Progress):
+    def __init__(self, total):
+      totals.append(total)
+      super().__init__(total)
+
+  monkeypatch.setattr(trainer, 'Progress', Counted)
+  monkeypatch.setattr(trainer, 'time', SimpleNamespace(monotonic=lambda: 100.0))
   for name in ('advance', 'skip'):
     monkeypatch.setattr(Progress, name, lambda self, steps: counted.append(steps))
   monkeypatch.setattr(Progress, 'start', lambda self, label: labels.append(label))
   config = dataclasses.replace(CONFIG, num_epochs=2)
-  run(store, tmp_path / 'study', config)
+  _, metrics, _, _ = run(store, tmp_path / 'study', config)
+  assert totals == [2 * 9 * 6] and {row['seconds'] for row in metrics} == {0.0}
   assert counted == [0] + 2 * [4 * 6, 4 * 6, 1 * 6]
   assert labels == ['epoch 1/2  6 lanes', 'epoch 2/2  6 lanes', 'testing  6 lanes']
   counted.clear()
