@@ -108,7 +108,10 @@ def test_the_numbers_of_the_page_are_those_of_the_study(finished):
   text, content = read(finished).text, finished.results()
   full = content['variants']['full']
   assert f'{100 * full["mean"]:.2f} %' in text
-  assert '{:.2f} to {:.2f}'.format(*(100 * end for end in full['ci95'])) in text
+  assert full['intervals']
+  for row in full['intervals']:
+    ends = [min(100, max(0, 100 * end)) for end in row['ci95']]
+    assert '{:.2f} to {:.2f}'.format(*ends) in text and row['about'] in text
   assert f'{full["parameters"]["total"]:,}' in text and f'{full["macs"]:,}' in text
   assert 'No published result is comparable' in text and 'cannot reach 0.05' in text
   for words in (
