@@ -7,7 +7,8 @@ and the study has all clips of the corpus.
 from collections.abc import Mapping
 from typing import Any
 
-from m3net_jax.stats import intervals, published
+from m3net_jax.stats import published, resampled
+from m3net_jax.study.results import accuracies
 
 # Clips of the complete corpus; a part of it is another task. Speech Commands: Warden 2018, arXiv
 # 1804.03209; its 12 classes as its recipe draws them, 36,923 + 4,445 + 4,890; UrbanSound8K:
@@ -59,8 +60,4 @@ def seed_accuracies(variant: Mapping[str, Any]) -> list[float]:
 
   A published single figure is one of these.
   """
-  lanes = variant['lanes']
-  return [
-    intervals.mean_interval([lane['test_accuracy'] for lane in lanes if lane['seed'] == seed]).mean
-    for seed in dict.fromkeys(lane['seed'] for lane in lanes)
-  ]
+  return list(resampled.by_seed(accuracies(variant)).values())

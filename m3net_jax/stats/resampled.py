@@ -8,7 +8,8 @@ assumes a correlation of two splits, test / (train + test), and can be too cauti
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,10 +35,19 @@ def ratio_of(sizes: Sequence[Mapping[str, int]]) -> float | None:
 
 def by_split(lanes: Lanes) -> dict[Hashable, float]:
   """{split: mean over its seeds}: seeds of one split are replicates, not observations."""
-  accuracies: dict[Hashable, list[float]] = {}
-  for (_, split), accuracy in lanes.items():
-    accuracies.setdefault(split, []).append(accuracy)
-  return {split: float(np.mean(values)) for split, values in accuracies.items()}
+  return _means((split, accuracy) for (_, split), accuracy in lanes.items())
+
+
+def by_seed(lanes: Lanes) -> dict[int, float]:
+  """{seed: mean over its splits}."""
+  return _means((seed, accuracy) for (seed, _), accuracy in lanes.items())
+
+
+def _means(accuracies: Iterable[tuple[Any, float]]) -> dict[Any, float]:
+  grouped: dict[Any, list[float]] = {}
+  for key, accuracy in accuracies:
+    grouped.setdefault(key, []).append(accuracy)
+  return {key: float(np.mean(values)) for key, values in grouped.items()}
 
 
 def over_lanes(lanes: Lanes, ratio: float | None) -> MeanInterval:
@@ -52,12 +62,11 @@ def over_lanes(lanes: Lanes, ratio: float | None) -> MeanInterval:
   lane_interval = intervals.mean_interval(list(lanes.values()))
   if ratio is None:
     return lane_interval
-  corrected = mean_interval(list(by_split(lanes).values()), ratio)
-  return lane_interval._replace(interval=corrected.interval)
+  return lane_interval._replace(interval=interval(list(by_split(lanes).values()), ratio))
 
 
-def mean_interval(values: ArrayLike, ratio: float) -> MeanInterval:
-  """Mean, standard deviation and corrected 95 % interval of values [splits].
+def interval(values: ArrayLike, ratio: float) -> tuple[float, float] | None:
+  """Corrected 95 % interval of the mean of values [splits]; None if they are equal.
 
   Args:
     ratio: test clips / training clips.
@@ -66,11 +75,7 @@ def mean_interval(values: ArrayLike, ratio: float) -> MeanInterval:
     ValueError: there are no values, or a value is not finite.
   """
   values = checked(values, 'values')
-  mean = float(values.mean())
-  if values.size == 1:
-    return MeanInterval(mean, None, None)
-  ends = _ends(mean, _error(values, ratio), values.size, ALPHA)
-  return MeanInterval(mean, float(values.std(ddof=1)), ends)
+  return _ends(float(values.mean()), _error(values, ratio), values.size, ALPHA)
 
 
 def paired(a: ArrayLike, b: ArrayLike, ratio: float, margin: float | None = None) -> Test:
@@ -88,7 +93,7 @@ def paired(a: ArrayLike, b: ArrayLike, ratio: float, margin: float | None = None
   differences = np.round(np.asarray(a, np.float64) - np.asarray(b, np.float64), 9)
   n, mean = differences.size, float(differences.mean())
   # Equal differences have no variance to judge them by.
-  error = _error(differences, ratio) if n > 1 else 0.0
+  error = _error(differences, ratio)
   known = error > 0
   return Test(
     'Corrected resampled t-test over splits, each the mean of its seeds',
@@ -119,6 +124,8 @@ def _ends(mean: float, error: float, n: int, alpha: float) -> tuple[float, float
 
 
 def _error(values: np.ndarray, ratio: float) -> float:
-  if np.ptp(values) == 0:  # their standard deviation can be a rounding error
+  if (
+    np.ptp(values) == 0
+  ):  # one value, or equal ones: their standard deviation can be a rounding error
     return 0.0
   return float(values.std(ddof=1)) * math.sqrt(1 / values.size + ratio)

@@ -8,10 +8,10 @@ import numpy as np
 from data_prep.store import Store
 from m3net_jax.network import cost
 from m3net_jax.network.variants import architecture_of
-from m3net_jax.stats import crossed, holm, measures, resampled
+from m3net_jax.stats import crossed, holm, intervals, measures, resampled
 from m3net_jax.study import packages
 from m3net_jax.study.config import Config
-from m3net_jax.study.splits import Split, absent, leak
+from m3net_jax.study.splits import Split, absent, groups_of, leak
 from m3net_jax.study.workdir import prediction_key
 
 _PROTOCOLS = {
@@ -227,12 +227,12 @@ def _intervals(
     found['seeds'] = resampled.over_lanes(lane_accuracies, None).interval
   else:
     found['splits'] = resampled.over_lanes(lane_accuracies, split_ratio).interval
-    if len(set(seeds)) < len(seeds):  # every split has every seed
-      found['seeds'] = resampled.over_lanes(_seed_means(lane_accuracies), None).interval
+    by_seed = resampled.by_seed(lane_accuracies)
+    if len(by_seed) < len(lanes):  # every split has every seed
+      found['seeds'] = intervals.mean_interval(list(by_seed.values())).interval
   found['seeds and clips'] = crossed.interval(*crossed.by_group(right, clips), seeds)
   if (store.groups != '').any():
-    names = np.where(store.groups == '', np.char.add('recording ', store.paths), store.groups)
-    group = np.unique(names, return_inverse=True)[1]
+    group = np.unique(groups_of(store), return_inverse=True)[1]
     found['seeds and groups'] = crossed.interval(
       *crossed.by_group(right, [group[tested] for tested in clips]), seeds
     )
@@ -242,12 +242,3 @@ def _intervals(
     if ends and ends[0] < ends[1]  # equal lanes say nothing about others
   ]
   return sorted(rows, key=lambda row: row['ci95'][0] - row['ci95'][1])
-
-
-def _seed_means(lanes: resampled.Lanes) -> dict[tuple[int, str], float]:
-  """{(seed, ''): mean over its splits}."""
-  seeds = dict.fromkeys(seed for seed, _ in lanes)
-  return {
-    (seed, ''): float(np.mean([value for (other, _), value in lanes.items() if other == seed]))
-    for seed in seeds
-  }

@@ -113,7 +113,7 @@ def _check(store: Store, scheme: str, split: Split) -> None:
 
 def leak(store: Store, split: Split) -> Leak:
   """Counts what test shares with train; a recording without a known group is a group itself."""
-  groups = np.array(_groups(store))
+  groups = np.array(groups_of(store))
   shared = set(groups[split.train]) & set(groups[split.test])
   train_hashes = set(store.hashes[split.train])
   # Segments of one recording have the same hash but are not the same clip; a copy has another path.
@@ -128,7 +128,8 @@ def leak(store: Store, split: Split) -> Leak:
   return Leak(len(shared), sum(group in shared for group in groups[split.test]), identical)
 
 
-def _groups(store: Store) -> list[str]:
+def groups_of(store: Store) -> list[str]:
+  """The group of every clip; clips without a known one are grouped by their recording."""
   return [
     group or f'recording {path}' for group, path in zip(store.groups.tolist(), store.paths.tolist())
   ]
@@ -174,7 +175,7 @@ def _grouped(store: Store, seed: int | None) -> Split:
       f'--split=grouped: {store.manifest["corpus"]} names no speakers or recordings: '
       'give --split=random'
     )
-  names, group = np.unique(np.array(_groups(store)), return_inverse=True)
+  names, group = np.unique(np.array(groups_of(store)), return_inverse=True)
   counts = np.zeros((len(names), len(store.classes)), np.int64)
   np.add.at(counts, (group, store.labels), 1)
   drawn = str(_SEED) if seed is None else f'{_SEED} {seed}'

@@ -220,8 +220,8 @@ def test_split_seeds_have_an_interval_over_splits_and_none_over_seeds_alone():
   content = built(made, config, study_splits)
   full = content['variants']['full']
   assert set(by_name(full)) == {'splits', 'seeds and clips', 'seeds and groups'}
-  expected = resampled.mean_interval(list(results.accuracies(full).values()), 24 / 72)
-  assert full['ci95'] == pytest.approx(expected.interval)
+  expected = resampled.interval(list(results.accuracies(full).values()), 24 / 72)
+  assert full['ci95'] == pytest.approx(expected)
   assert 'folds' not in full and content['corpus']['protocol'].endswith('drawn by every seed')
   assert len(content['corpus']['splits']) == SEEDS
 
