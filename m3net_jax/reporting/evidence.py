@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from m3net_jax.stats import measures
 from m3net_jax.study.splits import Split
 
 
@@ -67,10 +68,9 @@ def class_accuracies(
   lanes: Sequence[LanePredictions], labels: np.ndarray, num_classes: int
 ) -> np.ndarray:
   """Accuracy of each lane on each class, [lanes, classes]; NaN if it tests no clip of the class."""
-  counts = np.stack([confusion([lane], labels, num_classes) for lane in lanes])
-  clips = counts.sum(2)
-  right = np.diagonal(counts, axis1=1, axis2=2)
-  return np.where(clips > 0, right / np.maximum(clips, 1), np.nan)
+  return np.stack(
+    [measures.recalls(lane.predicted, labels[lane.clips], num_classes) for lane in lanes]
+  )
 
 
 def hardest(
