@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
+import scipy.optimize
 import scipy.sparse
 
 from data_prep.features import Features
@@ -49,6 +50,19 @@ def tables(features: Features) -> Tables:
   return Tables(
     util.pad_center(window, size=features.n_fft).astype(np.float32), scipy.sparse.csr_array(bank)
   )
+
+
+@functools.lru_cache(maxsize=8)
+def level_weights(features: Features) -> np.ndarray:
+  """Weights [n_mels] that make of the powers of the filters the power of the samples, nearly.
+
+  The filters of `norm='slaney'` are lower the wider they are, and overlap: these weights, none
+  negative, bring their sum as near to 1 in every bin as they can (least squares). The sum of
+  weighted powers over the level of another clip is then a ratio as of samples.
+  """
+  bank = tables(features).filters.toarray().astype(np.float64)
+  covered = bank.any(0)
+  return scipy.optimize.nnls(bank[:, covered].T, np.ones(covered.sum()))[0].astype(np.float32)
 
 
 def fit_length(samples: np.ndarray, features: Features) -> np.ndarray:

@@ -34,7 +34,7 @@ from m3net_jax.reporting import plan_text, summary, tables
 from m3net_jax.reporting.compare import Comparison
 from m3net_jax.reporting.compare import compare as compare_workdirs
 from m3net_jax.reporting.tables import Table
-from m3net_jax.study import devices, results, splits, trainer, workdir
+from m3net_jax.study import devices, ingredients, results, splits, trainer, workdir
 from m3net_jax.study.config import Config
 from m3net_jax.study.plan import measure
 from m3net_jax.study.tensorboard import Board
@@ -147,7 +147,14 @@ def create(store: Store, path: Path, config: Config) -> 'Study':
 
   A finished study that lacks its report, because it was stopped before, gets it.
   """
+  shared = ingredients.obtain(
+    path,
+    config,
+    store,
+    lambda: splits.make(store, config.split, config.split_seeds_of(config.seeds)),
+  )
   opened = workdir.open_for(path, config, store)
+  ingredients.write(path, shared)
   study = Study(opened.path)
   if study.finished:
     study._test_within(config.margin)
@@ -168,7 +175,8 @@ def plan(store: Store, path: Path, config: Config) -> str:
   study_splits = splits.make(store, config.split, config.split_seeds_of(config.seeds))
   seed_ranges = workdir.lacking(path, config, store.features, store.sha256)
   devices.use_all_cores(path.absolute().parent / '.compiled')
-  measured = measure(config, seed_ranges, store, study_splits)
+  shared = ingredients.obtain(path, config, store, lambda: study_splits)
+  measured = measure(config, seed_ranges, store, study_splits, shared)
   text = plan_text.text(config, len(store.classes), study_splits, measured, finished)
   if seed_ranges == [config.seeds]:
     return text
@@ -276,13 +284,18 @@ class Study:
         'from those of one run; results.json names both',
         file=sys.stderr,
       )
+    shared = ingredients.obtain(self.path, config, store, lambda: study_splits)
+    if shared.noise is not None:
+      print(f'{self.path}: noise: {shared.noise.text()}', file=sys.stderr)
     start = time.monotonic()
-    num_lanes = sum(map(len, opened.seed_ranges)) * len(study_splits)
+    num_lanes = sum(map(len, opened.seed_ranges)) * len(study_splits) * len(config.settings)
     with contextlib.ExitStack() as stack:
       on_epoch = ignore_rows
       if tensorboard:
         on_epoch = stack.enter_context(Board(self.path / 'tensorboard', num_lanes)).add
-      finished = trainer.train(config, opened.seed_ranges, store, study_splits, self.path, on_epoch)
+      finished = trainer.train(
+        config, opened.seed_ranges, store, study_splits, self.path, on_epoch, shared
+      )
     seconds = time.monotonic() - start
     predictions = trainer.predictions_by_key(finished, study_splits)
     opened.write_predictions(predictions)
@@ -293,6 +306,7 @@ class Study:
       study_splits,
       [row for cohort in finished for row in cohort.rows],
       predictions,
+      validated=[row for cohort in finished for row in cohort.validated],
       environments=opened.environments,
       compilations=sum(cohort.compilations for cohort in finished),
       seconds=max(seconds, *(row['seconds'] for row in metrics)),

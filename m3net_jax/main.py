@@ -56,6 +56,27 @@ def define(values: flags.FlagValues) -> None:
     "height (frequency), width (time) and channels of the network's input",
     flag_values=values,
   )
+  flags.DEFINE_list(
+    'noise_dir',
+    [],
+    "folders of noise recordings for --noise, comma-separated (default: the corpus's own noise, or "
+    'if it has none, generated coloured noise)',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'teacher',
+    Config.teacher,
+    'workdir of a finished study on the same store and splits, whose lanes teach these ones '
+    '(distillation)',
+    flag_values=values,
+  )
+  flags.DEFINE_multi_string(
+    'sweep',
+    [],
+    'a number of the recipe and its values, such as learning_rate=1e-3,3e-3; may be repeated: '
+    'trains all combinations, chooses one by validation and tests it alone',
+    flag_values=values,
+  )
   flags.DEFINE_bool(
     'split_seeds',
     False,
@@ -75,13 +96,35 @@ def define(values: flags.FlagValues) -> None:
     ('learning_rate', 'learning rate of Adam at the start'),
     (
       'min_learning_rate',
-      "lowest learning rate; a lane's rate is halved after three epochs without a lower "
-      'validation loss',
+      "lowest learning rate; with --schedule=plateau a lane's rate is halved after three epochs "
+      'without a lower validation loss',
     ),
     ('margin', 'points within which two variants count as equally good'),
+    ('warmup_epochs', 'epochs in which the learning rate rises to --learning_rate'),
+    ('weight_decay', 'decoupled weight decay of the kernels'),
+    ('label_smoothing', 'probability that the target gives to all classes alike'),
+    ('ema', 'decay of a moving average of the parameters, which is then what is evaluated'),
+    ('shift_early_ms', 'augmentation: furthest that a clip is moved to an earlier time'),
+    ('shift_late_ms', 'augmentation: furthest that a clip is moved to a later time'),
+    ('gain_low_db', 'augmentation: lowest change of level, 0 or below'),
+    ('gain_high_db', 'augmentation: highest change of level, 0 or above'),
+    ('noise', 'augmentation: share of the clips that background noise is mixed into'),
+    ('snr_low_db', 'lowest ratio of the energy of a clip to that of its noise'),
+    ('snr_high_db', 'highest ratio of the energy of a clip to that of its noise'),
+    ('spec_augment', 'augmentation: size of masked bands and stretches; 1 is usual'),
+    (
+      'mixup',
+      'augmentation: alpha of the beta distribution of mixtures of two clips; 0.2 is usual',
+    ),
+    ('teacher_weight', 'share of the answers of --teacher in the loss'),
   ):
     flags.DEFINE_float(name, getattr(Config, name), text, flag_values=values)
   for name, choices, text in (
+    (
+      'schedule',
+      options.SCHEDULES,
+      'learning rate: halved on a plateau of the validation loss, or falling to 0 along a cosine',
+    ),
     (
       'split',
       SCHEMES,

@@ -61,7 +61,7 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
   sign = -1 if select == 'loss' else 1
   variant, row = max(candidates, key=lambda candidate: sign * candidate[1][f'validation_{select}'])
   names = [split['name'] for split in results['corpus']['splits']]
-  name = LaneName(variant, row['seed'], names.index(row['split']))
+  name = LaneName(variant, row['seed'], names.index(row['split']), row.get('setting', 0))
   lane = checkpoint.restore_lane(
     workdir.config,
     workdir.seed_ranges,

@@ -4,5 +4,6 @@ LOWERINGS = ('conv', 'shift')  # of the convolutions: for accelerators, for CPUs
 CHANNELS = ('magma', 'delta')  # content of three input channels (`image`)
 NORMALISATIONS = ('train', 'clip')  # of the log-Mel (`image`)
 CLASS_WEIGHTS = ('none', 'balanced')  # of the classes in the loss
+SCHEDULES = ('plateau', 'cosine')  # of the learning rate
 SELECTIONS = ('accuracy', 'balanced_accuracy', 'loss')  # what the best epoch is best in
 BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.9, 1e-3  # of every batch norm (`layers`)

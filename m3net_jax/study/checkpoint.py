@@ -7,12 +7,15 @@ import jax
 import numpy as np
 from orbax import checkpoint as ocp
 
+from data_prep.features import Features
 from m3net_jax.network.image import Scaling
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Switches
 from m3net_jax.study import cohorts, lanes
+from m3net_jax.study.augment import Rule
 from m3net_jax.study.cohorts import Cohort, LaneName
 from m3net_jax.study.config import Config
+from m3net_jax.study.hyper import Hyper
 from m3net_jax.study.lanes import Lane
 
 
@@ -49,15 +52,17 @@ def folder_of(workdir: Path, cohort: Cohort) -> Path:
 def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Path) -> Lane:
   """Reads the last checkpoint of a cohort: numpy arrays [lanes, ...] in the order of its names."""
   model = M3Net(cohort.program, num_classes, 'conv')
+  rule = Rule(config.parts, Features(), np.ones(1)) if config.parts else None
   lane = jax.eval_shape(
     lambda: lanes.init_lane(
       model,
       config.input_shape,
-      lanes.Training(),
+      lanes.Training(rule=rule),
       0,
       Switches(*[np.bool_(True)] * 4),
       Scaling(np.float32(0), np.float32(1)),
       None if config.class_weights == 'none' else np.ones(num_classes, np.float32),
+      Hyper(*(np.float32(value) for value in Hyper())),
     )
   )
   like = jax.tree.map(

@@ -8,11 +8,15 @@ from m3net_jax.study.config import Config
 
 
 class LaneName(NamedTuple):
-  """The identity of a lane; `split` is a position in the list of the study's splits."""
+  """The identity of a lane.
+
+  `split` is a position in the list of the study's splits, `setting` one in the grid of its sweep.
+  """
 
   variant: str
   seed: int
   split: int
+  setting: int = 0
 
 
 class Cohort(NamedTuple):
@@ -34,7 +38,7 @@ def make(config: Config, seed_ranges: Sequence[range], num_splits: int) -> list[
 
   Args:
     seed_ranges: consecutive ranges of seeds; each range has its own cohorts.
-    num_splits: number of splits; each variant and seed has one lane per split, or with
+    num_splits: number of splits; each variant, seed and setting has one lane per split, or with
       `config.split_seeds` one lane, on the split that its seed draws.
   """
   splits_of = lambda seed: [seed - config.first_seed] if config.split_seeds else range(num_splits)
@@ -43,7 +47,12 @@ def make(config: Config, seed_ranges: Sequence[range], num_splits: int) -> list[
     by_program: dict[Architecture, list[LaneName]] = {}
     for variant in config.variants:
       names = sorted(
-        (LaneName(variant, seed, split) for seed in seeds for split in splits_of(seed)),
+        (
+          LaneName(variant, seed, split, setting)
+          for setting in range(len(config.settings))
+          for seed in seeds
+          for split in splits_of(seed)
+        ),
         key=lambda name: name.split,
       )
       by_program.setdefault(architecture_of(variant).program, []).extend(names)

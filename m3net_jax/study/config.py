@@ -5,12 +5,13 @@ from typing import Any
 
 from data_prep.errors import UserError
 from m3net_jax.network import options, variants
-from m3net_jax.study import splits
+from m3net_jax.study import hyper, splits
+from m3net_jax.study.hyper import Hyper
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """The settings of a study, named like the flags.
+  """The settings of a study, named like the flags; those of `Hyper` may differ between lanes.
 
   All except `lowering`, `lanes_at_once` and `margin` decide the lanes. The constants of the
   plateau have no flag; they are saved too, so that a study does not continue with another rule.
@@ -26,6 +27,24 @@ class Config:
   batch_size: int = 64
   learning_rate: float = 1e-3
   min_learning_rate: float = 1e-12
+  schedule: str = 'plateau'
+  warmup_epochs: float = 0.0
+  weight_decay: float = 0.0
+  label_smoothing: float = 0.0
+  ema: float = 0.0
+  shift_early_ms: float = 0.0
+  shift_late_ms: float = 0.0
+  gain_low_db: float = 0.0
+  gain_high_db: float = 0.0
+  noise: float = 0.0
+  snr_low_db: float = 0.0
+  snr_high_db: float = 20.0
+  noise_dir: tuple[str, ...] = ()
+  spec_augment: float = 0.0
+  mixup: float = 0.0
+  teacher: str = ''
+  teacher_weight: float = 0.0
+  sweep: tuple[str, ...] = ()
   plateau_factor: float = 0.5
   plateau_patience: int = 3
   plateau_tolerance: float = 1e-4
@@ -42,7 +61,8 @@ class Config:
 
   def __post_init__(self) -> None:
     object.__setattr__(self, 'variants', tuple(map(variants.name_of, self.variants)))
-    object.__setattr__(self, 'input_shape', tuple(self.input_shape))
+    for name in ('input_shape', 'noise_dir', 'sweep'):
+      object.__setattr__(self, name, tuple(getattr(self, name)))
     for name, lowest in (
       ('num_seeds', 1),
       ('first_seed', 0),
@@ -54,6 +74,7 @@ class Config:
         raise UserError(f'--{name}={getattr(self, name)}: give {lowest} or more')
     for name, choices in (
       ('split', splits.SCHEMES),
+      ('schedule', options.SCHEDULES),
       ('class_weights', options.CLASS_WEIGHTS),
       ('select', options.SELECTIONS),
       ('channels', options.CHANNELS),
@@ -62,8 +83,22 @@ class Config:
     ):
       if getattr(self, name) not in choices:
         raise UserError(f'--{name}={getattr(self, name)}: give one of {", ".join(choices)}')
-    if not self.learning_rate > 0:
-      raise UserError(f'--learning_rate={self.learning_rate}: give a number above 0')
+    for setting in self.settings:
+      hyper.check(setting)
+      if setting.warmup_epochs >= self.num_epochs and self.num_epochs > 1:
+        raise UserError(
+          f'--warmup_epochs={setting.warmup_epochs:g}: give less than '
+          f'--num_epochs={self.num_epochs}'
+        )
+    for name, part in (('noise_dir', 'noise'), ('teacher', 'teacher')):
+      if getattr(self, name) and part not in self.parts:
+        number = {
+          'noise_dir': '--noise=0.8 (a share of the clips)',
+          'teacher': '--teacher_weight=0.5',
+        }
+        raise UserError(f'--{name}={self.text_of(name)}: is not used: give {number[name]} too')
+    if 'teacher' in self.parts and not self.teacher:
+      raise UserError('--teacher_weight: has no teacher: give --teacher=WORKDIR, a finished study')
     if not 0 < self.min_learning_rate <= self.learning_rate:
       raise UserError(
         f'--min_learning_rate={self.min_learning_rate}: give a number above 0, at most '
@@ -94,6 +129,27 @@ class Config:
         raise UserError(
           f'--variants={",".join(self.variants)}: {variant} is named twice; name it once'
         )
+
+  @property
+  def swept(self) -> dict[str, tuple[float, ...]]:
+    """The values of every number of the sweep."""
+    return hyper.parse(self.sweep)
+
+  @property
+  def settings(self) -> list[Hyper]:
+    """The numbers of the recipe that lanes have: one setting, or the grid of the sweep."""
+    values = Hyper(*(getattr(self, name) for name in Hyper._fields))
+    return hyper.grid(values, self.swept)
+
+  @property
+  def parts(self) -> frozenset[str]:
+    """What a training step computes beside the paper's recipe (`hyper.PARTS`)."""
+    return hyper.parts(self.settings)
+
+  def text_of(self, name: str) -> str:
+    """The value of a setting as its flag."""
+    value = getattr(self, name)
+    return ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
   @property
   def seeds(self) -> range:

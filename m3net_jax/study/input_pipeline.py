@@ -23,10 +23,19 @@ BLOCK_BYTES = 2**28  # approximate size of a streamed block
 
 
 class Clips(NamedTuple):
-  """Clips on the device: `mels` [clips, n_mels, frames] in dB, `labels` [clips] int32."""
+  """Clips on the device, and what training mixes into them.
+
+  Attributes:
+    mels: [clips, n_mels, frames] in dB.
+    labels: [clips] int32.
+    noise: [windows, n_mels, frames] float32 powers of level 1, or None.
+    teacher: logits [clips, splits, classes] float32, or None.
+  """
 
   mels: jax.Array
   labels: jax.Array
+  noise: jax.Array | None = None
+  teacher: jax.Array | None = None
 
 
 class Block(NamedTuple):
@@ -90,6 +99,7 @@ class Feeder:
   Args:
     store: the clips.
     put: a function that moves a pytree of arrays to the device, for all lanes.
+    noise, teacher: of `Clips`; noise stays on the device, teacher goes with the clips.
     resident_bytes: a store up to this size stays on the device.
     block_bytes: approximate size of a block of a larger store.
 
@@ -98,13 +108,22 @@ class Feeder:
   """
 
   def __init__(
-    self, store: Store, put, resident_bytes: int = RESIDENT_BYTES, block_bytes: int = BLOCK_BYTES
+    self,
+    store: Store,
+    put,
+    noise: np.ndarray | None = None,
+    teacher: np.ndarray | None = None,
+    resident_bytes: int = RESIDENT_BYTES,
+    block_bytes: int = BLOCK_BYTES,
   ):
-    self._store, self._put = store, put
+    self._store, self._put, self._teacher = store, put, teacher
+    self._noise = None if noise is None else put(noise)
     self._clip_bytes = int(np.prod(store.mels.shape[1:])) * store.mels.dtype.itemsize
     self._block_bytes = block_bytes
     self.resident = store.mels.nbytes <= resident_bytes
-    self._clips = put(Clips(np.asarray(store.mels), store.labels)) if self.resident else None
+    self._clips = None
+    if self.resident:
+      self._clips = put(Clips(np.asarray(store.mels), store.labels, None, teacher))
 
   def steps_per_block(self, lanes: int, batch_size: int, steps: int) -> int:
     """The number of steps that fit in a block, at most `steps`."""
@@ -126,7 +145,8 @@ class Feeder:
     )
     threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     for clips, order in dataset.to_iter_dataset(threads):
-      yield Block(self._clips if self.resident else self._put(clips), order)
+      on_device = self._clips if self.resident else self._put(clips)
+      yield Block(on_device._replace(noise=self._noise), order)
 
   def _read(self, order: np.ndarray) -> tuple[Clips | None, np.ndarray]:
     if self.resident:
@@ -141,4 +161,10 @@ class Feeder:
     mels[: len(clips)] = self._store.mels[clips]
     labels = np.zeros(size, np.int32)
     labels[: len(clips)] = self._store.labels[clips]
-    return Clips(mels, labels), (positions.reshape(order.shape) - gap).astype(np.int32)
+    teacher = None
+    if self._teacher is not None:
+      teacher = np.zeros((size, *self._teacher.shape[1:]), np.float32)
+      teacher[: len(clips)] = self._teacher[clips]
+    return Clips(mels, labels, None, teacher), (positions.reshape(order.shape) - gap).astype(
+      np.int32
+    )

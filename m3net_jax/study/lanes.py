@@ -21,12 +21,16 @@ from m3net_jax.network import image, models
 from m3net_jax.network.image import Scaling
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Switches
+from m3net_jax.study import augment
+from m3net_jax.study.augment import Rule
+from m3net_jax.study.hyper import PAPER, Hyper
 from m3net_jax.study.input_pipeline import Clips
 from m3net_jax.study.mapping import over_lanes, planned_bytes
 
 Variables = dict[str, Any]  # 'params' and 'batch_stats'
 
 RUNNING, DIVERGED = 0, 1
+TEMPERATURE = 2.0  # divides the logits of teacher and lane (Hinton et al. 2015, Section 2)
 STEPS_PER_CALL = 16  # training steps of every lane per call of the training program
 # Part of a core's cache, for the largest map of the clips that are evaluated together.
 CACHE_BYTES = 2**19
@@ -53,6 +57,11 @@ class Lane(NamedTuple):
     switches: which mirrors and channel weights are on, for variants that share a program.
     scaling: mean and deviation of the training clips of its split, in dB.
     class_weights: [classes] of its training loss, or None if all are 1.
+    hyper: the numbers of its recipe.
+    seed: of its random numbers.
+    split: position of its split, which chooses its teacher.
+    step: number of training steps taken.
+    average: moving average of `variables`, or None if the study uses none.
     epoch: number of epochs finished.
     status: RUNNING, or DIVERGED once a loss was not finite.
     best: the lane at its best validation epoch.
@@ -64,23 +73,41 @@ class Lane(NamedTuple):
   switches: Switches
   scaling: Scaling
   class_weights: jax.Array | None
+  hyper: Hyper
+  seed: jax.Array
+  split: jax.Array
+  step: jax.Array
+  average: Variables | None
   epoch: jax.Array
   status: jax.Array
   best: Best
 
 
 class Training(NamedTuple):
-  """The rule of the learning rate, shared by all lanes of a program (paper, Section 3.1).
+  """The rule of training, shared by all lanes of a program (paper, Section 3.1).
 
-  The paper gives only the first rate and the lowest one. If the rate is halved after three epochs
-  without a lower validation loss, its thirty halvings to the lowest fit in the paper's 100 epochs.
+  The paper gives only the first learning rate and the lowest one. If the rate is halved after three
+  epochs without a lower validation loss, its thirty halvings to the lowest fit in the paper's 100
+  epochs.
+
+  Attributes:
+    schedule: 'plateau', or 'cosine': from the first rate to 0 in `total_steps`.
+    steps_per_epoch, total_steps: training steps of a lane.
+    rule: of augmentation and of the other `hyper.PARTS`; None if the study uses none.
   """
 
-  learning_rate: float = 1e-3
   min_learning_rate: float = 1e-12
   plateau_factor: float = 0.5
   plateau_patience: int = 3
   plateau_tolerance: float = 1e-4  # a loss is lower if it is lower by this
+  schedule: str = 'plateau'
+  steps_per_epoch: int = 1
+  total_steps: int = 1
+  rule: Rule | None = None
+
+  def uses(self, part: str) -> bool:
+    """Whether a lane of the study needs one of `hyper.PARTS`."""
+    return self.rule is not None and part in self.rule.parts
 
 
 class Scores(NamedTuple):
@@ -95,7 +122,7 @@ class Programs(NamedTuple):
 
   Attributes:
     init_fn: (seeds [lanes], switches [lanes], scaling [lanes], class weights [lanes, classes] or
-      None) -> lanes.
+      None, hyper [lanes], splits [lanes]) -> lanes.
     train_fn: (lanes, clips, order [lanes, steps, batch]) -> lanes, losses [lanes, steps]; lanes are
       donated. A step whose order is -1 is skipped, so that all calls have the same length.
     eval_fn: (variables, switches, scaling [lanes], clips, order [lanes, steps, batch]) -> Scores.
@@ -121,6 +148,8 @@ def init_lane(
   switches: Switches,
   scaling: Scaling,
   class_weights: jax.Array | None = None,
+  hyper: Hyper = PAPER,
+  split: jax.Array | int = 0,
 ) -> Lane:
   """Makes a lane before its first step: a pure function of its seed."""
   variables = dict(models.init(model, jax.random.key(seed), input_shape))
@@ -131,6 +160,11 @@ def init_lane(
     switches,
     scaling,
     class_weights,
+    jax.tree.map(jnp.float32, hyper),
+    jnp.int32(seed),
+    jnp.int32(split),
+    jnp.int32(0),
+    variables if training.uses('ema') else None,
     jnp.int32(0),
     jnp.int32(RUNNING),
     Best(variables, jnp.float32(-jnp.inf), jnp.int32(0)),
@@ -144,31 +178,37 @@ def train_step(
   lane: Lane,
   mels: jax.Array,
   labels: jax.Array,
+  noise: jax.Array | None = None,
+  taught: jax.Array | None = None,
 ) -> tuple[Lane, jax.Array]:
-  """Takes one Adam step.
+  """Takes one Adam step, on augmented clips if the study asks for it.
 
   Args:
     to_image: (mels, scaling) -> input of the network.
     mels: [batch, n_mels, frames] in dB.
     labels: [batch].
+    noise: windows of noise for `augment.augmented`.
+    taught: [batch, classes], the teacher's logits.
 
   Returns:
-    The lane, and the mean cross-entropy before the step, weighted by the lane's class weights.
+    The lane, and the mean loss before the step, weighted by the lane's class weights.
   """
+  share: jax.Array | None = None
+  if training.rule is not None:
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(lane.seed), lane.step))
+    mels = augment.augmented(training.rule, keys[0], mels, lane.hyper, noise)
+    if training.uses('mixup'):
+      share = augment.mixup_share(keys[1], lane.hyper)
+  images = to_image(mels, lane.scaling)
+  if share is not None:
+    images = share * images + (1 - share) * images[::-1]
 
   def loss_of(params: Any) -> tuple[jax.Array, Any]:
     variables = {**lane.variables, 'params': params}
     (logits, _), updated = model.apply(
-      variables,
-      to_image(mels, lane.scaling),
-      train=True,
-      switches=lane.switches,
-      mutable=['batch_stats'],
+      variables, images, train=True, switches=lane.switches, mutable=['batch_stats']
     )
-    losses = _cross_entropy(logits, labels)
-    if lane.class_weights is not None:
-      losses *= lane.class_weights[labels]
-    return losses.mean(), updated['batch_stats']
+    return _losses(training, lane, logits, labels, taught, share).mean(), updated['batch_stats']
 
   (loss, batch_stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(
     lane.variables['params']
@@ -176,12 +216,25 @@ def train_step(
   updates, adam = optax.scale_by_adam().update(gradient, lane.adam)
   rate = learning_rate(training, lane)
   params = jax.tree.map(
-    lambda value, update: value - rate * update, lane.variables['params'], updates
+    lambda value, update: value - rate * (update + _decay(lane, value)),
+    lane.variables['params'],
+    updates,
   )
+  variables = {'params': params, 'batch_stats': batch_stats}
+  average = None
+  if lane.average is not None:
+    # Early parameters are forgotten faster, as in TensorFlow's ExponentialMovingAverage.
+    kept = jnp.minimum(lane.hyper.ema, (1 + lane.step) / (10 + lane.step))
+    average = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, lane.average, variables)
   status = jnp.where(jnp.isfinite(loss), lane.status, DIVERGED)
   return lane._replace(
-    variables={'params': params, 'batch_stats': batch_stats}, adam=adam, status=status
+    variables=variables, adam=adam, status=status, step=lane.step + 1, average=average
   ), loss
+
+
+def evaluated(lane: Lane) -> Variables:
+  """The variables that are evaluated: the moving average if there is one; for all lanes too."""
+  return lane.variables if lane.average is None else lane.average
 
 
 def finish_epoch(training: Training, lane: Lane, loss: jax.Array, score: jax.Array) -> Lane:
@@ -193,14 +246,22 @@ def finish_epoch(training: Training, lane: Lane, loss: jax.Array, score: jax.Arr
   # The first of equal epochs stays the best. A diverged lane keeps its earlier best.
   better = (score > lane.best.score) & (status == RUNNING)
   best = jax.tree.map(
-    functools.partial(jnp.where, better), Best(lane.variables, score, epoch), lane.best
+    functools.partial(jnp.where, better), Best(evaluated(lane), score, epoch), lane.best
   )
   return lane._replace(plateau=plateau, epoch=epoch, status=status, best=best)
 
 
 def learning_rate(training: Training, lane: Lane) -> jax.Array:
-  """The present learning rate of a lane; for all lanes, [lanes]."""
-  return jnp.maximum(training.learning_rate * lane.plateau.scale, training.min_learning_rate)
+  """The learning rate of a lane's next step; for all lanes, [lanes]."""
+  warm_steps = lane.hyper.warmup_epochs * training.steps_per_epoch
+  rate = lane.hyper.learning_rate * jnp.minimum((lane.step + 1) / jnp.maximum(warm_steps, 1.0), 1.0)
+  if training.schedule == 'cosine':
+    left = jnp.maximum(training.total_steps - warm_steps, 1.0)
+    done = jnp.clip((lane.step - warm_steps) / left, 0.0, 1.0)
+    rate *= 0.5 * (1 + jnp.cos(jnp.pi * done))
+  else:
+    rate *= lane.plateau.scale
+  return jnp.maximum(rate, training.min_learning_rate)
 
 
 def eval_step(
@@ -243,7 +304,14 @@ def make_programs(
 
     def step(state: Lane, batch: jax.Array) -> tuple[Lane, jax.Array]:
       train_on_batch = lambda: train_step(
-        model, training, to_image, state, clips.mels[batch], clips.labels[batch]
+        model,
+        training,
+        to_image,
+        state,
+        clips.mels[batch],
+        clips.labels[batch],
+        clips.noise,
+        None if clips.teacher is None else clips.teacher[batch, state.split],
       )
       return lax.cond(batch[0] >= 0, train_on_batch, lambda: (state, jnp.float32(0.0)))
 
@@ -296,14 +364,57 @@ def _clips_per_block(model: M3Net, input_shape: tuple[int, int, int]) -> int:
 
 
 def _plateau(training: Training) -> optax.GradientTransformationExtraArgs:
-  """The plateau rule: updated once per epoch with the validation loss; only its factor is used."""
+  """The plateau rule: updated once per epoch with the validation loss; only its factor is used.
+
+  `learning_rate` keeps the lowest rate.
+  """
   return optax.contrib.reduce_on_plateau(
     factor=training.plateau_factor,
     patience=training.plateau_patience,
     rtol=0.0,
     atol=training.plateau_tolerance,
-    min_scale=training.min_learning_rate / training.learning_rate,
   )
+
+
+def _losses(
+  training: Training,
+  lane: Lane,
+  logits: jax.Array,
+  labels: jax.Array,
+  taught: jax.Array | None,
+  share: jax.Array | None,
+) -> jax.Array:
+  """The loss of every clip of a training batch, [batch].
+
+  Args:
+    share: of each clip in its mixture with the clip at the other end of the batch.
+  """
+
+  def against(labels: jax.Array) -> jax.Array:
+    losses = _cross_entropy(logits, labels)
+    if training.uses('label_smoothing'):
+      smoothing = lane.hyper.label_smoothing
+      losses = (1 - smoothing) * losses - smoothing * jax.nn.log_softmax(logits).mean(-1)
+    return losses if lane.class_weights is None else losses * lane.class_weights[labels]
+
+  mixed = lambda of_clips, of_others: (
+    of_clips if share is None else share * of_clips + (1 - share) * of_others
+  )
+  losses = against(labels) if share is None else mixed(against(labels), against(labels[::-1]))
+  if training.uses('teacher'):
+    assert taught is not None, 'a study with a teacher has its logits'
+    answers = jax.nn.softmax(taught / TEMPERATURE)
+    divergence = optax.kl_divergence(
+      jax.nn.log_softmax(logits / TEMPERATURE), mixed(answers, answers[::-1])
+    )
+    weight = lane.hyper.teacher_weight
+    losses = (1 - weight) * losses + weight * TEMPERATURE**2 * divergence
+  return losses
+
+
+def _decay(lane: Lane, value: jax.Array) -> jax.Array:
+  """Decoupled weight decay, of kernels alone: biases and scales of batch norm are vectors."""
+  return lane.hyper.weight_decay * value if value.ndim > 1 else jnp.zeros_like(value)
 
 
 def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:

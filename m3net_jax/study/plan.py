@@ -10,6 +10,7 @@ from data_prep.store import Store
 from m3net_jax.study import cohorts
 from m3net_jax.study.cohorts import Cohort
 from m3net_jax.study.config import Config
+from m3net_jax.study.ingredients import NONE, Ingredients
 from m3net_jax.study.runner import Runner
 from m3net_jax.study.splits import Split
 
@@ -36,11 +37,15 @@ class Measured(NamedTuple):
 
 
 def measure(
-  config: Config, seed_ranges: Sequence[range], store: Store, splits: list[Split]
+  config: Config,
+  seed_ranges: Sequence[range],
+  store: Store,
+  splits: list[Split],
+  ingredients: Ingredients = NONE,
 ) -> list[Measured]:
   """Measures a few steps of every cohort; writes nothing."""
   return [
-    _measure(Runner(config, store, splits, cohort), config.num_epochs)
+    _measure(Runner(config, store, splits, cohort, ingredients), config.num_epochs)
     for cohort in cohorts.make(config, seed_ranges, len(splits))
   ]
 

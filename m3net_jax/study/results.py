@@ -9,7 +9,7 @@ from data_prep.store import Store
 from m3net_jax.network import cost
 from m3net_jax.network.variants import architecture_of
 from m3net_jax.stats import crossed, holm, intervals, measures, resampled
-from m3net_jax.study import packages
+from m3net_jax.study import packages, sweeps
 from m3net_jax.study.config import Config
 from m3net_jax.study.splits import Split, absent, groups_of, leak
 from m3net_jax.study.workdir import prediction_key
@@ -39,6 +39,7 @@ def build(
   rows: list[dict[str, Any]],
   predictions: Mapping[str, np.ndarray],
   *,
+  validated: Sequence[Mapping[str, Any]] = (),
   environments: Sequence[Mapping[str, Any]],
   compilations: int,
   seconds: float,
@@ -47,10 +48,11 @@ def build(
 
   Args:
     splits: the splits of the study.
-    rows: one row per lane, with 'variant', 'seed', 'split', 'status', 'test_accuracy', other
+    rows: one row per tested lane, with 'variant', 'seed', 'split', 'status', 'test_accuracy', other
       measures of the test and of validation, 'best_epoch'; accuracies are fractions, at the best
       validation epoch.
     predictions: the classes [test clips] of every lane by `prediction_key`.
+    validated: one row per lane, as `rows` without what was tested; more than `rows` in a sweep.
     environments: what computed the study (`devices.environment`), more than one if it was continued
       under another.
     compilations: number of programs compiled.
@@ -73,6 +75,7 @@ def build(
     'corpus': corpus,
     'select': config.select,
     'variants': variants,
+    'sweep': sweeps.section(config, validated, rows),
     'tests': [],
     'compilations': compilations,
     'environments': list(environments),

@@ -3,21 +3,24 @@
 Works on the store, the splits and the devices; no files, no clocks, no progress.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from data_prep import mel
 from data_prep.store import Store
 from m3net_jax.network import image
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Switches, architecture_of
 from m3net_jax.stats import measures
-from m3net_jax.study import devices, lanes, mapping
+from m3net_jax.study import devices, hyper, lanes, mapping
+from m3net_jax.study.augment import Rule
 from m3net_jax.study.cohorts import Cohort
 from m3net_jax.study.config import Config
+from m3net_jax.study.ingredients import NONE, Ingredients
 from m3net_jax.study.input_pipeline import Block, Feeder, in_batches, order_of, steps_per_epoch
 from m3net_jax.study.lanes import Lane, Training
 from m3net_jax.study.splits import Split
@@ -30,7 +33,7 @@ class Runner:
     cohort: the lanes.
     names: names of the lanes on the devices: those of the cohort, then repetitions of the first
       ones, which only fill the devices.
-    training: the rule of the learning rate.
+    training: the rule of training.
     programs: programs of the cohort, compiled on first use.
     steps: training steps per epoch, the same for every lane.
     call_steps: training steps per call of `programs.train_fn`.
@@ -38,18 +41,31 @@ class Runner:
     lanes_at_once: lanes that a device works on together.
   """
 
-  def __init__(self, config: Config, store: Store, splits: list[Split], cohort: Cohort):
+  def __init__(
+    self,
+    config: Config,
+    store: Store,
+    splits: list[Split],
+    cohort: Cohort,
+    ingredients: Ingredients = NONE,
+  ):
     self._config, self._store, self._splits = config, store, splits
     self.cohort = cohort
     mesh = mapping.lane_mesh(len(cohort.names))
     num_lanes = mapping.padded(len(cohort.names), mesh)
     self.names = [cohort.names[i % len(cohort.names)] for i in range(num_lanes)]
+    self.steps = steps_per_epoch(splits, config)
     self.training = Training(
-      config.learning_rate,
       config.min_learning_rate,
       config.plateau_factor,
       config.plateau_patience,
       config.plateau_tolerance,
+      config.schedule,
+      self.steps,
+      self.steps * config.num_epochs,
+      Rule(config.parts, store.features, mel.level_weights(store.features))
+      if config.parts
+      else None,
     )
     lanes_at_once = devices.lanes_at_once(config) or num_lanes
     self.num_devices = mesh.size
@@ -65,8 +81,12 @@ class Runner:
       mesh=mesh,
     )
     replicated = NamedSharding(mesh, PartitionSpec())
-    self._feeder = Feeder(store, lambda tree: jax.device_put(tree, replicated))
-    self.steps = steps_per_epoch(splits, config)
+    self._feeder = Feeder(
+      store,
+      lambda tree: jax.device_put(tree, replicated),
+      None if ingredients.noise is None else ingredients.noise.powers,
+      ingredients.teacher,
+    )
     self.call_steps = self._feeder.steps_per_block(
       num_lanes, config.batch_size, min(self.steps, lanes.STEPS_PER_CALL)
     )
@@ -81,6 +101,8 @@ class Runner:
       Switches(*map(np.array, zip(*switches))),
       image.Scaling(*map(np.array, zip(*(scaling[name.split] for name in self.names)))),
       None if weights[0] is None else np.stack([weights[name.split] for name in self.names]),
+      hyper.stack([self._config.settings[name.setting] for name in self.names]),
+      np.array([name.split for name in self.names], np.int32),
     )
 
   def class_weights(self, split: int) -> np.ndarray | None:
@@ -127,14 +149,25 @@ class Runner:
     return [self._store.labels[getattr(self._splits[name.split], side)] for name in self.names]
 
   def scores(
-    self, state: Lane, variables: lanes.Variables, side: str
+    self,
+    state: Lane,
+    variables: lanes.Variables,
+    side: str,
+    only: Sequence[bool] | None = None,
   ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Scores every lane on the clips of a side ('validation' or 'test').
+
+    Args:
+      only: for each lane of the cohort, whether it is scored (default: all are). The others read no
+        clip of that side.
 
     Returns:
       Predicted classes and float64 cross-entropies, one array [clips] per lane.
     """
     indices = [getattr(self._splits[name.split], side) for name in self.names]
+    if only is not None:
+      scored = np.resize(only, len(indices))
+      indices = [clips if wanted else clips[:0] for clips, wanted in zip(indices, scored)]
     batches = in_batches(indices, self._config.batch_size)
     size = self._feeder.steps_per_block(len(indices), self._config.batch_size, batches.shape[1])
     orders = [

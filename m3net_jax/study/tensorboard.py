@@ -55,6 +55,8 @@ class Board:
     """Writes rows of lanes at the end of an epoch, without values that are None (not finite)."""
     for row in rows:
       run = f'{_folder(row["variant"])}/{_folder(row["split"])}_seed_{row["seed"]}'
+      if 'setting' in row:
+        run += f'_setting_{row["setting"]}'
       self._write(run, row['epoch'], {field: row[field] for field in _TAGS})
       epoch_rows = self._epochs.setdefault((row['variant'], row['epoch']), [])
       epoch_rows.append(row)

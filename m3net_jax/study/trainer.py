@@ -13,9 +13,10 @@ import numpy as np
 from data_prep import files
 from data_prep.store import Store
 from m3net_jax.stats import measures
-from m3net_jax.study import checkpoint, cohorts, lanes
+from m3net_jax.study import checkpoint, cohorts, lanes, sweeps
 from m3net_jax.study.cohorts import Cohort, LaneName
 from m3net_jax.study.config import Config
+from m3net_jax.study.ingredients import NONE, Ingredients
 from m3net_jax.study.input_pipeline import steps_per_epoch
 from m3net_jax.study.lanes import Lane
 from m3net_jax.study.progress import Progress
@@ -34,13 +35,15 @@ class Finished(NamedTuple):
   """A trained cohort.
 
   Attributes:
-    names: names of its lanes.
-    rows: one row of results per lane.
+    validated: one row per lane with its best validation epoch.
+    names: names of the lanes that were tested: all, or those of the chosen settings of a sweep.
+    rows: one row of results per tested lane.
     predictions: predicted classes of the test clips, in the order of `Split.test`; one array
-      [test clips] per lane.
+      [test clips] per tested lane.
     compilations: number of programs compiled.
   """
 
+  validated: Rows
   names: tuple[LaneName, ...]
   rows: Rows
   predictions: list[np.ndarray]
@@ -54,6 +57,7 @@ def train(
   splits: list[Split],
   workdir: Path,
   on_epoch: Callable[[Rows], None] = ignore_rows,
+  ingredients: Ingredients = NONE,
 ) -> list[Finished]:
   """Trains every lane of a study, from its last checkpoint if there is one.
 
@@ -62,20 +66,23 @@ def train(
   Args:
     on_epoch: called with metrics rows of a cohort: once with the rows up to its checkpoint, then
       with the rows of each epoch.
+    ingredients: noise and teacher, if the settings use them.
   """
   all_cohorts = cohorts.make(config, seed_ranges, len(splits))
   steps = steps_per_epoch(splits, config) * config.num_epochs
   progress = Progress(sum(len(cohort.names) for cohort in all_cohorts) * steps)
   names = [split.name for split in splits]
   progress.note(
-    f'{workdir}: {len(config.variants)} x {len(splits)} x {config.num_seeds} lanes (variants, '
-    f'splits, seeds), {config.num_epochs} epochs'
+    f'{workdir}: {len(config.variants)} x {len(splits)} x {config.num_seeds}'
+    + (f' x {len(config.settings)}' if config.sweep else '')
+    + f' lanes (variants, splits, seeds{", settings" if config.sweep else ""}), '
+    f'{config.num_epochs} epochs'
   )
   try:
     return [
       _Trainer(
         config,
-        Runner(config, store, splits, cohort),
+        Runner(config, store, splits, cohort, ingredients),
         len(store.classes),
         names,
         workdir,
@@ -112,6 +119,7 @@ class _Trainer:
   ):
     self._runner, self._split_names, self._num_classes = runner, split_names, num_classes
     self._num_epochs, self._select = config.num_epochs, config.select
+    self._sweeps = bool(config.sweep)
     self._checkpoints = checkpoint.Checkpoints(checkpoint.folder_of(workdir, runner.cohort))
     self._metrics = workdir / 'metrics.jsonl'
     self._progress, self._on_epoch = progress, on_epoch
@@ -175,15 +183,17 @@ class _Trainer:
     ]
 
   def _name(self, row: dict[str, Any]) -> LaneName:
-    return LaneName(row['variant'], row['seed'], self._split_names.index(row['split']))
+    split = self._split_names.index(row['split'])
+    return LaneName(row['variant'], row['seed'], split, row.get('setting', 0))
 
   def _row(self, name: LaneName) -> dict[str, Any]:
-    return {'variant': name.variant, 'seed': name.seed, 'split': self._split_names[name.split]}
+    row = {'variant': name.variant, 'seed': name.seed, 'split': self._split_names[name.split]}
+    return {**row, 'setting': name.setting} if self._sweeps else row
 
   def _end_epoch(self, state: Lane, train_loss: np.ndarray, start: float) -> tuple[Lane, Rows]:
     runner, names = self._runner, self._cohort.names
     rate = np.asarray(lanes.learning_rate(runner.training, state))
-    predicted, losses = runner.scores(state, state.variables, 'validation')
+    predicted, losses = runner.scores(state, lanes.evaluated(state), 'validation')
     labels = runner.labels('validation')
     accuracy = np.array([_accuracy(*answers) for answers in zip(predicted, labels)])
     balanced = np.array(
@@ -223,31 +233,41 @@ class _Trainer:
     return float((losses if weights is None else losses * weights[labels]).mean())
 
   def _test(self, state: Lane, metrics: Rows) -> Finished:
-    """Tests every lane with the parameters of its best validation epoch."""
-    runner = self._runner
-    predicted, _ = runner.scores(state, state.best.variables, 'test')
-    best_epoch, status = map(np.asarray, (state.best.epoch, state.status))
-    validated = {(self._name(row), row['epoch']): row for row in metrics}
-    rows = []
-    for i, (name, labels) in enumerate(zip(self._cohort.names, runner.labels('test'))):
+    """Tests lanes with the parameters of their best validation epoch.
+
+    These are all lanes, or those of the chosen settings of a sweep.
+    """
+    runner, names = self._runner, self._cohort.names
+    best_epoch, status, score = map(np.asarray, (state.best.epoch, state.status, state.best.score))
+    chosen = sweeps.chosen(names, score[: len(names)])
+    predicted, _ = runner.scores(state, state.best.variables, 'test', chosen)
+    by_epoch = {(self._name(row), row['epoch']): row for row in metrics}
+    validated, rows = [], []
+    for i, (name, labels) in enumerate(zip(names, runner.labels('test'))):
       # A lane that diverged in its first epoch has no best one.
-      validation = validated.get((name, int(best_epoch[i])), {})
-      answers = (predicted[i], labels, self._num_classes)
-      rows.append(
-        {
-          **self._row(name),
-          'status': 'diverged' if status[i] else 'finished',
+      validation = by_epoch.get((name, int(best_epoch[i])), {})
+      lane = {**self._row(name), 'status': 'diverged' if status[i] else 'finished'}
+      best = {
+        'validation_accuracy': validation.get('validation_accuracy', 0.0),
+        'validation_balanced_accuracy': validation.get('validation_balanced_accuracy', 0.0),
+        'validation_loss': validation.get('validation_loss'),
+        'best_epoch': int(best_epoch[i]),
+      }
+      validated.append(lane | best)
+      if chosen[i]:
+        answers = (predicted[i], labels, self._num_classes)
+        test = {
           'test_accuracy': _accuracy(predicted[i], labels),
           'balanced_accuracy': measures.balanced_accuracy(*answers),
           'macro_f1': measures.macro_f1(*answers),
-          'validation_accuracy': validation.get('validation_accuracy', 0.0),
-          'validation_balanced_accuracy': validation.get('validation_balanced_accuracy', 0.0),
-          'validation_loss': validation.get('validation_loss'),
-          'best_epoch': int(best_epoch[i]),
         }
-      )
+        rows.append(lane | test | best)
     return Finished(
-      self._cohort.names, rows, predicted[: len(rows)], runner.programs.compilations()
+      validated,
+      tuple(name for name, tested in zip(names, chosen) if tested),
+      rows,
+      [answers for answers, tested in zip(predicted, chosen) if tested],
+      runner.programs.compilations(),
     )
 
 

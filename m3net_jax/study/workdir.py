@@ -1,6 +1,8 @@
 """The folder of one study: its settings, its results and its trained lanes.
 
 splits.npz       the clips of every side of every split
+noise.npz        windows of the noise that training mixes in, if it does
+teacher.npz      answers of its teacher, if it has one
 config.json      settings, features and store, written next: from then on the folder is a study
 metrics.jsonl    one row per lane and epoch
 checkpoints/     the lanes of each cohort after its last two epochs
@@ -139,8 +141,9 @@ def open_for(path: Path, config: Config, store: Store) -> Workdir:
     path, config, [config.seeds], store.features, store.path.absolute(), store.sha256
   )
   if not (path / 'config.json').exists():
+    written_before = {recorded_splits.NAME, 'noise.npz', 'teacher.npz'}
     if path.exists() and (
-      not path.is_dir() or {file.name for file in path.iterdir()} - {recorded_splits.NAME}
+      not path.is_dir() or {file.name for file in path.iterdir()} - written_before
     ):
       raise UserError(
         f'--workdir={path}: is not empty and holds no study (no config.json): use an empty folder'
@@ -161,6 +164,11 @@ def open_for(path: Path, config: Config, store: Store) -> Workdir:
     raise UserError(
       f'--num_seeds={config.num_seeds}: the study in --workdir={path} has '
       f'{end - config.first_seed}: give as many or more, or another --workdir'
+    )
+  if config.seeds.stop > end and config.sweep:
+    raise UserError(
+      f'--num_seeds={config.num_seeds}: the sweep in --workdir={path} was chosen with '
+      f'{end - config.first_seed} seeds: give the chosen setting by its flags in another --workdir'
     )
   existing_splits = existing.splits(store)
   if config.seeds.stop == end:

@@ -16,7 +16,8 @@ from m3net_jax.network import image, ops
 from m3net_jax.network.image import Scaling
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import VARIANTS, Switches
-from m3net_jax.study import lanes, mapping
+from m3net_jax.study import hyper, lanes, mapping
+from m3net_jax.study.hyper import PAPER
 from m3net_jax.study.input_pipeline import Clips
 from tests.benchmarks.frameworks import Framework, Images, Ways
 
@@ -150,6 +151,8 @@ def start(setting: Setting, seeds: np.ndarray, switches: Sequence[Switches]) -> 
     padded_switches,
     Scaling(*(np.full(count, value) for value in SCALING)),
     None,
+    hyper.stack([PAPER] * count),
+    np.zeros(count, np.int32),
   )
   return Started(programs, state, mesh)
 

@@ -14,14 +14,14 @@ from m3net_jax.network import image, models
 from m3net_jax.network.image import Scaling
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import VARIANTS, Switches
-from m3net_jax.study import lanes, mapping
+from m3net_jax.study import hyper, lanes, mapping
+from m3net_jax.study.hyper import Hyper
 from m3net_jax.study.input_pipeline import Clips, in_batches, order_of
 from m3net_jax.study.lanes import Training
 
 SHAPE, CLASSES, BATCH, STEPS = (16, 16, 1), 4, 6, 5
-TRAINING = Training(
-  learning_rate=0.01, min_learning_rate=1e-6, plateau_factor=0.1, plateau_patience=2
-)
+TRAINING = Training(min_learning_rate=1e-6, plateau_factor=0.1, plateau_patience=2)
+HYPER = Hyper(learning_rate=0.01)
 rng = np.random.default_rng(0)
 LABELS = rng.integers(0, CLASSES, 40).astype(np.int32)
 # Each class has four raised rows, so that a few steps learn it.
@@ -58,6 +58,8 @@ def fresh(seeds, variants=None, **options):
     Switches(*map(np.array, zip(*switches))),
     Scaling(*(np.full(count, value) for value in SCALING)),
     None,
+    hyper.stack([HYPER] * count),
+    np.zeros(count, np.int32),
   )
   order = np.stack([order_of(np.arange(40), int(seed), 0, STEPS, BATCH) for seed in seeds]).astype(
     np.int32
@@ -86,7 +88,7 @@ def test_a_lane_equals_a_plain_loop_of_flax_and_optax():
   state, losses = compiled.train_fn(state, CLIPS, order)
   model = M3Net(VARIANTS['full'], CLASSES, 'conv')
   variables = dict(models.init(model, jax.random.key(7), SHAPE))
-  adam = optax.adam(TRAINING.learning_rate)
+  adam = optax.adam(HYPER.learning_rate)
   moments = adam.init(variables['params'])
 
   @jax.jit
@@ -243,6 +245,8 @@ def test_each_program_is_compiled_once():
     Switches(*[np.array([True, True])] * 4),
     Scaling(*(np.full(2, value) for value in SCALING)),
     None,
+    hyper.stack([HYPER] * 2),
+    np.zeros(2, np.int32),
   )
   order = np.stack([order_of(np.arange(40), seed, 0, 2, BATCH) for seed in range(2)]).astype(
     np.int32

@@ -16,6 +16,7 @@ from m3net_jax.network.variants import VARIANTS, Switches
 from m3net_jax.reporting import summary, text
 from m3net_jax.stats import measures
 from m3net_jax.study import lanes
+from m3net_jax.study.hyper import Hyper
 from m3net_jax.study.lanes import Training
 from tests import small_study
 from tests.example_store import part_of
@@ -33,9 +34,16 @@ def test_a_step_with_class_weights_is_that_of_a_weighted_mean():
   images = rng.normal(size=(6, 16, 16, 1)).astype(np.float32)
   labels = np.array([0, 0, 0, 0, 1, 2])
   weights = np.array([0.5, 2.0, 4.0], np.float32)
-  model, training = M3Net(VARIANTS['full'], 3, 'conv'), Training(learning_rate=0.01)
+  model, training = M3Net(VARIANTS['full'], 3, 'conv'), Training()
   lane = lanes.init_lane(
-    model, (16, 16, 1), training, 3, Switches(*[np.bool_(True)] * 4), Scaling(0.0, 1.0), weights
+    model,
+    (16, 16, 1),
+    training,
+    3,
+    Switches(*[np.bool_(True)] * 4),
+    Scaling(0.0, 1.0),
+    weights,
+    Hyper(learning_rate=0.01),
   )
   step = jax.jit(functools.partial(lanes.train_step, model, training, lambda mels, _: mels))
   stepped, loss = step(lane, images, labels)

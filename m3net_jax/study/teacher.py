@@ -1,0 +1,126 @@
+"""The teacher of a study: the mean of the logits of all lanes of a finished study (distillation).
+
+`teacher.npz` in a workdir keeps them, so that a study continues without its teacher.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_prep import files
+from data_prep.errors import UserError
+from data_prep.store import Store
+from m3net_jax.network import image, ops
+from m3net_jax.network.models import M3Net
+from m3net_jax.network.variants import Architecture
+from m3net_jax.study import checkpoint, cohorts, workdir
+from m3net_jax.study.cohorts import LaneName
+from m3net_jax.study.config import Config
+from m3net_jax.study.lanes import Lane
+from m3net_jax.study.results import baseline
+from m3net_jax.study.splits import Split
+
+NAME = 'teacher.npz'
+_BLOCK = 64  # clips
+
+
+def logits_of(path: str, store: Store, splits: list[Split]) -> np.ndarray:
+  """The teacher's logits for the training clips of every split.
+
+  A split is taught by all lanes of the teacher's baseline variant on the same split, each at its
+  best validation epoch, so that no lane that answers has seen clips which the student must not see.
+
+  Args:
+    path: workdir of the finished study that teaches.
+    splits: of the study that learns.
+
+  Returns:
+    [clips, splits, classes] float32; 0 for clips that are no training clips of a split.
+
+  Raises:
+    UserError: the study is not finished, has another store, or lacks one of the splits.
+  """
+  teacher = workdir.read(path)
+  results = teacher.results()
+  if teacher.store_sha256 != store.sha256:
+    raise UserError(
+      f'--teacher={path}: was trained on another store ({teacher.store}): give a study on '
+      f'{store.path}'
+    )
+  known = {split.name: split for split in teacher.splits(store)}
+  for split in splits:
+    same = known.get(split.name)
+    if same is None or not all(
+      np.array_equal(getattr(same, side), getattr(split, side)) for side in split.sizes
+    ):
+      raise UserError(
+        f'--teacher={path}: was trained on other clips in split {split.name}: give a study with '
+        f'the same --split and seeds of splits'
+      )
+  answers = np.zeros((len(store.labels), len(splits), len(store.classes)), np.float32)
+  counts = np.zeros(len(splits), int)
+  names, variant = list(known), baseline(results)
+  finished = {
+    LaneName(variant, row['seed'], names.index(row['split']), row.get('setting', 0))
+    for row in results['variants'][variant]['lanes']
+    if row['status'] == 'finished'
+  }
+  for cohort in cohorts.make(teacher.config, teacher.seed_ranges, len(names)):
+    places = [i for i, name in enumerate(cohort.names) if name in finished]
+    if not places:
+      continue
+    state = checkpoint.restore_cohort(teacher.config, cohort, len(store.classes), teacher.path)
+    logits = _logits_function(teacher.config, cohort.program, len(store.classes))
+    for place in places:
+      lane = jax.tree.map(lambda leaf, place=place: leaf[place], state)
+      for position, split in enumerate(splits):
+        if split.name == names[cohort.names[place].split]:
+          answers[split.train, position] += _all_logits(logits, lane, store.mels[split.train])
+          counts[position] += 1
+  if not counts.all():
+    raise UserError(f'--teacher={path}: every lane of a split diverged: give another study')
+  return answers / counts[:, None].astype(np.float32)
+
+
+def write(folder: Path, logits: np.ndarray) -> None:
+  """Writes teacher.npz, completely or not at all."""
+  with files.replacing(folder / NAME) as fresh, open(fresh, 'wb') as file:
+    np.savez_compressed(file, logits=logits)
+
+
+def read(folder: Path) -> np.ndarray:
+  """Reads teacher.npz; UserError if it cannot be read."""
+  try:
+    with np.load(folder / NAME) as saved:
+      return saved['logits']
+  except Exception as error:  # numpy raises many kinds for a damaged archive
+    raise UserError(
+      f'{folder / NAME}: cannot be read ({error}): restore it from a copy, or train again in '
+      'another --workdir'
+    ) from error
+
+
+def _logits_function(config: Config, program: Architecture, num_classes: int) -> Any:
+  model = M3Net(program, num_classes, ops.lowering_for(jax.default_backend()))
+
+  @jax.jit
+  def logits(lane: Lane, mels: jax.Array) -> jax.Array:
+    images = image.to_image(
+      mels,
+      config.input_shape,
+      lane.scaling,
+      channels=config.channels,
+      normalisation=config.normalisation,
+    )
+    return model.apply(lane.best.variables, images, train=False, switches=lane.switches)[0]
+
+  return logits
+
+
+def _all_logits(logits: Any, lane: Lane, mels: np.ndarray) -> np.ndarray:
+  """Logits [clips, classes] in blocks of one size, so that one program is compiled."""
+  filled = np.pad(mels, ((0, -len(mels) % _BLOCK), (0, 0), (0, 0)))
+  blocks = [logits(lane, filled[i : i + _BLOCK]) for i in range(0, len(filled), _BLOCK)]
+  return np.concatenate(blocks)[: len(mels)]
