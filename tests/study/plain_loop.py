@@ -1,19 +1,24 @@
 """One lane of a study as a plain loop of Flax, optax and numpy, for comparison with the engine.
 
 No lane axis, no scan, no calls of several steps, no checkpoints; the order of clips, the plateau,
-the normalisation and the choice of the best epoch are written out here from their descriptions.
+the normalisation, the recipe and the choice of the best epoch are written out here from their
+descriptions. Augmentation of a batch is `augment.augmented` (test_augment.py) with the lane's keys.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
 import numpy as np
 import optax
 
+from data_prep import mel
 from m3net_jax.network import models
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import VARIANTS
+from m3net_jax.study import augment
+from m3net_jax.study.augment import Rule
 
 
 class PlainLane(NamedTuple):
@@ -33,9 +38,16 @@ class PlainLane(NamedTuple):
 def functions(architecture, num_classes):
   """The network, and its gradient and logits, compiled once for all variants that share it."""
   model = M3Net(architecture, num_classes, 'conv')
+  # Of the shares of the teacher's answers, which sum to its weight.
+  log_of = lambda shares: (
+    np.log(1e-30) * (shares == 0)
+    + jax.numpy.log(
+      jax.numpy.maximum(shares, 1e-30) / jax.numpy.maximum(shares.sum(1, keepdims=True), 1e-30)
+    )
+  )
 
   @jax.jit
-  def gradient_of(variables, batch, answers, weight, switches):
+  def gradient_of(variables, batch, targets, taught, switches):
     def loss_of(params):
       (logits, _), updated = model.apply(
         {**variables, 'params': params},
@@ -44,8 +56,10 @@ def functions(architecture, num_classes):
         switches=switches,
         mutable=['batch_stats'],
       )
-      losses = optax.softmax_cross_entropy_with_integer_labels(logits, answers)
-      return (weight * losses).mean(), updated['batch_stats']
+      losses = -(targets * jax.nn.log_softmax(logits)).sum(1)
+      # 4 is the square of the temperature.
+      losses -= 4 * (taught * (jax.nn.log_softmax(logits / 2) - log_of(taught))).sum(1)
+      return losses.mean(), updated['batch_stats']
 
     return jax.value_and_grad(loss_of, has_aux=True)(variables['params'])
 
@@ -56,15 +70,24 @@ def functions(architecture, num_classes):
   return model, gradient_of, logits_of
 
 
-def train(config, store, split, seed, variant, steps) -> PlainLane:
+def train(config, store, split, seed, variant, steps, noise=None, teacher=None) -> PlainLane:
   """Trains one lane; the input of the network has the size of the store's log-Mel.
 
   Args:
     steps: of an epoch.
+    noise: powers of windows of noise.
+    teacher: logits [clips, classes].
   """
+  recipe = config.settings[0]
   mels, labels = np.asarray(store.mels, np.float64), store.labels
   mean, std = mels[split.train].mean(), mels[split.train].std()
-  images = ((mels - mean) / std).astype(np.float32)[..., None]
+  image_of = lambda mels: ((mels - mean) / std).astype(np.float32)[..., None]
+  images = image_of(mels)
+  rule = Rule(config.parts, store.features, mel.level_weights(store.features))
+  taught = np.zeros((len(labels), len(store.classes)), np.float32)
+  if teacher is not None:
+    powers = np.exp(teacher / 2)
+    taught = recipe.teacher_weight * powers / powers.sum(1, keepdims=True)
   weights = np.ones(len(store.classes))
   if config.class_weights == 'balanced':
     counts = np.array([(labels[split.train] == c).sum() for c in range(len(store.classes))])
@@ -74,6 +97,7 @@ def train(config, store, split, seed, variant, steps) -> PlainLane:
   variables = dict(models.init(model, jax.random.key(seed), images.shape[1:]))
   adam = optax.scale_by_adam()
   moments = adam.init(variables['params'])
+  average = variables
 
   def judged(variables, clips):
     logits = np.asarray(logits_of(variables, images[clips], switches), np.float64)
@@ -90,20 +114,41 @@ def train(config, store, split, seed, variant, steps) -> PlainLane:
   best_score, best_epoch, best = -np.inf, 0, variables
   rows = []
   for epoch in range(config.num_epochs):
-    rate = max(config.learning_rate * scale, config.min_learning_rate)
+    rate_of = lambda step, scale=scale: _rate(config, recipe, step, steps, scale)
     losses = []
     for step in range(epoch * steps, (epoch + 1) * steps):
       clips = stream[step * config.batch_size : (step + 1) * config.batch_size]
+      keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
+      batch = image_of(
+        np.asarray(augment.augmented(rule, keys[0], store.mels[clips], recipe, noise), np.float64)
+      )
+      classes = np.eye(len(weights), dtype=np.float32)[labels[clips]]
+      targets = (1 - recipe.label_smoothing) * classes + recipe.label_smoothing / len(weights)
+      targets *= (1 - recipe.teacher_weight) * weights[labels[clips], None]
+      answers = taught[clips]
+      if recipe.mixup:
+        share = float(jax.random.beta(keys[1], recipe.mixup, recipe.mixup))
+        batch, targets, answers = (
+          share * one + (1 - share) * one[::-1] for one in (batch, targets, answers)
+        )
       (loss, batch_stats), gradient = gradient_of(
-        variables, images[clips], labels[clips], weights[labels[clips]], switches
+        variables, batch.astype(np.float32), targets, answers, switches
       )
       updates, moments = adam.update(gradient, moments)
+      rate = rate_of(step)
       params = jax.tree.map(
-        lambda value, update: value - rate * update, variables['params'], updates
+        lambda value, update: (
+          value - rate * (update + recipe.weight_decay * value * (value.ndim > 1))
+        ),
+        variables['params'],
+        updates,
       )
       variables = {'params': params, 'batch_stats': batch_stats}
+      kept = min(recipe.ema, (1 + step) / (10 + step))
+      average = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, variables)
       losses.append(float(loss))
-    predicted, validation_loss = judged(variables, split.validation)
+    rate = rate_of(epoch * steps + steps)
+    predicted, validation_loss = judged(average, split.validation)
     accuracy = float((predicted == labels[split.validation]).mean())
     if validation_loss < lowest - config.plateau_tolerance:
       lowest, waited = validation_loss, 0
@@ -112,7 +157,7 @@ def train(config, store, split, seed, variant, steps) -> PlainLane:
     if waited == config.plateau_patience:
       scale, waited = scale * config.plateau_factor, 0
     if accuracy > best_score:
-      best_score, best_epoch, best = accuracy, epoch + 1, variables
+      best_score, best_epoch, best = accuracy, epoch + 1, average
     rows.append((float(np.mean(losses)), validation_loss, accuracy, rate))
   predicted, _ = judged(best, split.test)
   return PlainLane(
@@ -120,5 +165,16 @@ def train(config, store, split, seed, variant, steps) -> PlainLane:
     best_epoch,
     predicted,
     float((predicted == labels[split.test]).mean()),
-    judged(variables, split.test)[0],
+    judged(average, split.test)[0],
   )
+
+
+def _rate(config, recipe, step, steps, scale) -> float:
+  """The learning rate of a step, counted from 0; `steps` of an epoch, `scale` of the plateau."""
+  warm, rate = recipe.warmup_epochs * steps, recipe.learning_rate
+  if warm > 0:
+    rate *= min((step + 1) / warm, 1)
+  if config.schedule == 'cosine':
+    done = min(max((step - warm) / (steps * config.num_epochs - warm), 0), 1)
+    scale = (1 + math.cos(math.pi * done)) / 2
+  return max(rate * scale, config.min_learning_rate)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from m3net_jax.study import lanes, runner, trainer, workdir
+from m3net_jax.study import ingredients, lanes, runner, trainer, workdir
 from m3net_jax.study.input_pipeline import Feeder
 from m3net_jax.study.progress import Progress
 from tests import small_study
@@ -51,7 +51,11 @@ def run(store, path, config):
   """A study as the main command runs it: rows of results by lane, metrics, predictions."""
   study = workdir.open_for(path, config, store)
   splits = study.splits(store)
-  finished = trainer.train(config, study.seed_ranges, store, splits, path)
+  shared = ingredients.obtain(path, config, store, lambda: splits)
+  ingredients.write(path, shared)
+  finished = trainer.train(
+    config, study.seed_ranges, store, splits, path, trainer.ignore_rows, shared
+  )
   rows = {
     name: row for cohort in finished for name, row in zip(cohort.names, cohort.rows, strict=True)
   }
@@ -61,10 +65,13 @@ def run(store, path, config):
 def compare(store, path, config, steps, *, changed_answers=0):
   """Compares a study with the loop; returns the rows of the lanes and the loops."""
   rows, metrics, predictions, splits = run(store, path, config)
+  shared = ingredients.obtain(path, config, store, lambda: splits)
+  noise = None if shared.noise is None else shared.noise.powers
   loops = {}
   for name, row in rows.items():
     split = splits[name.split]
-    loop = plain_loop.train(config, store, split, name.seed, name.variant, steps)
+    teacher = None if shared.teacher is None else shared.teacher[:, name.split]
+    loop = plain_loop.train(config, store, split, name.seed, name.variant, steps, noise, teacher)
     epochs = [
       entry
       for entry in metrics
@@ -138,6 +145,49 @@ def test_other_ways_to_compute_are_the_plain_loop_too(store, tmp_path, settings)
   unequal = np.r_[:20, 20:33, 40:49]
   config = dataclasses.replace(CONFIG, num_epochs=6, **settings)
   compare(part_of(store, unequal), tmp_path / 'study', config, 7)
+
+
+RECIPE = dict(
+  num_epochs=6,
+  warmup_epochs=0.5,
+  weight_decay=0.1,
+  ema=0.8,
+  label_smoothing=0.1,
+  class_weights='balanced',
+)
+
+
+@pytest.mark.parametrize(
+  'settings',
+  [
+    {'schedule': 'cosine'},
+    {'shift_early_ms': 40.0, 'shift_late_ms': 80.0, 'gain_low_db': -10.0, 'gain_high_db': 5.0},
+    {'noise': 0.7, 'snr_low_db': 0.0, 'snr_high_db': 15.0, 'spec_augment': 1.5},
+    {'mixup': 0.4, 'schedule': 'cosine', 'lanes_at_once': 3, 'lowering': 'conv'},
+  ],
+  ids=lambda settings: next(iter(settings)),
+)
+def test_recipes_are_the_plain_loop(store, tmp_path, settings):
+  config = dataclasses.replace(CONFIG, **RECIPE, **settings)
+  compare(part_of(store, np.r_[:20, 20:33, 40:49]), tmp_path / 'study', config, 7)
+
+
+def test_a_teacher_of_the_same_folds_is_in_the_loss(store, tmp_path):
+  """Its answers for a split are the mean of its lanes of that split, for training clips alone."""
+  folds = dict(variants=('plain',), num_seeds=2, split='folds', num_epochs=4)
+  config = dataclasses.replace(CONFIG, **folds)
+  small_study.train(store, tmp_path / 'teacher', config)
+  taught = dataclasses.replace(
+    config, num_seeds=1, teacher=str(tmp_path / 'teacher'), teacher_weight=0.6, mixup=0.4
+  )
+  compare(store, tmp_path / 'study', taught, 8)
+  logits = ingredients.obtain(tmp_path / 'study', taught, store, None).teacher
+  opened = workdir.read(tmp_path / 'study')
+  for position, split in enumerate(opened.splits(store)):
+    assert not logits[np.r_[split.validation, split.test], position].any()
+    right = logits[split.train, position].argmax(1) == store.labels[split.train]
+    assert right.mean() > 0.5
+  assert len(np.unique(logits.any(2).sum(0))) > 1  # folds of unequal size
 
 
 def test_lanes_that_diverge_are_marked_and_tested_at_their_best(store, tmp_path):
