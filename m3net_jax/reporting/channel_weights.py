@@ -40,9 +40,19 @@ def learned(workdir: Workdir, store: Store, splits: Sequence[Split]) -> dict[str
   Raises:
     FileNotFoundError: the checkpoints are missing.
   """
+  tested = {
+    (variant, lane['seed'], lane['split'], lane.get('setting', 0))
+    for variant, content in workdir.results()['variants'].items()
+    for lane in content['lanes']
+  }
   lanes_by_variant: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
   for cohort in cohorts.make(workdir.config, workdir.seed_ranges, len(splits)):
-    names = [name for name in cohort.names if _has_attention(architecture_of(name.variant))]
+    names = [
+      name
+      for name in cohort.names
+      if _has_attention(architecture_of(name.variant))
+      and (name.variant, name.seed, splits[name.split].name, name.setting) in tested
+    ]
     if not names:
       continue
     if not checkpoint.folder_of(workdir.path, cohort).is_dir():

@@ -26,6 +26,7 @@ from m3net_jax.reporting import text as report_text
 from m3net_jax.reporting.channel_weights import Weights
 from m3net_jax.reporting.evidence import Confusion, LanePredictions
 from m3net_jax.reporting.tables import Table
+from m3net_jax.study import sweeps
 from m3net_jax.study.results import baseline
 from m3net_jax.study.splits import Split
 from m3net_jax.study.workdir import Workdir
@@ -58,11 +59,13 @@ class Content(NamedTuple):
   warnings: list[str]
   variants: Table
   intervals: Table | None
+  sweep: Table | None
   paper: list[Table]
   order: Table | None
   tests: Table | None
   published_tests: Table | None
   accuracies: str
+  sweep_figure: str
   curves: dict[str, tuple[str, str]]
   confusions: dict[str, Confusion]
   classes: Table | None
@@ -80,6 +83,7 @@ class Content(NamedTuple):
     candidates = (
       self.variants,
       self.intervals,
+      self.sweep,
       *self.paper,
       self.order,
       self.tests,
@@ -95,7 +99,8 @@ class Content(NamedTuple):
 
 def gather(workdir: Workdir) -> Content:
   """Makes the content of the report of a finished study."""
-  results, metrics, missing = workdir.results(), workdir.metrics(), {}
+  results, missing = workdir.results(), {}
+  metrics = sweeps.of_tested(results, workdir.metrics())
   headline = baseline(results)
   store, study_splits, predictions = _read_predictions(workdir, missing)
   of_headline = [lane for lane in predictions if lane.variant == headline]
@@ -115,11 +120,13 @@ def gather(workdir: Workdir) -> Content:
     warnings=report_text.warnings(results),
     variants=tables.variants_table(results),
     intervals=tables.intervals_table(results),
+    sweep=tables.sweep_table(results),
     paper=_paper(workdir, results, store),
     order=paper_order.order_table(results),
     tests=tables.tests_table(results['tests']) if results['tests'] else None,
     published_tests=paper_tables.published_tests_table(results),
     accuracies=svg.accuracies(results),
+    sweep_figure=svg.sweep(results) if results['sweep'] else '',
     curves=svg.learning_curves(metrics, list(results['variants'])) if metrics else {},
     confusions=confusions,
     classes=evidence_tables.classes_table(of_headline, store, headline) if of_headline else None,

@@ -7,14 +7,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data_prep import files
+from m3net_jax.study import sweeps
 
 
 def write(folder: Path, results: dict[str, Any], metrics: list[dict[str, Any]]) -> list[Path]:
-  """Writes learning_curves.png and accuracy.png; returns their paths."""
+  """Writes learning_curves.png, accuracy.png and for a sweep sweep.png; returns their paths.
+
+  Args:
+    metrics: rows of all lanes.
+  """
   figures = {
-    'learning_curves.png': learning_curves(results, metrics),
+    'learning_curves.png': learning_curves(results, sweeps.of_tested(results, metrics)),
     'accuracy.png': accuracies(results),
   }
+  if results['sweep']:
+    figures['sweep.png'] = sweep(results)
   for name, figure in figures.items():
     files.write_figure(folder / name, figure)
   return [folder / name for name in figures]
@@ -125,6 +132,43 @@ def draw_accuracies(
   labels = [f'{name}  {100 * variant["mean"]:.2f} %' for name, variant in variants.items()]
   axes.set_yticks(places, labels)
   axes.set(xlabel='test accuracy at the best validation epoch (%)')
+  axes.grid(alpha=0.3, axis='x')
+
+
+def sweep(results: dict[str, Any]) -> Figure:
+  """The validation of every setting of a sweep: one point per lane, a line at the mean."""
+  rows = len(results['sweep']['settings']) * len(results['sweep']['variants'])
+  figure = Figure(figsize=(8, 1.6 + 0.3 * rows), layout='constrained')
+  axes = figure.subplots()
+  draw_sweep(axes, results['sweep'])
+  axes.set_title(f'{title(results)}: sweep, line: mean, *: chosen', fontsize='medium')
+  return figure
+
+
+def draw_sweep(axes, content: dict[str, Any], ink: str = 'black', color: str | None = None) -> None:
+  """Draws `sweep` on the given axes; the sweep of results.json has the best settings on top.
+
+  Args:
+    axes: Matplotlib axes.
+    ink: colour of the lines.
+    color: colour of the points (default: one per variant).
+  """
+  percent = 1 if content['measure'] == 'validation_loss' else 100
+  several = len(content['variants']) > 1
+  labels: list[str] = []
+  for variant, lanes in content['variants'].items():
+    for setting in sweeps.ranked(content, variant):
+      place = -len(labels)
+      values = [percent * value for value in lanes[setting] if value is not None]
+      axes.plot(values, [place] * len(values), 'o', markersize=4, alpha=0.6, color=color or 'C0')
+      if values:
+        axes.plot([np.mean(values)] * 2, [place - 0.35, place + 0.35], color=ink, linewidth=1.5)
+      chosen = setting in content['chosen'][variant].values()
+      name = f'{variant.split(":")[-1]}: ' * several + sweeps.text_of(content['settings'][setting])
+      labels.append(f'{name}{" *" if chosen else ""}')
+  axes.set_yticks(range(0, -len(labels), -1), labels)
+  unit = '' if percent == 1 else ' (%)'
+  axes.set(xlabel=f'{content["measure"].replace("_", " ")}{unit}')
   axes.grid(alpha=0.3, axis='x')
 
 

@@ -4,7 +4,10 @@ import textwrap
 from typing import Any
 
 from m3net_jax.reporting import tables
+from m3net_jax.study import sweeps
 from m3net_jax.study.results import baseline
+
+_SETTINGS = 8  # of a sweep that the terminal shows
 
 
 def names_groups(corpus: dict[str, Any]) -> bool:
@@ -99,6 +102,8 @@ def text(results: dict[str, Any]) -> str:
         f'  {diverged} of these lanes diverged; each counts with its best epoch before that'
       )
   lines += ['', *_intervals(results), '', *_measures(results)]
+  if results['sweep']:
+    lines += ['', *_sweep(results['sweep'])]
   if results['tests']:
     lines += ['', *tables.tests_text(results['tests'], 16)]
   lines += ['', f'{results["compilations"]} programs compiled']
@@ -131,6 +136,29 @@ def _intervals(results: dict[str, Any]) -> list[str]:
     lines += textwrap.wrap(
       row['about'], 79, initial_indent=start, subsequent_indent=' ' * len(start)
     )
+  return lines
+
+
+def _sweep(content: dict[str, Any]) -> list[str]:
+  """The best settings of a sweep by validation, the chosen ones marked."""
+  percent = 1 if content['measure'] == 'validation_loss' else 100
+  lines = [f'sweep, {content["measure"].replace("_", " ")}, mean over lanes; * chosen and tested']
+  for variant, lanes in content['variants'].items():
+    order = sweeps.ranked(content, variant)
+    chosen = set(content['chosen'][variant].values())
+    for place, setting in enumerate(order):
+      if place < _SETTINGS or setting in chosen:
+        values = [percent * value for value in lanes[setting] if value is not None]
+        mean = f'{sum(values) / len(values):.2f}' if values else '-'
+        text = f'{variant}: {sweeps.text_of(content["settings"][setting])}'
+        lines += textwrap.wrap(
+          text,
+          79,
+          initial_indent=f'{"*" if setting in chosen else " "}{mean:>7}  ',
+          subsequent_indent=' ' * 10,
+        )
+    if len(order) > _SETTINGS:
+      lines.append(f'  {variant}: {len(order)} settings in all, in the report')
   return lines
 
 

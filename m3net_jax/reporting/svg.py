@@ -62,6 +62,18 @@ def accuracies(results: dict[str, Any]) -> str:
     return _svg(figure, 'lanes', 'Test accuracy of every lane, with quartiles, by variant')
 
 
+def sweep(results: dict[str, Any]) -> str:
+  """The validation of every setting of a sweep: one point per lane, a line at the mean."""
+  content = results['sweep']
+  rows = len(content['settings']) * len(content['variants'])
+  with matplotlib.rc_context(_STYLE):
+    figure = Figure(figsize=(_WIDE, 0.9 + 0.24 * rows), layout='constrained')
+    axes = figure.subplots()
+    figures.draw_sweep(axes, content, _INK, _FIRST)
+    axes.tick_params(axis='y', labelsize='x-small')
+    return _svg(figure, 'sweep', 'Validation of every lane of a sweep, by setting')
+
+
 def learning_curves(
   metrics: list[dict[str, Any]], variants: Sequence[str]
 ) -> dict[str, tuple[str, str]]:

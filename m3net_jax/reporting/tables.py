@@ -8,7 +8,10 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from m3net_jax.stats.intervals import ALPHA
+from m3net_jax.study import sweeps
 from m3net_jax.study.results import baseline
 
 NONE = '-'  # a cell that has no value
@@ -149,6 +152,56 @@ def largest_class(results: Mapping[str, Any]) -> str:
   return (
     f'Always answering the largest class, {largest["name"]}, would have '
     f'{percent(largest["accuracy"])} %'
+  )
+
+
+def sweep_table(results: Mapping[str, Any]) -> Table | None:
+  """Every setting of a sweep with its validation, the best first; None without a sweep."""
+  content = results['sweep']
+  if not content:
+    return None
+  loss = content['measure'] == 'validation_loss'
+  value_text = (lambda value: f'{value:.4f}') if loss else percent
+  rows, ours = [], []
+  for variant, lanes in content['variants'].items():
+    places = content['chosen'][variant]
+    for setting in sweeps.ranked(content, variant):
+      values = [value for value in lanes[setting] if value is not None]
+      splits = [split for split, chosen in places.items() if chosen == setting]
+      if splits:
+        ours.append(len(rows))
+      rows.append(
+        [
+          variant,
+          *(f'{value:g}' for value in content['settings'][setting].values()),
+          f'{len(lanes[setting])}',
+          value_text(float(np.mean(values))) if values else NONE,
+          value_text(float(np.std(values, ddof=1))) if len(values) > 1 else NONE,
+          ('✓' if len(splits) == len(places) else ', '.join(splits)) if splits else '',
+        ]
+      )
+  head = content['measure'].replace('_', ' ').capitalize() + ('' if loss else ' (%)')
+  columns = (
+    'Variant',
+    *content['names'],
+    'Lanes',
+    (head, 'mean'),
+    (head, 'std'),
+    'Chosen',
+  )
+  notes = (
+    'Mean over the lanes of a setting, each at its best validation epoch. The setting with the '
+    'highest mean is chosen for each variant and split, and its lanes alone were tested.',
+    'The more settings a sweep has, the further the validation of the chosen one lies above what '
+    'it has on new clips: read its test accuracy.',
+  )
+  return make(
+    'sweep',
+    f'Settings of the sweep on {corpus_title(results)}, by validation',
+    columns,
+    rows,
+    notes,
+    ours,
   )
 
 

@@ -38,7 +38,7 @@ def command(
   for field in dataclasses.fields(config.Config):
     value = getattr(settings, field.name)
     if value != field.default:
-      flags[field.name] = ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
+      flags[field.name] = settings.text_of(field.name)
   # Other corpora are found or downloaded by name. The recordings of the 12 classes may be the
   # official test set, which is not found by name.
   if corpus['name'] in ('folder', 'csv', 'speech_commands_12'):
@@ -46,9 +46,11 @@ def command(
   if corpus['skipped_recordings']:
     flags['skip_unreadable'] = 'true'
   flags['workdir'] = workdir
+  flags.pop('sweep', None)
   words = [
     'python -m m3net_jax.main',
     *(f'--{name}={shlex.quote(value)}' for name, value in flags.items()),
+    *(f'--sweep={shlex.quote(text)}' for text in settings.sweep),
   ]
   return ' \\\n  '.join(words)
 
@@ -129,10 +131,12 @@ def facts(workdir: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]
     'train': 'normalised with the statistics of the training clips',
     'clip': 'each clip normalised with its own statistics',
   }
-  learning_rate = (
-    f'{settings.learning_rate:g}, multiplied by {settings.plateau_factor:g} after '
-    f'{settings.plateau_patience} epochs without a validation loss lower by '
-    f'{settings.plateau_tolerance:g}, down to '
+  rate = 'swept' if 'learning_rate' in settings.swept else f'{settings.learning_rate:g}'
+  learning_rate = f'{rate}, ' + (
+    'falling to 0 along a cosine'
+    if settings.schedule == 'cosine'
+    else f'multiplied by {settings.plateau_factor:g} after {settings.plateau_patience} epochs '
+    f'without a validation loss lower by {settings.plateau_tolerance:g}, down to '
     f'{settings.min_learning_rate:g}'
   )
   return [
@@ -165,9 +169,9 @@ def facts(workdir: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]
       'Training',
       f'{lanes} lanes ({seeds} of every variant'
       f'{" and fold" * (bool(folds) and not corpus["split_seeds"])}), '
-      f'{settings.num_epochs} epochs, batch {settings.batch_size}, Adam {learning_rate}; no '
-      f'augmentation, no pretraining; {_LOSS[settings.class_weights]}; tested at the epoch of the '
-      f'best validation {settings.select.replace("_", " ")}',
+      f'{settings.num_epochs} epochs, batch {settings.batch_size}, Adam {learning_rate}; '
+      f'{recipe(settings)}, no pretraining; {_LOSS[settings.class_weights]}; tested at the epoch '
+      f'of the best validation {settings.select.replace("_", " ")}',
     ),
     (
       'Time',
@@ -177,6 +181,42 @@ def facts(workdir: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]
     ('Computed by', ' Then: '.join(map(_environment, results['environments']))),
     ('Versions', ', '.join(f'{name} {version}' for name, version in results['versions'].items())),
   ]
+
+
+def recipe(settings: config.Config) -> str:
+  """What the recipe has beside the paper's; of a sweep the settings that it changes are named."""
+  swept = set(settings.swept)
+  value = lambda name: 'swept' if name in swept else f'{getattr(settings, name):g}'
+  on = lambda *names: swept & set(names) or any(getattr(settings, name) for name in names)
+  texts = [
+    f'{label} {value(name)}'
+    for label, name in (
+      ('warm-up of epochs', 'warmup_epochs'),
+      ('weight decay', 'weight_decay'),
+      ('label smoothing', 'label_smoothing'),
+      ('average of parameters with decay', 'ema'),
+      ('mixup', 'mixup'),
+      ('SpecAugment', 'spec_augment'),
+    )
+    if on(name)
+  ]
+  spans = (
+    ('shift', 'shift_early_ms', 'shift_late_ms', 'ms early to', 'ms late'),
+    ('gain', 'gain_low_db', 'gain_high_db', 'to', 'dB'),
+  )
+  for label, low, high, between, unit in spans:
+    if on(low, high):
+      texts.append(f'{label} {value(low)} {between} {value(high)} {unit}')
+  if on('noise'):
+    texts.append(
+      f'noise in a share of {value("noise")} of the clips at {value("snr_low_db")} to '
+      f'{value("snr_high_db")} dB ('
+      + (', '.join(settings.noise_dir) or "the corpus's own, or generated")
+      + ')'
+    )
+  if settings.teacher:
+    texts.append(f'teacher {settings.teacher} with weight {value("teacher_weight")}')
+  return '; '.join(texts) or 'no augmentation'
 
 
 def _environment(environment: Mapping[str, Any]) -> str:

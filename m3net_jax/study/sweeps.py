@@ -61,3 +61,30 @@ def section(
       for variant in config.variants
     },
   }
+
+
+def of_tested(
+  results: Mapping[str, Any], metrics: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+  """The rows of `metrics` that belong to tested lanes: all, or those of a sweep's choice."""
+  if not results.get('sweep'):
+    return list(metrics)
+  chosen = results['sweep']['chosen']
+  return [row for row in metrics if chosen[row['variant']][row['split']] == row['setting']]
+
+
+def ranked(content: Mapping[str, Any], variant: str) -> list[int]:
+  """The settings of a variant in a sweep of results.json, the best mean first, then as given.
+
+  A lane without a value, which diverged before its first validation, is worse than all others.
+  """
+  sign = 1 if content['measure'] == 'validation_loss' else -1
+  worst = float('inf')
+  mean = lambda values: np.mean([worst if value is None else sign * value for value in values])
+  lanes = content['variants'][variant]
+  return sorted(range(len(lanes)), key=lambda setting: mean(lanes[setting]))
+
+
+def text_of(setting: Mapping[str, float]) -> str:
+  """A setting of a grid as flags without dashes."""
+  return ', '.join(f'{name}={value:g}' for name, value in setting.items())
