@@ -65,6 +65,11 @@ def level_weights(features: Features) -> np.ndarray:
   return scipy.optimize.nnls(bank[:, covered].T, np.ones(covered.sum()))[0].astype(np.float32)
 
 
+def level_of_unit(features: Features) -> float:
+  """The sum of weighted powers (`level_weights`) of white noise with mean square 1."""
+  return float(features.n_fft / 2 * np.square(tables(features).window, dtype=np.float64).sum())
+
+
 def fit_length(samples: np.ndarray, features: Features) -> np.ndarray:
   """Pads, repeats or cuts samples [any length] to [num_samples], at their end."""
   missing = features.num_samples - len(samples)

@@ -25,7 +25,8 @@ class NoiseBank(NamedTuple):
   """Windows of noise.
 
   Attributes:
-    decibels: [windows, n_mels, frames] float16, dB relative to the level of the window.
+    decibels: [windows, n_mels, frames] float16, dB relative to the level of the window's samples,
+      which counts what no filter hears too.
     names: [recordings] str.
     sha256: [recordings] str, of the files; '' for generated noise.
   """
@@ -80,14 +81,14 @@ def make(noises: Sequence[Noise], features: Features) -> NoiseBank:
   if not audible:
     raise UserError('--noise_dir: every window of a clip is silent: give other recordings')
   chosen = np.unique(np.linspace(0, len(audible) - 1, MAX_WINDOWS).round().astype(int))
-  weights, tables = mel.level_weights(features), mel.tables(features)
+  tables = mel.tables(features)
   # A window's own floor would be audible under a quiet clip.
   unlimited = dataclasses.replace(features, top_db=float('inf'))
   decibels = []
   for window in (audible[i] for i in chosen):
     db = mel.log_mel(window, unlimited, tables).astype(np.float64)
-    level = 10 * np.log10(weights @ (10 ** (db / 10)).mean(1))
-    decibels.append(np.maximum(db - level, -120.0).astype(np.float16))
+    level = background.level(window) ** 2 * mel.level_of_unit(features)
+    decibels.append(np.maximum(db - 10 * np.log10(level), -120.0).astype(np.float16))
   return NoiseBank(
     np.stack(decibels),
     np.array([noise.name for noise in noises]),

@@ -58,7 +58,9 @@ def _measure(store: SimpleNamespace, resident_bytes: int) -> tuple[float, float,
   )
   count = mapping.padded(_LANES.value, mesh)
   feeder = Feeder(
-    store, lambda tree: jax.device_put(tree, NamedSharding(mesh, PartitionSpec())), resident_bytes
+    store,
+    lambda tree: jax.device_put(tree, NamedSharding(mesh, PartitionSpec())),
+    resident_bytes=resident_bytes,
   )
   steps = feeder.steps_per_block(count, _BATCH.value, lanes.STEPS_PER_CALL)
   waited = trained = 0.0

@@ -1,0 +1,135 @@
+"""Noise and teacher of a study: where they come from, that they are kept, and what is refused."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from data_prep import background, mel
+from data_prep.errors import UserError
+from m3net_jax import api
+from m3net_jax.study import noise_bank, workdir
+from tests import small_study
+
+NOISY = dataclasses.replace(small_study.CONFIG, num_epochs=2, noise=1.0, snr_low_db=5.0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  rng = np.random.default_rng(0)
+  (tmp_path / 'noise').mkdir()
+  for name, seconds in (('long', 2.0), ('short', 0.1)):
+    samples = 0.1 * rng.standard_normal(round(8000 * seconds))
+    soundfile.write(tmp_path / 'noise' / f'{name}.wav', samples, 8000)
+  return tmp_path / 'noise'
+
+
+def test_windows_of_noise_have_the_level_of_their_samples_and_no_floor_of_their_own(tones, folder):
+  features = tones.features
+  bank = noise_bank.make(background.recordings([folder], features), features)
+  # A window begins every quarter of a clip of 0.25 s: 29 in 2 s, and the short file is repeated.
+  assert bank.decibels.shape == (30, *features.shape)
+  levels = (bank.powers * mel.level_weights(features)[:, None]).sum(1).mean(1)
+  assert levels.mean() == pytest.approx(1, abs=0.1)  # white noise
+  hum = np.sin(np.arange(2000) * 2 * np.pi * 5 / 8000)  # 5 Hz, below all filters but the edges
+  tone = noise_bank.make([background.Noise('hum', hum.astype(np.float32), '')], features)
+  assert (tone.powers * mel.level_weights(features)[:, None]).sum(1).mean(1) < 0.5
+  quiet = np.concatenate([np.full(4000, 1e-5), np.ones(10)]).astype(np.float32)
+  quiet *= np.random.default_rng(1).standard_normal(4010).astype(np.float32)
+  window = noise_bank.make([background.Noise('step', quiet[-2000:], '')], features)
+  assert window.decibels.max() - window.decibels.min() > features.top_db
+
+
+def test_a_large_bank_is_spread_over_all_recordings(tones, monkeypatch):
+  monkeypatch.setattr(noise_bank, 'MAX_WINDOWS', 9)
+  noises = background.coloured(tones.features, seconds=5.0)
+  bank = noise_bank.make(noises, tones.features)
+  whole = [noise_bank.make([noise], tones.features).decibels for noise in noises]
+  assert len(bank.decibels) == 9
+  for i, windows in enumerate(whole):
+    matches = [(windows == chosen).all((1, 2)).any() for chosen in bank.decibels[3 * i : 3 * i + 3]]
+    assert any(matches)
+
+
+def test_silent_parts_of_a_recording_are_left_out(tones):
+  samples = np.zeros(8000, np.float32)
+  noise = background.Noise('half', samples, '')
+  with pytest.raises(UserError, match='every window of a clip is silent'):
+    noise_bank.make([noise], tones.features)
+  samples[:2000] = np.random.default_rng(0).standard_normal(2000)
+  assert len(noise_bank.make([noise], tones.features).decibels) == 4
+
+
+def test_the_noise_is_of_the_folder_or_of_the_corpus_or_generated(tones, folder, tmp_path):
+  names = lambda bank: [name.rpartition('/')[2] for name in map(str, bank.names)]
+  assert names(noise_bank.of(tones, [str(folder)])) == ['long.wav', 'short.wav']
+  assert names(noise_bank.of(tones, [])) == ['white', 'pink', 'brown']
+  shutil.copytree(folder, tmp_path / 'corpus' / '_background_noise_')
+  own = tones._replace(manifest={**tones.manifest, 'raw_dir': str(tmp_path / 'corpus')})
+  bank = noise_bank.of(own, [])
+  assert names(bank) == ['long.wav', 'short.wav'] and all(len(hash) == 64 for hash in bank.sha256)
+
+
+def test_a_study_continues_with_the_noise_that_it_began_with(tones, folder, tmp_path):
+  config = dataclasses.replace(NOISY, noise_dir=(str(folder),))
+  whole = api.train(tones, workdir=tmp_path / 'whole', config=config)
+  begun = api.create(tones, tmp_path / 'begun', config)
+  shutil.rmtree(folder)
+  assert not begun.finished
+  api.train(tones, workdir=tmp_path / 'begun', config=config)
+  strip = lambda row: {**row, 'seconds': 0}
+  assert list(map(strip, begun.metrics())) == list(map(strip, whole.metrics()))
+  other = api.train(tones, workdir=tmp_path / 'other', config=NOISY)
+  assert other.metrics()[0]['train_loss'] != whole.metrics()[0]['train_loss']
+  # A damaged file is named, with what to do.
+  (tmp_path / 'begun' / 'results.json').unlink()
+  (tmp_path / 'begun' / 'noise.npz').write_bytes(b'PK')
+  with pytest.raises(UserError, match=r'noise.npz: cannot be read .*: restore it from a copy'):
+    api.create(tones, tmp_path / 'begun', config)
+  with pytest.raises(UserError, match='holds a study with noise_dir='):
+    api.train(tones, workdir=tmp_path / 'whole', config=NOISY)
+
+
+def test_a_folder_without_noise_makes_no_workdir(tones, tmp_path):
+  config = dataclasses.replace(NOISY, noise_dir=(str(tmp_path / 'absent'),))
+  with pytest.raises(UserError, match=r'--noise_dir=.*absent: is not a folder'):
+    api.train(tones, workdir=tmp_path / 'study', config=config)
+  assert not (tmp_path / 'study').exists()
+
+
+def test_a_teacher_of_other_clips_is_refused_before_the_workdir_is_made(tones, trained, tmp_path):
+  config = dataclasses.replace(
+    small_study.CONFIG, teacher=str(trained.path), teacher_weight=0.5, num_epochs=1
+  )
+  other_store = tones._replace(
+    manifest={**tones.manifest, 'files': {'mels.npy': {'sha256': 'other'}}}
+  )
+  grouped = dataclasses.replace(config, split='grouped')
+  groups = np.array([f'speaker {i % 10}' for i in range(60)])
+  (tmp_path / 'empty').mkdir()
+  for store, settings, message in (
+    (other_store, config, 'was trained on another store'),
+    (tones._replace(groups=groups), grouped, 'was trained on other clips in split grouped'),
+    (tones, dataclasses.replace(config, teacher=str(tmp_path / 'empty')), 'holds no study'),
+  ):
+    with pytest.raises(UserError, match=message) as raised:
+      api.train(store, workdir=tmp_path / 'study', config=settings)
+    assert '\n' not in str(raised.value)
+    assert not (tmp_path / 'study').exists()
+
+
+def test_what_a_teacher_answers_is_what_its_lanes_predict(tones, trained, tmp_path):
+  """Mean logits of both lanes, against `Classifier`, for the training clips alone."""
+  config = dataclasses.replace(
+    small_study.CONFIG, teacher=str(trained.path), teacher_weight=1.0, num_epochs=1
+  )
+  study = api.train(tones, workdir=tmp_path / 'study', config=config)
+  with np.load(study.path / 'teacher.npz') as saved:
+    logits = saved['logits'][:, 0]
+  split = workdir.read(study.path).splits(tones)[0]
+  lanes = [api.load_model(trained.path, seed=seed) for seed in (0, 1)]
+  expected = np.mean([lane.logits(np.asarray(tones.mels[split.train])) for lane in lanes], 0)
+  np.testing.assert_allclose(logits[split.train], expected, rtol=1e-4, atol=1e-4)
+  assert not logits[split.test].any()
