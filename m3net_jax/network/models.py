@@ -5,6 +5,7 @@ are on.
 """
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -85,7 +86,8 @@ class M3Net(nn.Module):
       )
     out['sfp'] = x
     if parts.attention is not None:
-      x = _call_user_module(parts.attention(name='attention'), x, train)
+      values = _constructor_values(parts.attention, self.lowering)
+      x = _call_user_module(parts.attention(name='attention', **values), x, train)
     else:
       branches = []
       if parts.mfp:
@@ -107,6 +109,11 @@ class M3Net(nn.Module):
     return nn.Dense(self.num_classes, kernel_init=nn.initializers.glorot_uniform(), name='head')(
       out['pooled']
     ), out
+
+
+def _constructor_values(module: Callable[..., nn.Module], lowering: str) -> dict[str, str]:
+  """The lowering, for a module with a field of this name."""
+  return {'lowering': lowering} if 'lowering' in getattr(module, '__dataclass_fields__', {}) else {}
 
 
 def _call_user_module(module: nn.Module, x: jax.Array, train: bool) -> jax.Array:

@@ -4,9 +4,9 @@ conv    `lax.conv_general_dilated`, for accelerators
 tflite  as `conv`, with means that the converter's integers represent well (`layers.global_mean`);
         never used for training
 shift   for CPUs, where XLA's grouped convolution is ten times slower (a convolution with one kernel
-        per lane becomes a grouped one): a depthwise convolution is nine shifted multiply-adds and a
-        pointwise one is a matrix product; in the backward passes XLA keeps the sums in the cache
-        and does not transpose
+        per lane becomes a grouped one): a depthwise convolution is one shifted multiply-add per
+        tap and a pointwise one is a matrix product; in the backward passes XLA keeps the sums in
+        the cache and does not transpose
 
 Maps are [clips, height, width, channels]; padding is SAME as in TensorFlow; kernels are 3x3 unless
 a docstring gives another size.
@@ -20,7 +20,6 @@ import jax.numpy as jnp
 from jax import lax
 
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
-_TAPS = tuple((row, column) for row in range(3) for column in range(3))
 
 
 def lowering_for(backend: str) -> str:
@@ -39,7 +38,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Arr
     )
   # Joining columns, then rows, takes a third of the small copies (of 1 or 3 channels) that joining
   # nine views takes.
-  padded = _pad_same(x, stride)
+  padded = _pad_same(x, stride, (3, 3))
   views = lambda axis: [
     lax.slice_in_dim(padded, tap, padded.shape[axis] - 2 + tap, stride, axis) for tap in range(3)
   ]
@@ -48,9 +47,9 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Arr
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Array:
-  """Depthwise 3x3 convolution.
+  """Depthwise convolution with a kernel of odd sizes, each at least the stride.
 
-  [n, h, w, c] and [3, 3, 1, c] to [n, ceil(h/stride), ceil(w/stride), c].
+  [n, h, w, c] and [rows, columns, 1, c] to [n, ceil(h/stride), ceil(w/stride), c].
   """
   if lowering != 'shift':
     return lax.conv_general_dilated(
@@ -93,21 +92,25 @@ def _matmul_backward(
 matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
 
 
-def _same_padding(size: int, stride: int) -> tuple[int, int]:
-  """TensorFlow's SAME padding of a window of 3: before and after."""
-  total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
+def _same_padding(size: int, stride: int, window: int) -> tuple[int, int]:
+  """TensorFlow's SAME padding of a window: before and after."""
+  total = max((-(-size // stride) - 1) * stride + window - size, 0)
   return total // 2, total - total // 2
 
 
-def _pad_same(x: jax.Array, stride: int) -> jax.Array:
-  return jnp.pad(
-    x, ((0, 0), _same_padding(x.shape[1], stride), _same_padding(x.shape[2], stride), (0, 0))
-  )
+def _pad_same(x: jax.Array, stride: int, window: tuple[int, ...]) -> jax.Array:
+  rows, columns = (_same_padding(*sizes) for sizes in zip(x.shape[1:3], (stride, stride), window))
+  return jnp.pad(x, ((0, 0), rows, columns, (0, 0)))
 
 
-def _shifted(padded: jax.Array, stride: int) -> list[jax.Array]:
-  """The nine views of a padded map for the nine taps of a kernel, in row order."""
-  height, width = ((size - 3) // stride + 1 for size in padded.shape[-3:-1])
+def _taps(window: tuple[int, ...]) -> list[tuple[int, int]]:
+  """Row and column of every tap of a kernel, in row order."""
+  return [(row, column) for row in range(window[0]) for column in range(window[1])]
+
+
+def _shifted(padded: jax.Array, stride: int, window: tuple[int, ...]) -> list[jax.Array]:
+  """The views of a padded map for the taps of a kernel, in row order."""
+  height, width = ((size - taps) // stride + 1 for size, taps in zip(padded.shape[-3:-1], window))
   return [
     padded[
       ...,
@@ -115,30 +118,34 @@ def _shifted(padded: jax.Array, stride: int) -> list[jax.Array]:
       column : column + stride * (width - 1) + 1 : stride,
       :,
     ]
-    for row, column in _TAPS
+    for row, column in _taps(window)
   ]
 
 
 def _tap_sum(padded: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-  products = (view * kernel[tap] for view, tap in zip(_shifted(padded, stride), _TAPS))
+  window = kernel.shape[:2]
+  products = (
+    view * kernel[tap] for view, tap in zip(_shifted(padded, stride, window), _taps(window))
+  )
   return cast(jax.Array, sum(products))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-  return _tap_sum(_pad_same(x, stride), kernel, stride)
+  return _tap_sum(_pad_same(x, stride, kernel.shape[:2]), kernel, stride)
 
 
 def _depthwise_backward(
   stride: int, saved: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   x, kernel = saved
+  window = kernel.shape[:2]
   for_x = (
-    _tap_sum(_pad_same(g, 1), kernel[::-1, ::-1], 1)
+    _tap_sum(_pad_same(g, 1, window), kernel[::-1, ::-1], 1)
     if stride == 1
     else _input_gradient(x, kernel, g, stride)
   )
-  return for_x, _kernel_gradient(_pad_same(x, stride), g, stride)
+  return for_x, _kernel_gradient(_pad_same(x, stride, window), g, stride, window)
 
 
 _depthwise.defvjp(
@@ -153,15 +160,16 @@ def _input_gradient(x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int) 
   phase of i is a short sum of shifted g, without multiplications by zero.
   """
   height, width = x.shape[1:3]
+  before = [
+    _same_padding(size, stride, taps)[0] for size, taps in zip((height, width), kernel.shape)
+  ]
   phases = []
   for row_phase in range(stride):
     for column_phase in range(stride):
       total: Any = 0.0
-      for row, column in _TAPS:
-        shift_row, left_row = divmod(row_phase + _same_padding(height, stride)[0] - row, stride)
-        shift_column, left_column = divmod(
-          column_phase + _same_padding(width, stride)[0] - column, stride
-        )
+      for row, column in _taps(kernel.shape[:2]):
+        shift_row, left_row = divmod(row_phase + before[0] - row, stride)
+        shift_column, left_column = divmod(column_phase + before[1] - column, stride)
         if left_row == left_column == 0:
           moved = _window(g, shift_row, -(-height // stride), shift_column, -(-width // stride))
           total = total + moved * kernel[row, column]
@@ -183,18 +191,20 @@ def _window(g: jax.Array, first_row: int, rows: int, first_column: int, columns:
   )
 
 
-def _kernel_gradient(padded: jax.Array, g: jax.Array, stride: int) -> jax.Array:
-  """Gradient of a depthwise convolution with respect to its kernel, [3, 3, c].
+def _kernel_gradient(
+  padded: jax.Array, g: jax.Array, stride: int, window: tuple[int, ...]
+) -> jax.Array:
+  """Gradient of a depthwise convolution with respect to its kernel, [rows, columns, c].
 
-  One pass over the clips keeps the nine sums, each of the size of one clip's map, in the cache.
-  Nine reductions over the complete batch would read it from memory nine times.
+  One pass over the clips keeps the sums of the taps, each of the size of one clip's map, in the
+  cache. A reduction over the complete batch per tap would read it from memory as often.
   """
 
   def add(sums: list[jax.Array], clip: tuple[jax.Array, jax.Array]) -> tuple[list[jax.Array], None]:
     padded_clip, g_clip = clip
-    views = _shifted(padded_clip, stride)
+    views = _shifted(padded_clip, stride, window)
     return [total + view * g_clip for total, view in zip(sums, views)], None
 
-  zeros = [jnp.zeros(g.shape[1:], g.dtype) for _ in _TAPS]
+  zeros = [jnp.zeros(g.shape[1:], g.dtype) for _ in _taps(window)]
   sums, _ = lax.scan(add, zeros, (padded, g))
-  return jnp.stack([total.sum((0, 1)) for total in sums]).reshape(3, 3, -1)
+  return jnp.stack([total.sum((0, 1)) for total in sums]).reshape(*window, -1)

@@ -195,6 +195,15 @@ class Halve(nn.Module):
     return 0.5 * nn.Dense(16)(x)
 
 
+class Told(nn.Module):
+  """A user's own module that is told the lowering."""
+
+  lowering: str
+
+  def __call__(self, x):
+    return {'shift': 2, 'tflite': 3}[self.lowering] * x
+
+
 class Pool(nn.Module):
   """A user's own module that does not return a map."""
 
@@ -209,6 +218,13 @@ def test_a_users_own_module_takes_the_place_of_mirror_attention():
   logits, out = jax.jit(model.apply)(variables_of(model), images())
   assert logits.shape == (3, 5) and out['ma'].shape == (3, 4, 3, 16)
   assert cost.block_sizes(architecture, 5, SHAPE)['attention'] == 64 * 16 + 16
+
+
+@pytest.mark.parametrize('lowering, factor', [('shift', 2), ('tflite', 3)])
+def test_a_module_with_a_field_for_the_lowering_is_told_it(lowering, factor):
+  model = M3Net(architecture_of(f'{__name__}:Told'), 5, lowering)
+  _, out = model.apply(variables_of(model), images())
+  np.testing.assert_array_equal(out['ma'], factor * out['sfp'])
 
 
 def test_a_module_that_returns_no_map_is_named():

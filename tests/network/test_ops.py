@@ -79,6 +79,20 @@ def test_lowerings_have_equal_gradients(name, height, width, stride, batched_ker
     np.testing.assert_allclose(gradient, reference, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize('window, stride', [((1, 9), 1), ((9, 1), 1), ((3, 5), 1), ((5, 3), 2)])
+def test_depthwise_kernels_of_other_sizes(window, stride):
+  """Values and gradients of both lowerings, on a map with fewer rows than the kernel."""
+  x, kernel = normal(2, 7, 10, 3), normal(*window, 1, 3)
+
+  def all_of(lowering):
+    function = lambda x, kernel: ops.depthwise(x, kernel, stride, lowering)
+    loss = lambda x, kernel: jnp.sin(function(x, kernel)).sum()
+    return function(x, kernel), *jax.grad(loss, argnums=(0, 1))(x, kernel)
+
+  for value, reference in zip(all_of('shift'), all_of('conv')):
+    np.testing.assert_allclose(value, reference, rtol=1e-3, atol=1e-4)
+
+
 def test_a_cpu_shifts_and_an_accelerator_convolves():
   assert [ops.lowering_for(backend) for backend in ('cpu', 'gpu', 'tpu')] == [
     'shift',
