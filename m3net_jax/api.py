@@ -34,7 +34,7 @@ from m3net_jax.reporting import plan_text, summary, tables
 from m3net_jax.reporting.compare import Comparison
 from m3net_jax.reporting.compare import compare as compare_workdirs
 from m3net_jax.reporting.tables import Table
-from m3net_jax.study import devices, ingredients, results, splits, trainer, workdir
+from m3net_jax.study import cohorts, devices, ingredients, results, splits, trainer, workdir
 from m3net_jax.study.config import Config
 from m3net_jax.study.plan import measure
 from m3net_jax.study.tensorboard import Board
@@ -288,7 +288,8 @@ class Study:
     if shared.noise is not None:
       print(f'{self.path}: noise: {shared.noise.text()}', file=sys.stderr)
     start = time.monotonic()
-    num_lanes = sum(map(len, opened.seed_ranges)) * len(study_splits) * len(config.settings)
+    names = cohorts.make(config, opened.seed_ranges, len(study_splits))
+    num_lanes = sum(len(cohort.names) for cohort in names) // len(config.variants)
     with contextlib.ExitStack() as stack:
       on_epoch = ignore_rows
       if tensorboard:

@@ -250,6 +250,47 @@ def test_a_streamed_study_is_the_resident_one(store, whole, tmp_path, monkeypatc
   assert_same((rows, metrics, predictions), whole)
 
 
+def test_a_sweep_with_every_option_streamed_and_stopped_is_the_resident_one(
+  store, tmp_path, monkeypatch
+):
+  """Noise, teacher, average and the number of the step go on where they were."""
+  teacher = dataclasses.replace(CONFIG, variants=('plain',), num_seeds=1, num_epochs=2)
+  small_study.train(store, tmp_path / 'teacher', teacher)
+  options = {**RECIPE, 'num_epochs': 3, 'noise': 0.8, 'gain_low_db': -9.0, 'mixup': 0.3}
+  config = dataclasses.replace(
+    CONFIG,
+    variants=('plain',),
+    num_seeds=2,
+    schedule='cosine',
+    teacher=str(tmp_path / 'teacher'),
+    sweep=('teacher_weight=0,0.7',),
+    shift_late_ms=40.0,
+    spec_augment=1.0,
+    **options,
+  )
+  resident = run(store, tmp_path / 'resident', config)
+  assert len(resident[1]) == 4 * 3 and len(resident[0]) == 2
+
+  class Streamed(Feeder):
+    def __init__(self, *arguments):
+      super().__init__(*arguments, resident_bytes=0, block_bytes=4 * 4 * 512)
+
+  monkeypatch.setattr(runner, 'Feeder', Streamed)
+  calls, advance = [], Progress.advance
+
+  def stopped(self, steps):
+    calls.append(steps)
+    if len(calls) == 14:  # in the second epoch: a call has one step
+      raise KeyboardInterrupt
+    return advance(self, steps)
+
+  monkeypatch.setattr(Progress, 'advance', stopped)
+  with pytest.raises(KeyboardInterrupt):
+    run(store, tmp_path / 'streamed', config)
+  monkeypatch.setattr(Progress, 'advance', advance)
+  assert_same(run(store, tmp_path / 'streamed', config), resident)
+
+
 @pytest.mark.parametrize('stop', [8, 10, 12])  # calls; an epoch has three
 def test_a_study_stopped_within_an_epoch_continues_to_the_same_result(
   store, whole, tmp_path, monkeypatch, stop
