@@ -326,6 +326,37 @@ class Study:
       files.write_json(self.path / 'results.json', content)
       self.report()
 
+  def robustness(
+    self, noise_dir: Sequence[PathLike] = (), raw_dir: PathLike | None = None
+  ) -> dict[str, Any]:
+    """Tests all lanes on changed copies of the test clips: noise, other levels, other times.
+
+    Writes robustness.json, figures/robustness.png and the report.
+
+    Args:
+      noise_dir: folders of noise recordings (default: the corpus's own, if it has any).
+      raw_dir: folder of the recordings (default: where they were when the store was made).
+
+    Returns:
+      The content of robustness.json; accuracies are fractions.
+
+    Raises:
+      UserError: see `study.robustness.measure`.
+    """
+    from m3net_jax.reporting import figures
+    from m3net_jax.reporting import robustness as pictures
+    from m3net_jax.study import robustness
+
+    opened, content = self._workdir, self.results()
+    store = stores.load(opened.store)
+    devices.use_all_cores(self.path.absolute().parent / '.compiled')
+    measured = robustness.measure(opened, store, noise_dir, raw_dir)
+    picture = pictures.figure(measured, figures.title(content))
+    files.write_figure(self.path / 'figures' / 'robustness.png', picture)
+    files.write_json(self.path / robustness.NAME, measured)
+    self.report()
+    return measured
+
   def results(self) -> dict[str, Any]:
     """The content of results.json; accuracies are fractions. UserError if it is not finished."""
     return self._workdir.results()

@@ -19,6 +19,7 @@ from m3net_jax.reporting import (
   figures,
   paper_order,
   paper_tables,
+  robustness,
   svg,
   tables,
 )
@@ -75,6 +76,8 @@ class Content(NamedTuple):
   weight_figures: tuple[str, str] | None
   blocks: list[Table]
   export: list[Table]
+  robustness: Table | None
+  robustness_figure: str
   missing: dict[str, str]
 
   @property
@@ -93,6 +96,7 @@ class Content(NamedTuple):
       self.weights,
       *self.blocks,
       *self.export,
+      self.robustness,
     )
     return [table for table in candidates if table]
 
@@ -101,7 +105,7 @@ def gather(workdir: Workdir) -> Content:
   """Makes the content of the report of a finished study."""
   results, missing = workdir.results(), {}
   metrics = sweeps.of_tested(results, workdir.metrics())
-  headline = baseline(results)
+  headline, measured = baseline(results), robustness.read(workdir.path)
   store, study_splits, predictions = _read_predictions(workdir, missing)
   of_headline = [lane for lane in predictions if lane.variant == headline]
   weights = _read_weights(workdir, store, study_splits, missing)
@@ -140,6 +144,12 @@ def gather(workdir: Workdir) -> Content:
     weight_figures=svg.channel_weights(*next(iter(weights.items()))) if weights else None,
     blocks=tables.block_tables(_blocks(results, workdir.config.input_shape)),
     export=evidence_tables.export_tables(workdir),
+    robustness=(
+      robustness.table(measured, f'Accuracy on changed test clips of {results["corpus"]["name"]}')
+      if measured
+      else None
+    ),
+    robustness_figure=svg.robustness(measured) if measured else '',
     missing=missing,
   )
   return _marked(content) if content.synthetic else content

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from m3net_jax.reporting import figures
 from m3net_jax.reporting.channel_weights import Weights
+from m3net_jax.reporting.robustness import draw as draw_robustness
 
 # Placeholders, replaced by colours of the page's style sheet.
 _INK, _GRID, _FIRST, _SECOND = '#010203', '#040506', '#070809', '#0a0b0c'
@@ -72,6 +73,17 @@ def sweep(results: dict[str, Any]) -> str:
     figures.draw_sweep(axes, content, _INK, _FIRST)
     axes.tick_params(axis='y', labelsize='x-small')
     return _svg(figure, 'sweep', 'Validation of every lane of a sweep, by setting')
+
+
+def robustness(content: dict[str, Any]) -> str:
+  """Accuracy against noise, level and time: a line a variant, a band its interval."""
+  with matplotlib.rc_context(_STYLE):
+    figure = Figure(figsize=(_WIDE, 8.4), layout='constrained')
+    axes = figure.subplots(3, 1, sharey=True)
+    draw_robustness(axes, content)
+    for panel in axes:
+      panel.set(ylabel='test accuracy (%)', title='')
+    return _svg(figure, 'robust', 'Test accuracy against noise, level and position of the clip')
 
 
 def learning_curves(

@@ -181,7 +181,7 @@ def _variant(
     'mean': summary.mean,
     'std': summary.std,
     'ci95': list(summary.interval) if summary.interval else None,
-    'intervals': _intervals(store, lanes, split_ratio, clips, answers, heard),
+    'intervals': intervals_of(store, lanes, split_ratio, clips, answers, heard),
     'balanced_accuracy': mean_of('balanced_accuracy'),
     'macro_f1': mean_of('macro_f1'),
     'recall': _recall(store, clips, answers),
@@ -208,7 +208,7 @@ def _recall(
   }
 
 
-def _intervals(
+def intervals_of(
   store: Store,
   lanes: list[dict[str, Any]],
   split_ratio: float | None,
@@ -219,6 +219,10 @@ def _intervals(
   """The 95 % intervals of the mean, the widest first: over seeds, over seeds and clips, ...
 
   Args:
+    lanes: rows with 'seed', 'split' and 'test_accuracy'.
+    split_ratio: of `ratio`.
+    clips: positions of the test clips of every lane.
+    answers: the classes that it predicts for them.
     heard: whether training and test share speakers or recordings.
   """
   about = _ABOUT | ({'seeds and groups': _HEARD} if heard else {})

@@ -9,6 +9,7 @@ checkpoints/     the lanes of each cohort after its last two epochs
 predictions.npz  the class predicted for every test clip, one array per lane
 figures/         pictures
 report.html      the report, with report.md and tables/ as LaTeX and CSV
+robustness.json  accuracy on changed copies of the test clips, if measured
 tensorboard/     event files, if requested
 results.json     the results, written before the report: if it exists, the study is finished
 """
@@ -186,7 +187,8 @@ def open_for(path: Path, config: Config, store: Store) -> Workdir:
     known = existing_splits[: end - config.first_seed]
     recorded_splits.write(path, known + splits.make(store, config.split, new), store)
   # Delete the results first: a study with untrained lanes is not finished.
-  (path / 'results.json').unlink(missing_ok=True)
+  for name in ('results.json', 'robustness.json'):
+    (path / name).unlink(missing_ok=True)
   _write(extended)
   return extended
 
