@@ -96,7 +96,7 @@ def write(
       'features': spec.features.to_json(),
       'runtimes': rows,
       'gate': {'max_drop': max_drop, 'runtimes': gate},
-      'macs': sum(cost.block_macs(architecture, len(spec.classes), spec.input_shape).values()),
+      'macs': cost.macs(architecture, len(spec.classes), spec.input_shape),
       'files': {
         kind: {
           'name': f'model_{kind}.tflite',

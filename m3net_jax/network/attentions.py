@@ -58,19 +58,27 @@ class Separable(nn.Module):
 
 
 class SubSpectralNorm(nn.Module):
-  """Batch norm with a mean and a variance for each of four bands of frequency.
+  """Batch norm with a mean and a variance for each of some bands of frequency.
 
-  Chang et al., ICASSP 2021 (arXiv 2103.13620), in the form whose scale and shift are common to all
-  bands. A map with fewer than four rows has one band per row.
+  Chang et al., ICASSP 2021 (arXiv 2103.13620). A map with fewer rows than bands has one band per
+  row.
+
+  Attributes:
+    max_bands: number of bands.
+    common: whether scale and shift are common to all bands.
   """
+
+  max_bands: int = BANDS
+  common: bool = True
 
   @nn.compact
   def __call__(self, y: jax.Array, bias: jax.Array, train: bool) -> jax.Array:
     rows, channels = y.shape[mirror.FREQUENCY], y.shape[-1:]
-    bands = min(BANDS, rows)
+    bands = min(self.max_bands, rows)
     member = np.eye(bands, dtype=np.float32)[np.arange(rows) * bands // rows]  # [rows, bands]
-    scale = self.param('scale', nn.initializers.ones, channels)
-    shift = self.param('bias', nn.initializers.zeros, channels)
+    affine = channels if self.common else (bands, *channels)
+    scale = self.param('scale', nn.initializers.ones, affine)
+    shift = self.param('bias', nn.initializers.zeros, affine)
     mean = self.variable('batch_stats', 'mean', jnp.zeros, (bands, *channels))
     variance = self.variable('batch_stats', 'var', jnp.ones, (bands, *channels))
     if train:

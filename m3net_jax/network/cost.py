@@ -3,11 +3,15 @@
 All figures are counted, not measured.
 """
 
-from typing import NamedTuple
+import math
+from collections import Counter
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from jax.extend.core import jaxprs_in_params
 
-from m3net_jax.network.models import CHANNELS, M3Net, init
+from m3net_jax.network.models import M3Net, init
 from m3net_jax.network.variants import Architecture
 
 # Passes of a training step, with equal multiply-adds: forward, gradient with respect to the map,
@@ -40,7 +44,8 @@ def block_sizes(
 ) -> dict[str, int]:
   """Counts the parameters per block as Keras does.
 
-  The blocks are 'stem', 'sfp1', 'sfp2', 'mfp', 'dfp', 'attention' and 'head'.
+  The blocks are 'stem', 'sfp1', 'sfp2', 'mfp', 'dfp', 'attention' and 'head', or 'network' if the
+  variant replaces all of it.
   """
   model = M3Net(variant, num_classes, 'conv')
   shapes = jax.eval_shape(lambda key: init(model, key, input_shape), jax.random.key(0))
@@ -50,30 +55,57 @@ def block_sizes(
   return blocks
 
 
+def macs(variant: Architecture, num_classes: int, input_shape: tuple[int, int, int]) -> int:
+  """Counts the multiply-adds for one clip; see `block_macs`."""
+  return sum(block_macs(variant, num_classes, input_shape).values())
+
+
 def block_macs(
   variant: Architecture, num_classes: int, input_shape: tuple[int, int, int]
 ) -> dict[str, int]:
-  """Counts the multiply-adds per block for one clip: convolutions, ECA and the dense layer.
+  """Counts the multiply-adds per block for one clip, of any network, from its traced program.
 
-  Not counted are batch norm, which folds into the convolution before it, and elementwise products
-  (the Hadamard product and the channel weights). 'attention' is absent: the multiply-adds of a
-  user's own module are unknown.
+  Counted are convolutions and matrix products, at every place of their output, padding included.
+  Not counted are sums, means, batch norm, which folds into the convolution before it, and
+  elementwise products (the Hadamard product and the channel weights).
+
+  Returns:
+    As `block_sizes`, in the order of the program; a block without multiply-adds is absent.
   """
-  strided = lambda height, width, stride: (-(-height // stride), -(-width // stride))
-  height, width = strided(*input_shape[:2], variant.stem_stride)
-  blocks = {'stem': height * width * 9 * input_shape[2] * variant.stem_channels}
-  separable = lambda inputs: height * width * inputs * (9 + CHANNELS)
-  height, width = strided(height, width, 2)
-  blocks['sfp1'] = separable(variant.stem_channels)
-  if variant.sfp2:
-    height, width = strided(height, width, 4 // variant.stem_stride)
-    blocks['sfp2'] = separable(CHANNELS)
-  if variant.attention is None and variant.mfp:
-    blocks['mfp'] = separable(2 * CHANNELS) + separable(CHANNELS)
-  if variant.attention is None and variant.dfp:
-    blocks['dfp'] = separable(CHANNELS) + (3 * CHANNELS if variant.switches.eca else 0)
-  blocks['head'] = CHANNELS * num_classes
-  return blocks
+  model = M3Net(variant, num_classes, 'conv')
+  shapes = jax.eval_shape(lambda key: init(model, key, input_shape), jax.random.key(0))
+  program = jax.make_jaxpr(lambda variables, image: model.apply(variables, image)[0])(
+    shapes, jax.ShapeDtypeStruct((1, *input_shape), np.float32)
+  )
+  counts: Counter[str] = Counter()
+  _count(program.jaxpr, '', 1, counts)
+  return dict(counts)
+
+
+def _count(program: Any, block: str, times: int, counts: Counter[str]) -> None:
+  """Adds the multiply-adds of a program that runs `times` times to those of its blocks."""
+  for step in program.eqns:
+    path = str(step.source_info.name_stack).split('/')
+    own = block or (path[1] if len(path) > 1 else '')
+    if step.primitive.name == 'conv_general_dilated':
+      kernel = step.invars[1].aval.shape
+      outputs = kernel[step.params['dimension_numbers'].rhs_spec[0]]
+      counts[own] += times * math.prod(step.outvars[0].aval.shape) * math.prod(kernel) // outputs
+    elif step.primitive.name == 'dot_general':
+      left = step.invars[0].aval.shape
+      contracted = math.prod(left[axis] for axis in step.params['dimension_numbers'][0][0])
+      counts[own] += times * math.prod(step.outvars[0].aval.shape) * contracted
+    elif step.primitive.name == 'cond':
+      sides = []
+      for branch in step.params['branches']:
+        side: Counter[str] = Counter()
+        _count(branch.jaxpr, own, times, side)
+        sides.append(side)
+      counts.update(max(sides, key=lambda side: sum(side.values())))
+    else:
+      repeated = times * step.params.get('length', 1) if step.primitive.name == 'scan' else times
+      for inner in jaxprs_in_params(step.params):
+        _count(inner, own, repeated, counts)
 
 
 def step_flops(
@@ -83,4 +115,4 @@ def step_flops(
 
   `block_macs` says which layers are counted.
   """
-  return 2 * PASSES * sum(block_macs(variant, num_classes, input_shape).values()) * batch_size
+  return 2 * PASSES * macs(variant, num_classes, input_shape) * batch_size

@@ -124,15 +124,24 @@ def global_mean(x: jax.Array, lowering: str) -> jax.Array:
   """
   if lowering != 'tflite':
     return x.mean((1, 2))
-  height, width, channels = x.shape[1:]
-  for size in ((height, 1), (1, width)):
-    kernel = jnp.full((*size, 1, channels), 1 / max(size))
-    x = lax.conv_general_dilated(
-      x,
-      kernel,
-      (1, 1),
-      'VALID',
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-      feature_group_count=channels,
-    )
-  return x[:, 0, 0, :]
+  return _mean_by_convolution(_mean_by_convolution(x, (x.shape[1], 1)), (1, x.shape[2]))[:, 0, 0, :]
+
+
+def frequency_mean(x: jax.Array, lowering: str) -> jax.Array:
+  """Mean over frequency, [n, h, w, c] to [n, 1, w, c]; lowerings as of `global_mean`."""
+  if lowering != 'tflite':
+    return x.mean(1, keepdims=True)
+  return _mean_by_convolution(x, (x.shape[1], 1))
+
+
+def _mean_by_convolution(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+  channels = x.shape[-1]
+  kernel = jnp.full((*size, 1, channels), 1 / max(size))
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    (1, 1),
+    'VALID',
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=channels,
+  )

@@ -58,7 +58,7 @@ class M3Net(nn.Module):
 
   Images are [n, height, width, channels], logits [n, classes]. The maps are `stem`, `sfp` (the
   input of Mirror Attention), `mfp`, `dfp`, `eca` (channel weights), `ma` and `pooled`, without
-  those of parts that the variant does not have.
+  those of parts that the variant does not have; a user's own network has none.
 
   Attributes:
     architecture: the variant.
@@ -74,7 +74,12 @@ class M3Net(nn.Module):
   def __call__(
     self, images: jax.Array, train: bool = False, switches: Switches | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    parts, out = self.architecture, {}
+    parts = self.architecture
+    out: dict[str, jax.Array] = {}
+    if parts.network is not None:
+      values = _constructor_values(parts.network, self.lowering)
+      whole = parts.network(num_classes=self.num_classes, name='network', **values)
+      return _call_user_network(whole, images, train), out
     switches = parts.switches if switches is None else switches
     x = out['stem'] = layers.Conv(
       parts.stem_channels, parts.stem_stride, self.lowering, name='stem'
@@ -116,9 +121,25 @@ def _constructor_values(module: Callable[..., nn.Module], lowering: str) -> dict
   return {'lowering': lowering} if 'lowering' in getattr(module, '__dataclass_fields__', {}) else {}
 
 
-def _call_user_module(module: nn.Module, x: jax.Array, train: bool) -> jax.Array:
+def _call_user_network(module: nn.Module, images: jax.Array, train: bool) -> jax.Array:
+  logits = _call(module, images, train)
+  expected = (len(images), module.num_classes)
+  if getattr(logits, 'shape', None) != expected:
+    raise UserError(
+      f'--variants: {type(module).__name__} returned '
+      f'{getattr(logits, "shape", type(logits).__name__)} for images {images.shape}; '
+      f'return logits {expected}, [clips, classes]'
+    )
+  return logits
+
+
+def _call(module: nn.Module, x: jax.Array, train: bool) -> Any:
   takes_train = 'train' in inspect.signature(type(module).__call__).parameters
-  y = module(x, train=train) if takes_train else module(x)
+  return module(x, train=train) if takes_train else module(x)
+
+
+def _call_user_module(module: nn.Module, x: jax.Array, train: bool) -> jax.Array:
+  y = _call(module, x, train)
   if getattr(y, 'ndim', None) != 4:
     raise UserError(
       f'--variants: {type(module).__name__} returned '

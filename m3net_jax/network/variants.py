@@ -46,6 +46,7 @@ class Architecture:
     dfp: diagonal feature processing.
     switches: the parts of Mirror Attention that are on.
     attention: a user's Flax module in place of Mirror Attention.
+    network: a user's Flax module in place of everything.
   """
 
   stem_channels: int = STEM_CHANNELS
@@ -55,6 +56,7 @@ class Architecture:
   dfp: bool = True
   switches: Switches = Switches()
   attention: 'Callable[..., nn.Module] | None' = None
+  network: 'Callable[..., nn.Module] | None' = None
 
   @property
   def program(self) -> 'Architecture':
@@ -82,6 +84,14 @@ VARIANTS = {
 }
 
 
+# Other networks of about the same size, to compare with; `rivals` says what each is.
+RIVALS = {
+  'ds_cnn': 'm3net_jax.network.rivals:DsCnn',
+  'bc_resnet_1': 'm3net_jax.network.rivals:BcResNet1',
+  'tc_resnet_8': 'm3net_jax.network.rivals:TcResNet8',
+}
+
+
 _CLASSES: dict[str, type['nn.Module']] = {}  # classes that `name_of` was called with, by name
 
 
@@ -104,17 +114,21 @@ def name_of(variant: str | type['nn.Module']) -> str:
 def architecture_of(variant: str) -> Architecture:
   """The architecture of a variant's name or of `module.path:Name`, a user's own Flax module.
 
+  A module with a field `num_classes` is a whole network, images to logits; one without it takes the
+  place of Mirror Attention, map to map.
+
   Raises:
     UserError: the name is unknown, or the module cannot be imported or is not a Flax module.
   """
   if variant in VARIANTS:
     return VARIANTS[variant]
   if variant in _CLASSES:
-    return Architecture(attention=_CLASSES[variant])
-  path, colon, name = variant.partition(':')
+    return _architecture_with(_CLASSES[variant])
+  path, colon, name = RIVALS.get(variant, variant).partition(':')
   if not colon:
     raise UserError(
-      f'--variants={variant}: unknown; give {", ".join(VARIANTS)} or module.path:Name of your own'
+      f'--variants={variant}: unknown; give {", ".join((*VARIANTS, *RIVALS))} or module.path:Name '
+      'of your own'
     )
   try:
     module = getattr(importlib.import_module(path), name)
@@ -125,6 +139,12 @@ def architecture_of(variant: str) -> Architecture:
       'it from this folder'
     ) from error
   _check_class(f'--variants={variant}', module)
+  return _architecture_with(module)
+
+
+def _architecture_with(module: 'type[nn.Module]') -> Architecture:
+  if 'num_classes' in module.__dataclass_fields__:
+    return Architecture(sfp2=False, mfp=False, dfp=False, network=module)
   return Architecture(attention=module)
 
 

@@ -15,7 +15,16 @@ from m3net_jax.study import sweeps
 from m3net_jax.study.results import baseline
 
 NONE = '-'  # a cell that has no value
-_BLOCKS = ('stem', 'sfp1', 'sfp2', 'mfp', 'dfp', 'attention', 'head')  # in the order of the network
+_BLOCKS = (
+  'stem',
+  'sfp1',
+  'sfp2',
+  'mfp',
+  'dfp',
+  'attention',
+  'head',
+  'network',
+)  # in the order of the network
 
 
 class Table(NamedTuple):
@@ -379,27 +388,21 @@ def block_tables(blocks: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[
     (
       'macs',
       'Multiply-adds of every block for one clip',
-      'Counted for convolutions, channel weights and the dense layer. Batch norm folds into the '
-      'convolution before it.',
+      'Counted for convolutions and matrix products. Batch norm folds into the convolution before '
+      'it.',
     ),
   ):
     rows = []
     for variant, counts in blocks[quantity].items():
-      unknown = 'attention' in blocks['parameters'][variant] and 'attention' not in counts
       rows.append(
         [
           variant,
           *(f'{counts[name]:,}' if name in counts else NONE for name in names),
-          f'{"> " if unknown else ""}{sum(counts.values()):,}',
+          f'{sum(counts.values()):,}',
         ]
       )
-    unknown_note = (
-      ("The multiply-adds of a user's own module are not known and not counted.",)
-      if any(row[-1].startswith('>') for row in rows)
-      else ()
-    )
     columns = ('Variant', *names, 'total')
-    tables.append(make(f'blocks_{quantity}', caption, columns, rows, (note, *unknown_note)))
+    tables.append(make(f'blocks_{quantity}', caption, columns, rows, (note,)))
   return tables
 
 

@@ -176,7 +176,7 @@ def _variant(
   mean_of = lambda measure: float(np.mean([lane[measure] for lane in lanes]))
   entry = {
     'parameters': size._asdict(),
-    'macs': sum(cost.block_macs(architecture, len(store.classes), config.input_shape).values()),
+    'macs': cost.macs(architecture, len(store.classes), config.input_shape),
     'lanes': [{name: value for name, value in lane.items() if name != 'variant'} for lane in lanes],
     'mean': summary.mean,
     'std': summary.std,
