@@ -64,6 +64,7 @@ class Content(NamedTuple):
   paper: list[Table]
   order: Table | None
   tests: Table | None
+  side_by_side: Table | None
   published_tests: Table | None
   accuracies: str
   sweep_figure: str
@@ -90,6 +91,7 @@ class Content(NamedTuple):
       *self.paper,
       self.order,
       self.tests,
+      self.side_by_side,
       self.published_tests,
       self.classes,
       self.confusion,
@@ -128,6 +130,7 @@ def gather(workdir: Workdir) -> Content:
     paper=_paper(workdir, results, store),
     order=paper_order.order_table(results),
     tests=tables.tests_table(results['tests']) if results['tests'] else None,
+    side_by_side=tables.side_by_side_table(results, evidence_tables.arenas(workdir)),
     published_tests=paper_tables.published_tests_table(results),
     accuracies=svg.accuracies(results),
     sweep_figure=svg.sweep(results) if results['sweep'] else '',

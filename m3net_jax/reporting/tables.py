@@ -214,6 +214,59 @@ def sweep_table(results: Mapping[str, Any]) -> Table | None:
   )
 
 
+def side_by_side_table(results: Mapping[str, Any], arenas: Mapping[str, int]) -> Table | None:
+  """What each variant costs and what it gives, paired with the baseline; None for one variant.
+
+  Args:
+    arenas: {variant: bytes of the tensor arena of its int8 form in TFLite Micro}, if known.
+  """
+  tests = {test['variant']: test for test in results['tests']}
+  if not tests:
+    return None
+  first = baseline(results)
+  rows = []
+  for name, variant in results['variants'].items():
+    test = tests.get(name)
+    rows.append(
+      [
+        name,
+        percent(variant['mean']),
+        accuracy_interval(widest(variant) and widest(variant)['ci95']),
+        points(test['difference']) if test else NONE,
+        interval(test['difference_ci95'], points) if test else NONE,
+        p_text(test['p_holm']) if test else NONE,
+        conclusion(test) if test else NONE,
+        f'{variant["parameters"]["trainable"]:,}',
+        f'{variant["macs"]:,}',
+        f'{arenas[name]:,}' if name in arenas else NONE,
+      ]
+    )
+  columns = (
+    'Variant',
+    ('Test accuracy (%)', 'mean'),
+    ('Test accuracy (%)', '95 % interval'),
+    (f'Against {first}', 'points'),
+    (f'Against {first}', '95 % interval'),
+    (f'Against {first}', 'p, Holm'),
+    (f'Against {first}', 'conclusion'),
+    'Parameters',
+    'Multiply-adds',
+    'Arena (bytes)',
+  )
+  return make(
+    'side_by_side',
+    f'What each variant gives and costs on {corpus_title(results)}',
+    columns,
+    rows,
+    (
+      'All variants had the same clips, seeds, splits and recipe. Parameters are the trainable '
+      'ones. Arena: of the int8 network in TFLite Micro, for variants that were exported '
+      '(python -m m3net_jax.export --variant=...).',
+    ),
+    ours=[list(results['variants']).index(first)],
+  )
+
+
 def intervals_table(results: Mapping[str, Any]) -> Table | None:
   """The 95 % intervals of every variant and what each speaks about; None for one lane."""
   variants = results['variants']

@@ -225,6 +225,7 @@ def test_every_table_is_a_csv_and_a_latex_file(finished):
     'blocks_macs',
     'blocks_parameters',
     'order',
+    'side_by_side',
   } == names
   for name in names:
     assert (finished.path / 'tables' / f'{name}.tex').read_text().count('\\end{tabular}') == 1
@@ -247,7 +248,7 @@ def test_a_synthetic_corpus_is_called_so_everywhere(altered):
     r'<figure class="table">\s*<figcaption>(.*?)\.</figcaption>',
     (altered.path / 'report.html').read_text(),
   )
-  assert len(captions) == 9 + 4 and all('synthetic' in caption for caption in captions)
+  assert len(captions) == 10 + 4 and all('synthetic' in caption for caption in captions)
 
 
 def test_without_its_store_the_report_says_what_is_missing_and_why(altered):

@@ -73,3 +73,24 @@ def test_blocks_add_up_to_the_whole_network():
     'dfp',
     'head',
   ]
+
+
+def test_variants_stand_side_by_side_with_what_they_cost():
+  results = study({'full': 0.97, 'no_ma': 0.75})
+  table = tables.side_by_side_table(results, {'no_ma': 12345})
+  full, other = table.rows
+  test, variant = results['tests'][0], results['variants']['no_ma']
+  assert full[3:7] == [tables.NONE] * 4 and full[-1] == tables.NONE
+  assert other[0] == 'no_ma' and other[1] == f'{100 * variant["mean"]:.2f}'
+  assert other[3:7] == [
+    f'{100 * test["difference"]:+.2f}',
+    ' to '.join(f'{100 * end:+.2f}' for end in test['difference_ci95']),
+    tables.p_text(test['p_holm']),
+    'lower',
+  ]
+  assert other[7:] == [
+    f'{variant["parameters"]["trainable"]:,}',
+    f'{variant["macs"]:,}',
+    '12,345',
+  ]
+  assert tables.side_by_side_table(study({'full': 0.97}), {}) is None
