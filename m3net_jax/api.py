@@ -430,7 +430,7 @@ class Study:
         is written then.
     """
     from m3net_jax.deploy import convert, export
-    from m3net_jax.reporting import model_card
+    from m3net_jax.reporting import model_card, robustness
 
     content = self.results()
     exported = export.write(
@@ -440,7 +440,7 @@ class Study:
       calibration_clips=calibration_clips,
       max_drop=max_drop,
       kinds=convert.KINDS if int16x8 else convert.KINDS[:2],
-      card=lambda exported: model_card.text(exported, content),
+      card=lambda exported: model_card.text(exported, content, robustness.read(self.path)),
     )
     self.report()
     return exported

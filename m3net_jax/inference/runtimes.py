@@ -117,13 +117,14 @@ def arena(content: bytes) -> Arena:
 
 
 def package(name: str) -> Any:
-  """Imports a module of the extra `export`; UserError if it is not installed."""
+  """Imports a module of the extras `export` and `predict`; UserError if it is not installed."""
   try:
     return importlib.import_module(name)
   except ImportError as error:
+    extra = 'predict' if name.startswith('ai_edge_litert') else 'export'
     raise UserError(
       f'{name.partition(".")[0]} is not installed, and .tflite files need it: '
-      "in the folder of m3net_jax, pip install -e '.[export]'"
+      f"in the folder of m3net_jax, pip install -e '.[{extra}]'"
     ) from error
 
 

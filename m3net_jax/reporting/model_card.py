@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from m3net_jax.reporting import tables
+from m3net_jax.reporting import robustness, tables
 from m3net_jax.reporting.exported import accepted
 from m3net_jax.reporting.exported import rows as runtime_rows
 from m3net_jax.reporting.summary import leaks
@@ -19,8 +19,10 @@ _LICENCES = {
 }
 
 
-def text(exported: dict[str, Any], results: dict[str, Any]) -> str:
-  """The card, from a bundle's export.json and its study's results.json."""
+def text(
+  exported: dict[str, Any], results: dict[str, Any], measured: dict[str, Any] | None = None
+) -> str:
+  """The card, from a bundle's export.json and its study's results.json and robustness.json."""
   corpus, lane = results['corpus'], exported['lane']
   study = results['variants'][lane['variant']]
   micro = next(row for row in exported['runtimes'] if row['runtime'] == 'TFLite Micro')
@@ -62,12 +64,12 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
 Agreement: clips with the same answer as in JAX. Worst class: the largest loss of accuracy on one
 class.
 
-## Size
+{_robustness(measured, lane['variant'])}## Size
 
 | | |
 | --- | --- |
 | parameters (as Keras counts them) | {study['parameters']['total']:,} |
-| multiply-adds | {study['macs']:,}{_own(lane['variant'])} |
+| multiply-adds | {study['macs']:,} |
 | int8 file | {file['bytes']:,} bytes |
 | tensor arena, int8, TFLite Micro on a 64-bit computer | {file['arena']['total']:,} bytes |
 | RAM of example.cc and frontend.cc, without stack | {sum(ram.values()):,} bytes: {_parts(ram)} |
@@ -96,6 +98,25 @@ def _chosen(lane: dict[str, Any], select: str) -> str:
   )
 
 
+def _robustness(measured: dict[str, Any] | None, variant: str) -> str:
+  """The accuracy on changed test clips, as a section; '' if it was not measured."""
+  if not measured:
+    return ''
+  rows = []
+  for row in measured['conditions']:
+    entry = row['variants'][variant]
+    ends = tables.accuracy_interval(entry['ci95'])
+    rows.append(f'| {row["text"]} | {100 * entry["mean"]:.2f} | {ends} |')
+  notes = ' '.join(robustness.notes(measured))
+  return (
+    '## Noise, level and time\n\nTest accuracy on changed test clips, mean over the lanes of the '
+    'variant, before conversion, with the widest\n95 % interval.\n\n'
+    '| test clips | mean, % | 95 % interval |\n| --- | --- | --- |\n'
+    + '\n'.join(rows)
+    + f'\n\n{notes}\n\n'
+  )
+
+
 def _test(test: dict[str, Any] | None) -> str:
   """The test of the variant against its baseline as a sentence; '' without a p-value."""
   if not test or test['p_value'] is None:
@@ -106,11 +127,6 @@ def _test(test: dict[str, Any] | None) -> str:
     f'p = {tables.p_text(test["p_holm"])} ({method} over {test["n"]} pairs, Holm): '
     f'{tables.conclusion(test)}.\n'
   )
-
-
-def _own(variant: str) -> str:
-  """A note that the multiply-adds do not count the user's own module, if the variant is one."""
-  return f' without those of {variant}, which are not known' if ':' in variant else ''
 
 
 def _parts(ram: dict[str, int]) -> str:

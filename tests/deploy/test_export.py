@@ -323,10 +323,18 @@ def test_the_card_says_what_the_study_and_its_figures_leave_open(mixed, stem16):
   }
   card = model_card.text(exported, results)
   assert 'Against full: -1.17 points, p = 0.062 (Wilcoxon over 6 pairs, Holm): ' in card
-  assert 'was the only one to choose from' in card and 'not known' not in card
+  assert 'was the only one to choose from' in card and '## Noise' not in card
   exported['lane'] |= {'variant': f'{OWN}:Cosine', 'best_of': 3}
-  card = model_card.text(exported, results)
-  assert f'without those of {OWN}:Cosine, which are not known' in card
+  entry = {'mean': 0.25, 'ci95': [0.125, 0.5]}
+  measured = {
+    'conditions': [{'text': 'white noise, 20 dB', 'variants': {f'{OWN}:Cosine': entry}}],
+    'noise': [],
+    'noise_heard_in_training': [],
+    'generated_noise_heard_in_training': True,
+  }
+  card = model_card.text(exported, results, measured)
+  assert '| white noise, 20 dB | 25.00 | 12.50 to 50.00 |' in card
+  assert 'White and pink noise were mixed into training clips.' in card
   assert 'has the best validation accuracy of 3 lanes' in card
 
 
