@@ -74,7 +74,9 @@ def test_convolutions_are_those_of_lax(size, strides, dilation, shape):
 def test_lowerings_compute_the_same_and_have_gradients(name):
   shape = (20, 24, 1)
   images = rng.normal(size=(3, *shape)).astype(np.float32)
-  variables = models.init(M3Net(architecture_of(name), 4, 'conv'), jax.random.key(1), shape)
+  variables = jax.jit(lambda key: models.init(M3Net(architecture_of(name), 4, 'conv'), key, shape))(
+    jax.random.key(1)
+  )
 
   def outputs(lowering):
     model = M3Net(architecture_of(name), 4, lowering)
@@ -86,10 +88,11 @@ def test_lowerings_compute_the_same_and_have_gradients(name):
       assert maps == {}
       return (logits**2).sum(), (logits, updated['batch_stats'])
 
-    (_, (logits, statistics)), gradient = jax.value_and_grad(loss, has_aux=True)(
+    (_, (logits, statistics)), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(
       variables['params']
     )
-    return logits, statistics, gradient, model.apply(variables, images, train=False)[0]
+    tested = jax.jit(lambda: model.apply(variables, images, train=False)[0])()
+    return logits, statistics, gradient, tested
 
   by_lowering = {lowering: outputs(lowering) for lowering in ('conv', 'shift', 'tflite')}
   assert by_lowering['conv'][0].shape == (3, 4)
