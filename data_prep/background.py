@@ -26,7 +26,7 @@ class Noise(NamedTuple):
   """A noise recording.
 
   Attributes:
-    name: path of its file, or its colour.
+    name: its folder and file, or its colour.
     samples: [any] float32, at the sample rate of the features.
     sha256: of its file; '' if it was generated.
   """
@@ -65,7 +65,7 @@ def recordings(folders: Sequence[str | os.PathLike[str]], features: Features) ->
       if len(samples) < features.num_samples:
         short.append(path)
         samples = np.resize(samples, features.num_samples)
-      found.append(Noise(f'{folder}/{path}', samples, audio.digest(data)))
+      found.append(Noise(f'{folder.name}/{path}', samples, audio.digest(data)))
   if short:
     more = f' and {len(short) - 3} more' if len(short) > 3 else ''
     print(

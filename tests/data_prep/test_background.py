@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 def test_recordings_are_read_at_the_rate_of_the_features_and_short_ones_repeated(folder, capsys):
   tick, sea = background.recordings([folder], FEATURES)
-  assert (sea.name, len(sea.samples)) == (f'{folder}/sub/sea.wav', 32000)
+  assert (sea.name, len(sea.samples)) == (f'{folder.name}/sub/sea.wav', 32000)
   assert len(tick.samples) == FEATURES.num_samples
   np.testing.assert_array_equal(tick.samples[:3000], tick.samples[3000:6000])
   assert len(sea.sha256) == 64 and sea.sha256 != tick.sha256

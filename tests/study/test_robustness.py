@@ -88,7 +88,7 @@ def test_clean_copies_give_the_results_of_the_study(study, measured, capsys):
 
 
 def test_noise_that_training_heard_is_said(measured, recordings):
-  name = f'{recordings}/noise/sea.wav'
+  name = 'noise/sea.wav'
   assert measured['noise'] == measured['noise_heard_in_training'] == [name]
   assert 'heard before' in ' '.join(pictures.notes(measured))
 
