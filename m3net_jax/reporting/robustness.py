@@ -143,4 +143,4 @@ def draw(axes, content: Mapping[str, Any]) -> None:
       )
     panel.set(xlabel=label, title=name)
     panel.grid(alpha=0.3)
-    panel.legend(fontsize='small', loc='lower left' if kind != 'noise' else 'lower right')
+    panel.legend(fontsize='small', loc='best')

@@ -1,0 +1,39 @@
+"""The networks in models/: they load, answer, and are those of their cards."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import m3net_jax as m3
+
+pytest.importorskip('ai_edge_litert')
+MODELS = sorted(path for path in (Path(__file__).parents[1] / 'models').iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize('folder', MODELS, ids=lambda folder: folder.name)
+def test_a_model_answers_and_has_a_card(folder):
+  model = m3.load_model(folder)
+  silence = m3.classify(model, np.zeros(model.spec.features.num_samples, np.float32))
+  assert silence.top(1)[0][0] in model.spec.classes
+  card = (folder / 'MODEL_CARD.md').read_text()
+  size = (folder / 'model_int8.tflite').stat().st_size
+  assert f'| int8 file | {size:,} bytes |' in card and size < 2**16
+  assert '## Noise, level and time' in card
+  listed = (folder.parent / 'README.md').read_text()
+  row = next(line for line in listed.splitlines() if f'| `{folder.name}` |' in line)
+  licence = re.search(r'Training recordings: .*, (CC BY(?:-SA)? \d\.\d)', card)[1]
+  assert licence in row
+
+
+@pytest.mark.skipif('M3NET_REAL_DATA' not in os.environ, reason='needs the real recordings')
+def test_the_digits_are_recognised():
+  """Recordings of every speaker; three fifths of them were trained on."""
+  folder = Path(os.environ['M3NET_REAL_DATA']) / 'fsdd' / 'recordings'
+  paths = sorted(folder.glob('*_[0-9]*.wav'))[::40]
+  model = m3.load_model(MODELS[[path.name for path in MODELS].index('digits')])
+  answers = [m3.classify(model, path).top(1)[0][0] for path in paths]
+  right = [answer == path.name[0] for answer, path in zip(answers, paths)]
+  assert len(paths) == 75 and np.mean(right) > 0.95
