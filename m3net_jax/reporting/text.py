@@ -191,7 +191,7 @@ def recipe(settings: config.Config) -> str:
   texts = [
     f'{label} {value(name)}'
     for label, name in (
-      ('warm-up of epochs', 'warmup_epochs'),
+      ('epochs of warm-up', 'warmup_epochs'),
       ('weight decay', 'weight_decay'),
       ('label smoothing', 'label_smoothing'),
       ('average of parameters with decay', 'ema'),
