@@ -84,6 +84,8 @@ def train(config, store, split, seed, variant, steps, noise=None, teacher=None) 
   image_of = lambda mels: ((mels - mean) / std).astype(np.float32)[..., None]
   images = image_of(mels)
   rule = Rule(config.parts, store.features, mel.level_weights(store.features))
+  bank = None if noise is None else jax.numpy.asarray(noise)
+  changed = jax.jit(lambda key, clips: augment.augmented(rule, key, clips, recipe, bank))
   taught = np.zeros((len(labels), len(store.classes)), np.float32)
   if teacher is not None:
     powers = np.exp(teacher / 2)
@@ -119,9 +121,7 @@ def train(config, store, split, seed, variant, steps, noise=None, teacher=None) 
     for step in range(epoch * steps, (epoch + 1) * steps):
       clips = stream[step * config.batch_size : (step + 1) * config.batch_size]
       keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
-      batch = image_of(
-        np.asarray(augment.augmented(rule, keys[0], store.mels[clips], recipe, noise), np.float64)
-      )
+      batch = image_of(np.asarray(changed(keys[0], store.mels[clips]), np.float64))
       classes = np.eye(len(weights), dtype=np.float32)[labels[clips]]
       targets = (1 - recipe.label_smoothing) * classes + recipe.label_smoothing / len(weights)
       targets *= (1 - recipe.teacher_weight) * weights[labels[clips], None]

@@ -148,7 +148,9 @@ def test_other_ways_to_compute_are_the_plain_loop_too(store, tmp_path, settings)
 
 
 RECIPE = dict(
-  num_epochs=6,
+  variants=('plain',),
+  num_seeds=2,
+  num_epochs=5,
   warmup_epochs=0.5,
   weight_decay=0.1,
   ema=0.8,
@@ -259,8 +261,6 @@ def test_a_sweep_with_every_option_streamed_and_stopped_is_the_resident_one(
   options = {**RECIPE, 'num_epochs': 3, 'noise': 0.8, 'gain_low_db': -9.0, 'mixup': 0.3}
   config = dataclasses.replace(
     CONFIG,
-    variants=('plain',),
-    num_seeds=2,
     schedule='cosine',
     teacher=str(tmp_path / 'teacher'),
     sweep=('teacher_weight=0,0.7',),
