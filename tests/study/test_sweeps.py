@@ -14,7 +14,7 @@ from tests import small_study
 CONFIG = dataclasses.replace(
   small_study.CONFIG,
   variants=('full', 'plain'),
-  num_epochs=4,
+  num_epochs=3,
   split='folds',
   schedule='cosine',
   noise=0.5,
@@ -117,7 +117,7 @@ def test_a_lane_of_a_sweep_is_that_lane_alone_bit_for_bit(swept, store, tmp_path
 def test_a_number_that_a_lane_has_at_zero_is_nearly_the_study_without_it(swept, store, tmp_path):
   """Setting 1 has no gain, but its program has: equal up to rounding."""
   study, _ = swept
-  without = dataclasses.replace(CONFIG, sweep=(), learning_rate=0.02, num_epochs=4)
+  without = dataclasses.replace(CONFIG, sweep=(), learning_rate=0.02)
   other = api.train(store, workdir=tmp_path / 'without', config=without)
   losses = lambda rows: [
     row['train_loss']
