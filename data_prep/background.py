@@ -67,13 +67,17 @@ def recordings(folders: Sequence[str | os.PathLike[str]], features: Features) ->
         samples = np.resize(samples, features.num_samples)
       found.append(Noise(f'{folder.name}/{path}', samples, audio.digest(data)))
   if short:
-    more = f' and {len(short) - 3} more' if len(short) > 3 else ''
     print(
       f'--noise_dir: {len(short)} of {len(found)} recordings are shorter than a clip of '
-      f'{features.clip_seconds:g} s and are repeated: {", ".join(short[:3])}{more}',
+      f'{features.clip_seconds:g} s and are repeated: {some(short)}',
       file=sys.stderr,
     )
   return found
+
+
+def some(names: Sequence[str]) -> str:
+  """The first three names, and how many more there are."""
+  return ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
 
 
 def of_corpus(raw_dir: str | os.PathLike[str], features: Features) -> list[Noise]:

@@ -52,13 +52,11 @@ def clip(root: Path, key: Key, features: Features, tables: mel.Tables) -> Result
     data = audio.load(root / path)
     sha256 = audio.digest(data)
     decoded, rate = audio.decode(data)
-    samples = audio.resample(decoded, rate, features.sample_rate)
-    samples = samples[round(start * features.sample_rate) :]
+    samples = cut(audio.resample(decoded, rate, features.sample_rate), start, gain, features)
     if not len(samples):
       raise audio.Unreadable(f'a clip starts at {start:g} s, after its end')
   except audio.Unreadable as error:
     return Result(key, size, mtime_ns, sha256, Measured(), b'', str(error))
-  samples = samples[: features.num_samples] * np.float32(gain)
   array = mel.log_mel(mel.fit_length(samples, features), features, tables)
   measured = Measured(
     len(decoded) / rate,
@@ -66,6 +64,12 @@ def clip(root: Path, key: Key, features: Features, tables: mel.Tables) -> Result
     statistics.crossings(samples, features.sample_rate),
   )
   return Result(key, size, mtime_ns, sha256, measured, array.astype(DTYPE).tobytes(), '')
+
+
+def cut(samples: np.ndarray, start: float, gain: float, features: Features) -> np.ndarray:
+  """The samples of a clip in its recording, at most `num_samples`; `start` is in seconds."""
+  first = round(start * features.sample_rate)
+  return samples[first : first + features.num_samples] * np.float32(gain)
 
 
 def state(path: Path) -> tuple[int, int]:

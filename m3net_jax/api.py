@@ -147,12 +147,11 @@ def create(store: Store, path: Path, config: Config) -> 'Study':
 
   A finished study that lacks its report, because it was stopped before, gets it.
   """
-  shared = ingredients.obtain(
-    path,
-    config,
-    store,
-    lambda: splits.make(store, config.split, config.split_seeds_of(config.seeds)),
-  )
+  shared = ingredients.NONE
+  if not (path / 'results.json').exists():
+    # Before the workdir is made, so that a folder without noise leaves none behind.
+    make_splits = lambda: splits.make(store, config.split, config.split_seeds_of(config.seeds))
+    shared = ingredients.obtain(path, config, store, make_splits)
   opened = workdir.open_for(path, config, store)
   ingredients.write(path, shared)
   study = Study(opened.path)
@@ -285,6 +284,7 @@ class Study:
         file=sys.stderr,
       )
     shared = ingredients.obtain(self.path, config, store, lambda: study_splits)
+    ingredients.write(self.path, shared)
     if shared.noise is not None:
       print(f'{self.path}: noise: {shared.noise.text()}', file=sys.stderr)
     start = time.monotonic()

@@ -1,6 +1,5 @@
 """Exports a lane: converts it, compares it with the trained network and writes the bundle."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,7 +106,7 @@ def write(
         }
         for kind, file in converted.items()
       },
-      'arenas': _arenas(study) | {lane.name.variant: arenas['int8'].total},
+      'arenas': study.arenas() | {lane.name.variant: arenas['int8'].total},
       'firmware_ram': firmware.ram(spec, arenas['int8'].total),
       'calibration': [str(path) for path in prepared.paths[calibration_set]],
       'test_sha256': json_sha256([clips[i].identity for i in split.test]),
@@ -133,12 +132,6 @@ def _convert(
     converted |= convert.convert(network, images, group)
     names |= {kind: operators.check(converted[kind], variant, kind) for kind in group}
   return converted, names
-
-
-def _arenas(study: Workdir) -> dict[str, int]:
-  """{variant: bytes of the int8 arena} of the variants of a study that were exported before."""
-  path = study.path / 'export.json'
-  return json.loads(path.read_text()).get('arenas', {}) if path.exists() else {}
 
 
 def _study(results: dict[str, Any], variant: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from data_prep.errors import UserError
 from m3net_jax.network.image import Scaling
-from m3net_jax.study import checkpoint
+from m3net_jax.study import checkpoint, results
 from m3net_jax.study.cohorts import LaneName
 from m3net_jax.study.workdir import Workdir
 
@@ -38,19 +38,19 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
   Raises:
     UserError: the study is not finished or has no such lane.
   """
-  results = workdir.results()
-  lanes = [(name, row) for name, content in results['variants'].items() for row in content['lanes']]
+  content = workdir.results()
+  lanes = results.tested(content)
   for flag, value, values in (
-    ('variant', variant, [name for name, _ in lanes]),
-    ('seed', seed, [row['seed'] for _, row in lanes]),
+    ('variant', variant, [name.variant for name in lanes]),
+    ('seed', seed, [name.seed for name in lanes]),
   ):
     if value is not None and value not in values:
       choices = ', '.join(map(str, dict.fromkeys(values)))
       raise UserError(f'--{flag}={value}: the study in {workdir.path} has {choices}')
   candidates = [
     (name, row)
-    for name, row in lanes
-    if row['status'] == 'finished' and variant in (None, name) and seed in (None, row['seed'])
+    for name, row in lanes.items()
+    if row['status'] == 'finished' and variant in (None, name.variant) and seed in (None, name.seed)
   ]
   if not candidates:
     raise UserError(
@@ -59,14 +59,12 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
     )
   select = workdir.config.select
   sign = -1 if select == 'loss' else 1
-  variant, row = max(candidates, key=lambda candidate: sign * candidate[1][f'validation_{select}'])
-  names = [split['name'] for split in results['corpus']['splits']]
-  name = LaneName(variant, row['seed'], names.index(row['split']), row.get('setting', 0))
+  name, row = max(candidates, key=lambda candidate: sign * candidate[1][f'validation_{select}'])
   lane = checkpoint.restore_lane(
     workdir.config,
     workdir.seed_ranges,
-    results['corpus']['num_classes'],
-    len(names),
+    content['corpus']['num_classes'],
+    len(content['corpus']['splits']),
     workdir.path,
     name,
   )

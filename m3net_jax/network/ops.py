@@ -92,14 +92,14 @@ def _matmul_backward(
 matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
 
 
-def _same_padding(size: int, stride: int, window: int) -> tuple[int, int]:
+def same_padding(size: int, stride: int, window: int) -> tuple[int, int]:
   """TensorFlow's SAME padding of a window: before and after."""
   total = max((-(-size // stride) - 1) * stride + window - size, 0)
   return total // 2, total - total // 2
 
 
 def _pad_same(x: jax.Array, stride: int, window: tuple[int, ...]) -> jax.Array:
-  rows, columns = (_same_padding(*sizes) for sizes in zip(x.shape[1:3], (stride, stride), window))
+  rows, columns = (same_padding(*sizes) for sizes in zip(x.shape[1:3], (stride, stride), window))
   return jnp.pad(x, ((0, 0), rows, columns, (0, 0)))
 
 
@@ -161,7 +161,7 @@ def _input_gradient(x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int) 
   """
   height, width = x.shape[1:3]
   before = [
-    _same_padding(size, stride, taps)[0] for size, taps in zip((height, width), kernel.shape)
+    same_padding(size, stride, taps)[0] for size, taps in zip((height, width), kernel.shape)
   ]
   phases = []
   for row_phase in range(stride):

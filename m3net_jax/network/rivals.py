@@ -13,14 +13,10 @@ from flax import linen as nn
 from jax import lax
 
 from m3net_jax.network import layers, ops
-from m3net_jax.network.attentions import SubSpectralNorm
+from m3net_jax.network.attentions import SubSpectralNorm, identity
 
 Pair = tuple[int, int]
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
-
-
-def _linear(x: jax.Array) -> jax.Array:
-  return x
 
 
 class Dense(nn.Module):
@@ -115,7 +111,7 @@ class TcResNet8(nn.Module):
       )
       around = part('around', 1, 2)(x, train)
       y = part('first', 9, 2)(x, train)
-      x = nn.relu(part('second', 9, 1, _linear)(y, train) + around)
+      x = nn.relu(part('second', 9, 1, identity)(y, train) + around)
     return _head(self.num_classes, bias=False)(layers.global_mean(x, self.lowering))
 
 
@@ -171,7 +167,7 @@ class _Broadcasted(nn.Module):
       self.lowering,
       (self.stride, 1),
       norm=lambda name: SubSpectralNorm(5, common=False, name=name),
-      activation=_linear,
+      activation=identity,
       name='frequency',
     )(x, train)
     y = layers.frequency_mean(by_frequency, self.lowering)
@@ -230,10 +226,7 @@ def _views(x: jax.Array, size: Sequence[int], strides: Pair, dilation: int) -> l
   """What each tap of a kernel sees, in row order, [n, h', w', c] each."""
   spans = [dilation * (taps - 1) + 1 for taps in size]
   outputs = [-(-length // stride) for length, stride in zip(x.shape[1:3], strides)]
-  padding = []
-  for length, stride, span, count in zip(x.shape[1:3], strides, spans, outputs):
-    total = max((count - 1) * stride + span - length, 0)
-    padding.append((total // 2, total - total // 2))
+  padding = [ops.same_padding(*sizes) for sizes in zip(x.shape[1:3], strides, spans)]
   padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
   ends = [stride * (count - 1) + 1 for stride, count in zip(strides, outputs)]
   return [

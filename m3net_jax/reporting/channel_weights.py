@@ -13,7 +13,7 @@ from data_prep.store import Store
 from m3net_jax.network import image, ops
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Architecture, architecture_of
-from m3net_jax.study import checkpoint, cohorts
+from m3net_jax.study import checkpoint, cohorts, results
 from m3net_jax.study.splits import Split
 from m3net_jax.study.workdir import Workdir
 
@@ -40,18 +40,13 @@ def learned(workdir: Workdir, store: Store, splits: Sequence[Split]) -> dict[str
   Raises:
     FileNotFoundError: the checkpoints are missing.
   """
-  tested = {
-    (variant, lane['seed'], lane['split'], lane.get('setting', 0))
-    for variant, content in workdir.results()['variants'].items()
-    for lane in content['lanes']
-  }
+  tested = results.tested(workdir.results())
   lanes_by_variant: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
   for cohort in cohorts.make(workdir.config, workdir.seed_ranges, len(splits)):
     names = [
       name
       for name in cohort.names
-      if _has_attention(architecture_of(name.variant))
-      and (name.variant, name.seed, splits[name.split].name, name.setting) in tested
+      if name in tested and _has_attention(architecture_of(name.variant))
     ]
     if not names:
       continue

@@ -130,7 +130,7 @@ def gather(workdir: Workdir) -> Content:
     paper=_paper(workdir, results, store),
     order=paper_order.order_table(results),
     tests=tables.tests_table(results['tests']) if results['tests'] else None,
-    side_by_side=tables.side_by_side_table(results, evidence_tables.arenas(workdir)),
+    side_by_side=tables.side_by_side_table(results, workdir.arenas()),
     published_tests=paper_tables.published_tests_table(results),
     accuracies=svg.accuracies(results),
     sweep_figure=svg.sweep(results) if results['sweep'] else '',

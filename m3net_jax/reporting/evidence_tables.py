@@ -151,12 +151,6 @@ def weights_table(weights: Mapping[str, Weights]) -> Table:
   )
 
 
-def arenas(workdir: Workdir) -> dict[str, int]:
-  """{variant: bytes of its int8 arena} of the variants that were exported."""
-  path = workdir.path / 'export.json'
-  return json.loads(path.read_text()).get('arenas', {}) if path.exists() else {}
-
-
 def export_tables(workdir: Workdir) -> list[Table]:
   """The exported lane in every runtime, and its accuracy per class; empty if nothing was exported.
 

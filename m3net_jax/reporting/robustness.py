@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from data_prep import background
 from m3net_jax.reporting import tables
 from m3net_jax.reporting.tables import Table
 from m3net_jax.study.robustness import NAME
@@ -30,9 +31,7 @@ def notes(content: Mapping[str, Any]) -> list[str]:
   """What must be known beside the figures, as sentences."""
   sentences = []
   if content['noise']:
-    names = content['noise']
-    some = ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
-    sentences.append(f'Recorded noise: {some}.')
+    sentences.append(f'Recorded noise: {background.some(content["noise"])}.')
   if heard := content['noise_heard_in_training']:
     sentences.append(
       f'{len(heard)} of these recordings were mixed into training clips, so the accuracy in '
@@ -72,7 +71,7 @@ def table(content: Mapping[str, Any], caption: str) -> Table:
 
 
 def text(content: Mapping[str, Any]) -> str:
-  """The table for a terminal, at most 79 columns; one table for every three variants."""
+  """The table for a terminal, at most 79 columns; one table for every two variants."""
   variants = list(content['conditions'][0]['variants'])
   lines = []
   for first in range(0, len(variants), 2):
@@ -82,16 +81,12 @@ def text(content: Mapping[str, Any]) -> str:
       cells = ''
       for variant in some:
         entry = row['variants'][variant]
-        cells += f'{tables.percent(entry["mean"]):>8}{_short(entry["ci95"]):>18}'
+        cells += f'{tables.percent(entry["mean"]):>8}{tables.accuracy_interval(entry["ci95"]):>18}'
       lines.append(f'{row["text"]:<26}{cells}')
     lines.append('')
   for note in notes(content):
     lines += textwrap.wrap(note, 79, subsequent_indent='  ', break_long_words=False)
   return '\n'.join(lines).rstrip()
-
-
-def _short(ends: list[float] | None) -> str:
-  return tables.accuracy_interval(ends)
 
 
 def figure(content: Mapping[str, Any], title: str) -> Figure:

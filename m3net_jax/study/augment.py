@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_prep import mel
 from data_prep.features import Features
 from m3net_jax.study.hyper import Hyper
 
@@ -27,12 +28,20 @@ class Rule(NamedTuple):
   Attributes:
     parts: what is computed (`hyper.PARTS`).
     features: of the store.
-    level_weights: [n_mels], `mel.level_weights(features)`.
+    level_weights: [n_mels], `mel.level_weights(features)`; None without 'noise' in `parts`.
   """
 
   parts: frozenset[str]
   features: Features
-  level_weights: np.ndarray
+  level_weights: np.ndarray | None
+
+
+def rule_of(parts: frozenset[str], features: Features) -> Rule | None:
+  """The rule of a study; None if its lanes need no part."""
+  if not parts:
+    return None
+  # The weights need librosa's filters, which take a second to import.
+  return Rule(parts, features, mel.level_weights(features) if 'noise' in parts else None)
 
 
 def augmented(
@@ -58,7 +67,7 @@ def augmented(
   if 'shift' in rule.parts:
     x = shifted(rule, x, shift_frames(rule, shift_key, len(x), hyper))
   if 'noise' in rule.parts:
-    assert noise is not None, 'a study with noise has windows of noise'
+    assert noise is not None and rule.level_weights is not None, 'noise needs its windows'
     x = with_noise(rule, noise_key, x, hyper, noise)
   if 'gain' in rule.parts:
     x += _uniform(gain_key, (len(x), 1, 1), hyper.gain_low_db, hyper.gain_high_db)

@@ -52,7 +52,7 @@ def folder_of(workdir: Path, cohort: Cohort) -> Path:
 def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Path) -> Lane:
   """Reads the last checkpoint of a cohort: numpy arrays [lanes, ...] in the order of its names."""
   model = M3Net(cohort.program, num_classes, 'conv')
-  rule = Rule(config.parts, Features(), np.ones(1)) if config.parts else None
+  rule = Rule(config.parts, Features(), None) if config.parts else None
   lane = jax.eval_shape(
     lambda: lanes.init_lane(
       model,

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep import background, files, mel
+from data_prep import background, mel
 from data_prep.background import Noise
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.store import Store
+from m3net_jax.study import arrays_file
 
 NAME = 'noise.npz'
 MAX_WINDOWS = 1024
@@ -42,9 +43,7 @@ class NoiseBank(NamedTuple):
 
   def text(self) -> str:
     """What it holds, for people."""
-    names = list(map(str, self.names))
-    some = ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
-    return f'{len(self.decibels)} windows of {some}'
+    return f'{len(self.decibels)} windows of {background.some(self.names.tolist())}'
 
 
 def of(store: Store, noise_dirs: Sequence[str]) -> NoiseBank:
@@ -98,17 +97,9 @@ def make(noises: Sequence[Noise], features: Features) -> NoiseBank:
 
 def write(workdir: Path, bank: NoiseBank) -> None:
   """Writes noise.npz, completely or not at all."""
-  with files.replacing(workdir / NAME) as fresh, open(fresh, 'wb') as file:
-    np.savez_compressed(file, **bank._asdict())
+  arrays_file.write(workdir / NAME, **bank._asdict())
 
 
 def read(workdir: Path) -> NoiseBank:
   """Reads noise.npz; UserError if it cannot be read."""
-  try:
-    with np.load(workdir / NAME) as saved:
-      return NoiseBank(**{name: saved[name] for name in NoiseBank._fields})
-  except Exception as error:  # numpy raises many kinds for a damaged archive
-    raise UserError(
-      f'{workdir / NAME}: cannot be read ({error}): restore it from a copy, or train again in '
-      'another --workdir'
-    ) from error
+  return NoiseBank(*arrays_file.read(workdir / NAME, *NoiseBank._fields))

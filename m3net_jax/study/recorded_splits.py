@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep import files
 from data_prep.errors import UserError
 from data_prep.store import Store
+from m3net_jax.study import arrays_file
 from m3net_jax.study.splits import Split
 
 NAME = 'splits.npz'
@@ -49,34 +49,27 @@ def write(folder: Path, splits: list[Split], store: Store) -> None:
   for row, split in zip(sides, splits):
     for side, clips in enumerate((split.train, split.validation, split.test), 1):
       row[clips] = side
-  with files.replacing(folder / NAME) as fresh, open(fresh, 'wb') as file:
-    np.savez_compressed(
-      file,
-      names=np.array([split.name for split in splits]),
-      sides=sides,
-      paths=store.paths,
-      starts=store.starts,
-      hashes=store.hashes,
-    )
+  arrays_file.write(
+    folder / NAME,
+    names=np.array([split.name for split in splits]),
+    sides=sides,
+    paths=store.paths,
+    starts=store.starts,
+    hashes=store.hashes,
+  )
 
 
 def read(folder: Path) -> Recorded:
   """Reads the splits of the study in `folder`; UserError if they are absent or damaged."""
   path = folder / NAME
   try:
-    with np.load(path) as saved:
-      names, sides, paths, starts, hashes = (
-        saved[field] for field in ('names', 'sides', 'paths', 'starts', 'hashes')
-      )
+    names, sides, paths, starts, hashes = arrays_file.read(
+      path, 'names', 'sides', 'paths', 'starts', 'hashes'
+    )
   except FileNotFoundError as error:
     raise UserError(
       f'{path}: is missing: it was deleted, or an older version made this study, which did not '
       'record its splits: train it again in another --workdir'
-    ) from error
-  except Exception as error:  # numpy raises many kinds for a damaged archive
-    raise UserError(
-      f'{path}: cannot be read ({error}): restore it from a copy, or train again in another '
-      '--workdir'
     ) from error
   splits = [
     Split(str(name), *(np.flatnonzero(row == side) for side in range(1, 1 + len(_SIDES))))

@@ -10,6 +10,7 @@ from m3net_jax.network import cost
 from m3net_jax.network.variants import architecture_of
 from m3net_jax.stats import crossed, holm, intervals, measures, resampled
 from m3net_jax.study import packages, sweeps
+from m3net_jax.study.cohorts import LaneName
 from m3net_jax.study.config import Config
 from m3net_jax.study.splits import Split, absent, groups_of, leak
 from m3net_jax.study.workdir import prediction_key
@@ -99,6 +100,16 @@ def ratio(content: Mapping[str, Any]) -> float | None:
 def accuracies(variant: Mapping[str, Any]) -> dict[tuple[int, str], float]:
   """{(seed, split): test accuracy} of a variant of results.json."""
   return {(lane['seed'], lane['split']): lane['test_accuracy'] for lane in variant['lanes']}
+
+
+def tested(content: Mapping[str, Any]) -> dict[LaneName, dict[str, Any]]:
+  """The lanes that were tested and their rows: all, or those of the chosen settings of a sweep."""
+  splits = [split['name'] for split in content['corpus']['splits']]
+  return {
+    LaneName(name, row['seed'], splits.index(row['split']), row.get('setting', 0)): row
+    for name, variant in content['variants'].items()
+    for row in variant['lanes']
+  }
 
 
 def tests(content: Mapping[str, Any], margin: float) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from data_prep import audio, background, mel, workers
+from data_prep import audio, background, compute, mel, workers
 from data_prep import store as stores
 from data_prep.background import Noise
 from data_prep.errors import UserError
@@ -161,18 +161,10 @@ class _Lanes:
 
 def _lanes(workdir: Workdir, store: Store, splits: list[Split]) -> _Lanes:
   """Reads the lanes that were tested, from the checkpoints."""
-  tested = {
-    (variant, row['seed'], row['split'], row.get('setting', 0))
-    for variant, content in workdir.results()['variants'].items()
-    for row in content['lanes']
-  }
+  tested = results.tested(workdir.results())
   names, parts = [], []
   for cohort in cohorts.make(workdir.config, workdir.seed_ranges, len(splits)):
-    places = [
-      i
-      for i, name in enumerate(cohort.names)
-      if (name.variant, name.seed, splits[name.split].name, name.setting) in tested
-    ]
+    places = [i for i, name in enumerate(cohort.names) if name in tested]
     if not checkpoint.folder_of(workdir.path, cohort).is_dir():
       raise UserError(
         f'{workdir.path}: checkpoints/{cohort.folder} is missing: the lanes cannot be tested again'
@@ -260,9 +252,7 @@ def _samples(root: Path, row: ClipRow, features: Features) -> np.ndarray:
     samples = audio.resample(*audio.decode(data), features.sample_rate)
   except audio.Unreadable as error:
     raise UserError(f'{root / row.path}: cannot be decoded ({error}): restore it') from error
-  first = round(row.start * features.sample_rate)
-  samples = samples[first : first + features.num_samples] * np.float32(row.gain)
-  return mel.fit_length(samples, features)
+  return mel.fit_length(compute.cut(samples, row.start, row.gain, features), features)
 
 
 def _content(

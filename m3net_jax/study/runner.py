@@ -10,14 +10,12 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from data_prep import mel
 from data_prep.store import Store
 from m3net_jax.network import image
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Switches, architecture_of
 from m3net_jax.stats import measures
-from m3net_jax.study import devices, hyper, lanes, mapping
-from m3net_jax.study.augment import Rule
+from m3net_jax.study import augment, devices, hyper, lanes, mapping
 from m3net_jax.study.cohorts import Cohort
 from m3net_jax.study.config import Config
 from m3net_jax.study.ingredients import NONE, Ingredients
@@ -63,9 +61,7 @@ class Runner:
       config.schedule,
       self.steps,
       self.steps * config.num_epochs,
-      Rule(config.parts, store.features, mel.level_weights(store.features))
-      if config.parts
-      else None,
+      augment.rule_of(config.parts, store.features),
     )
     lanes_at_once = devices.lanes_at_once(config) or num_lanes
     self.num_devices = mesh.size
@@ -96,12 +92,13 @@ class Runner:
     scaling = [image.scaling_of(self._store.mels, split.train) for split in self._splits]
     switches = [architecture_of(name.variant).switches for name in self.names]
     weights = [self.class_weights(split) for split in range(len(self._splits))]
+    settings = self._config.settings
     return self.programs.init_fn(
       np.array([name.seed for name in self.names], np.int32),
       Switches(*map(np.array, zip(*switches))),
       image.Scaling(*map(np.array, zip(*(scaling[name.split] for name in self.names)))),
       None if weights[0] is None else np.stack([weights[name.split] for name in self.names]),
-      hyper.stack([self._config.settings[name.setting] for name in self.names]),
+      hyper.stack([settings[name.setting] for name in self.names]),
       np.array([name.split for name in self.names], np.int32),
     )
 

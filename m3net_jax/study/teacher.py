@@ -9,17 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_prep import files
 from data_prep.errors import UserError
 from data_prep.store import Store
 from m3net_jax.network import image, ops
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Architecture
-from m3net_jax.study import checkpoint, cohorts, workdir
-from m3net_jax.study.cohorts import LaneName
+from m3net_jax.study import arrays_file, checkpoint, cohorts, workdir
 from m3net_jax.study.config import Config
 from m3net_jax.study.lanes import Lane
-from m3net_jax.study.results import baseline
+from m3net_jax.study.results import baseline, tested
 from m3net_jax.study.splits import Split
 
 NAME = 'teacher.npz'
@@ -61,11 +59,11 @@ def logits_of(path: str, store: Store, splits: list[Split]) -> np.ndarray:
       )
   answers = np.zeros((len(store.labels), len(splits), len(store.classes)), np.float32)
   counts = np.zeros(len(splits), int)
-  names, variant = list(known), baseline(results)
+  names = list(known)
   finished = {
-    LaneName(variant, row['seed'], names.index(row['split']), row.get('setting', 0))
-    for row in results['variants'][variant]['lanes']
-    if row['status'] == 'finished'
+    name
+    for name, row in tested(results).items()
+    if name.variant == baseline(results) and row['status'] == 'finished'
   }
   for cohort in cohorts.make(teacher.config, teacher.seed_ranges, len(names)):
     places = [i for i, name in enumerate(cohort.names) if name in finished]
@@ -86,20 +84,12 @@ def logits_of(path: str, store: Store, splits: list[Split]) -> np.ndarray:
 
 def write(folder: Path, logits: np.ndarray) -> None:
   """Writes teacher.npz, completely or not at all."""
-  with files.replacing(folder / NAME) as fresh, open(fresh, 'wb') as file:
-    np.savez_compressed(file, logits=logits)
+  arrays_file.write(folder / NAME, logits=logits)
 
 
 def read(folder: Path) -> np.ndarray:
   """Reads teacher.npz; UserError if it cannot be read."""
-  try:
-    with np.load(folder / NAME) as saved:
-      return saved['logits']
-  except Exception as error:  # numpy raises many kinds for a damaged archive
-    raise UserError(
-      f'{folder / NAME}: cannot be read ({error}): restore it from a copy, or train again in '
-      'another --workdir'
-    ) from error
+  return arrays_file.read(folder / NAME, 'logits')[0]
 
 
 def _logits_function(config: Config, program: Architecture, num_classes: int) -> Any:

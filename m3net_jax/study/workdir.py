@@ -27,7 +27,7 @@ from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.store import Store
 from m3net_jax.network import options
-from m3net_jax.study import recorded_splits, splits
+from m3net_jax.study import arrays_file, recorded_splits, splits
 from m3net_jax.study.config import Config
 from m3net_jax.study.splits import Split
 
@@ -78,14 +78,18 @@ class Workdir(NamedTuple):
     """Reads splits.npz; UserError if it cannot be read or `store` has other clips."""
     return recorded_splits.read_for(self.path, store)
 
+  def arenas(self) -> dict[str, int]:
+    """{variant: bytes of its int8 arena} of the variants that were exported so far."""
+    path = self.path / 'export.json'
+    return json.loads(path.read_text()).get('arenas', {}) if path.exists() else {}
+
   def metrics(self) -> list[dict[str, Any]]:
     """Reads metrics.jsonl: one row per lane and epoch."""
     return files.read_rows(self.path / 'metrics.jsonl')
 
   def write_predictions(self, predicted: dict[str, np.ndarray]) -> None:
     """Writes predictions.npz: an array [test clips] of classes for each `prediction_key`."""
-    with files.replacing(self.path / 'predictions.npz') as fresh, open(fresh, 'wb') as file:
-      np.savez_compressed(file, **predicted)
+    arrays_file.write(self.path / 'predictions.npz', **predicted)
 
   def predictions(self) -> dict[str, np.ndarray]:
     """Reads predictions.npz: an array [test clips] of classes for each `prediction_key`."""
@@ -142,9 +146,8 @@ def open_for(path: Path, config: Config, store: Store) -> Workdir:
     path, config, [config.seeds], store.features, store.path.absolute(), store.sha256
   )
   if not (path / 'config.json').exists():
-    written_before = {recorded_splits.NAME, 'noise.npz', 'teacher.npz'}
     if path.exists() and (
-      not path.is_dir() or {file.name for file in path.iterdir()} - written_before
+      not path.is_dir() or {file.name for file in path.iterdir()} - {recorded_splits.NAME}
     ):
       raise UserError(
         f'--workdir={path}: is not empty and holds no study (no config.json): use an empty folder'

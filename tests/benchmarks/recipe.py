@@ -14,13 +14,12 @@ import numpy as np
 from absl import flags
 from jax.sharding import NamedSharding, PartitionSpec
 
-from data_prep import cli, mel
+from data_prep import cli
 from data_prep.features import Features
 from m3net_jax.network import ops
 from m3net_jax.network.image import Scaling
 from m3net_jax.network.variants import Switches
-from m3net_jax.study import hyper, lanes, mapping
-from m3net_jax.study.augment import Rule
+from m3net_jax.study import augment, hyper, lanes, mapping
 from m3net_jax.study.hyper import Hyper
 from m3net_jax.study.input_pipeline import Clips
 from tests.benchmarks import engines
@@ -80,13 +79,12 @@ def _call(recipe: Hyper) -> Callable[[], None]:
   size, count = _SIZE.value, _LANES.value
   features = Features(n_mels=size, hop_length=16000 // size)
   parts = hyper.parts([recipe])
-  rule = Rule(parts, features, mel.level_weights(features)) if parts else None
   mesh = mapping.lane_mesh(count)
   filled = mapping.padded(count, mesh)
   programs = lanes.make_programs(
     engines.model(ops.lowering_for(jax.default_backend())),
     (size, size, 1),
-    lanes.Training(steps_per_epoch=50, rule=rule),
+    lanes.Training(steps_per_epoch=50, rule=augment.rule_of(parts, features)),
     channels='magma',
     normalisation='train',
     lanes_at_once=1,

@@ -235,18 +235,7 @@ def test_progress_counts_every_step_of_every_lane(store, tmp_path, monkeypatch):
 
 def test_a_streamed_study_is_the_resident_one(store, whole, tmp_path, monkeypatch):
   """Blocks of one step: eight clips of 512 bytes for six lanes do not fit in less."""
-  blocks = []
-
-  class Streamed(Feeder):
-    def __init__(self, *arguments):
-      super().__init__(*arguments, resident_bytes=0, block_bytes=6 * 4 * 512)
-
-    def blocks(self, orders):
-      assert not self.resident
-      blocks.append(len(orders))
-      return super().blocks(orders)
-
-  monkeypatch.setattr(runner, 'Feeder', Streamed)
+  blocks = stream(monkeypatch, block_bytes=6 * 4 * 512)
   rows, metrics, predictions, _ = run(store, tmp_path / 'study', CONFIG)
   assert max(blocks) >= 9 * CONFIG.num_epochs
   assert_same((rows, metrics, predictions), whole)
@@ -270,45 +259,49 @@ def test_a_sweep_with_every_option_streamed_and_stopped_is_the_resident_one(
   )
   resident = run(store, tmp_path / 'resident', config)
   assert len(resident[1]) == 4 * 3 and len(resident[0]) == 2
-
-  class Streamed(Feeder):
-    def __init__(self, *arguments):
-      super().__init__(*arguments, resident_bytes=0, block_bytes=4 * 4 * 512)
-
-  monkeypatch.setattr(runner, 'Feeder', Streamed)
-  calls, advance = [], Progress.advance
-
-  def stopped(self, steps):
-    calls.append(steps)
-    if len(calls) == 14:  # in the second epoch: a call has one step
-      raise KeyboardInterrupt
-    return advance(self, steps)
-
-  monkeypatch.setattr(Progress, 'advance', stopped)
-  with pytest.raises(KeyboardInterrupt):
-    run(store, tmp_path / 'streamed', config)
-  monkeypatch.setattr(Progress, 'advance', advance)
+  blocks = stream(monkeypatch, block_bytes=4 * 4 * 512)
+  stopped_run(store, tmp_path / 'streamed', config, 14)  # in the second epoch: a call has one step
+  assert blocks
   assert_same(run(store, tmp_path / 'streamed', config), resident)
 
 
 @pytest.mark.parametrize('stop', [8, 10, 12])  # calls; an epoch has three
-def test_a_study_stopped_within_an_epoch_continues_to_the_same_result(
-  store, whole, tmp_path, monkeypatch, stop
-):
-  calls = []
-  advance = Progress.advance
+def test_a_study_stopped_within_an_epoch_continues_to_the_same_result(store, whole, tmp_path, stop):
+  stopped_run(store, tmp_path / 'study', CONFIG, stop)
+  assert_same(run(store, tmp_path / 'study', CONFIG), whole)
+
+
+def stream(monkeypatch, block_bytes):
+  """Lets no store stay on the device; returns the number of blocks of every pass over one."""
+  passes = []
+
+  class Streamed(Feeder):
+    def __init__(self, *arguments):
+      super().__init__(*arguments, resident_bytes=0, block_bytes=block_bytes)
+
+    def blocks(self, orders):
+      assert not self.resident
+      passes.append(len(orders))
+      return super().blocks(orders)
+
+  monkeypatch.setattr(runner, 'Feeder', Streamed)
+  return passes
+
+
+def stopped_run(store, path, config, call):
+  """A run that Ctrl-C ends in a call of the training program, counted from 1."""
+  calls, advance = [], Progress.advance
 
   def stopped(self, steps):
     calls.append(steps)
-    if len(calls) == stop:
+    if len(calls) == call:
       raise KeyboardInterrupt
     return advance(self, steps)
 
-  monkeypatch.setattr(Progress, 'advance', stopped)
-  with pytest.raises(KeyboardInterrupt):
-    run(store, tmp_path / 'study', CONFIG)
-  monkeypatch.setattr(Progress, 'advance', advance)
-  assert_same(run(store, tmp_path / 'study', CONFIG), whole)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(Progress, 'advance', stopped)
+    with pytest.raises(KeyboardInterrupt):
+      run(store, path, config)
 
 
 def assert_same(one, other):
