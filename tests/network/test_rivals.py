@@ -116,6 +116,24 @@ def test_any_size_of_image_is_taken(name, shape):
   assert logits.shape == (2, 3)
 
 
+def test_the_blocks_of_bc_resnet_see_further_in_time_stage_by_stage():
+  """Dilations 1, 2, 4, 8 in stages of 2, 2, 4 and 4 blocks (Kim et al. 2021, Table 1)."""
+  shape = (40, 101, 1)
+  model = M3Net(architecture_of('bc_resnet_1'), 12, 'conv')
+  program = jax.make_jaxpr(
+    lambda key: model.apply(models.init(model, key, shape), jnp.zeros((1, *shape)))[0]
+  )(jax.random.key(0))
+  convolutions = [
+    step.params
+    for step in program.eqns
+    if step.primitive.name == 'conv_general_dilated'
+    and step.invars[1].aval.shape[:2] == (1, 3)  # along time
+  ]
+  dilations = [params['rhs_dilation'][1] for params in convolutions]
+  # Once when the variables are initialised, once when they are applied.
+  assert dilations == 2 * ([1] * 2 + [2] * 2 + [4] * 4 + [8] * 4)
+
+
 class Linear(nn.Module):
   """A whole network without `train` and `lowering`."""
 
