@@ -12,6 +12,14 @@ class Cosine(nn.Module):
     return x * jnp.cos(x)
 
 
+class SumOfMirrors(nn.Module):
+  """The converter of TensorFlow 2.21 gives its int8 form a wrong scale."""
+
+  @nn.compact
+  def __call__(self, x):
+    return x + jnp.flip(x, 1)
+
+
 class Sorted(nn.Module):
   """Has no operator in the converter."""
 

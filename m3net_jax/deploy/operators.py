@@ -4,6 +4,9 @@ The list has operators that TFLite Micro runs in int8 and that the converter qua
 SUM and MEAN are not on it: 16-bit quantisation breaks them silently.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 from data_prep.errors import UserError
 
 # Name in the TFLite schema: the method of tflite::MicroMutableOpResolver that links it.
@@ -41,8 +44,50 @@ RESOLVER = {
 }
 
 
+# Operators that copy integers: their output has the scale of their input.
+COPYING = frozenset(
+  'EXPAND_DIMS RESHAPE REVERSE_V2 SLICE SPLIT SQUEEZE STRIDED_SLICE TRANSPOSE'.split()
+)
+
+
 def count(model: bytes) -> dict[str, int]:
   """Counts the operators of a .tflite file, {name: number}; a custom one by its own name."""
+  count: dict[str, int] = {}
+  for name, _, _ in _operators(model):
+    count[name] = count.get(name, 0) + 1
+  return dict(sorted(count.items()))
+
+
+def rescaled(model: bytes) -> list[str]:
+  """The names of operators that copy integers into a tensor of another scale or zero point.
+
+  Such a model runs everywhere and its answers are wrong: the converter of TensorFlow 2.21 makes it
+  of `x + flip(x)`.
+  """
+
+  def scale(tensor: Any) -> tuple[Any, ...]:
+    """Rounded: the converter stores float32 numbers that may differ in their last bits."""
+    quantisation = tensor.quantization
+    if quantisation is None or quantisation.scale is None:
+      return ()
+    scales = tuple(float(f'{value:.5g}') for value in quantisation.scale)
+    return (*scales, *map(int, quantisation.zeroPoint))
+
+  return [
+    name
+    for name, graph, operator in _operators(model)
+    if name in COPYING
+    # SPLIT has its axis first and its map last; the others have their map first.
+    and any(
+      scale(graph.tensors[output])
+      != scale(graph.tensors[operator.inputs[-1 if name == 'SPLIT' else 0]])
+      for output in operator.outputs
+    )
+  ]
+
+
+def _operators(model: bytes) -> Iterator[tuple[str, Any, Any]]:
+  """The operators of a .tflite file: name, graph, operator."""
   from ai_edge_litert import schema_py_generated as schema
 
   names = {
@@ -56,11 +101,9 @@ def count(model: bytes) -> dict[str, int]:
     else names[max(code.builtinCode, code.deprecatedBuiltinCode)]
     for code in parsed.operatorCodes
   ]
-  count: dict[str, int] = {}
   for graph in parsed.subgraphs:
     for operator in graph.operators:
-      count[codes[operator.opcodeIndex]] = count.get(codes[operator.opcodeIndex], 0) + 1
-  return dict(sorted(count.items()))
+      yield codes[operator.opcodeIndex], graph, operator
 
 
 def check(model: bytes, variant: str, kind: str) -> list[str]:
@@ -68,6 +111,7 @@ def check(model: bytes, variant: str, kind: str) -> list[str]:
 
   Raises:
     UserError: firmware cannot run all of them; the message names those that are not on the list.
+      Or the converter gave one of them a wrong scale (`rescaled`).
   """
   names = list(count(model))
   if missing := [name for name in names if name not in RESOLVER]:
@@ -75,5 +119,11 @@ def check(model: bytes, variant: str, kind: str) -> list[str]:
       f'variant {variant}: the {kind} model needs {", ".join(missing)}, off the list of operators '
       f'that firmware runs ({", ".join(RESOLVER)}): write the module without, such as '
       "layers.global_mean(x, 'tflite') for a mean"
+    )
+  if wrong := sorted(set(rescaled(model))):
+    raise UserError(
+      f'variant {variant}: the {kind} model would answer wrongly: the converter changes the scale '
+      f'within {", ".join(wrong)}: multiply a map that was flipped or cut before you add to it, as '
+      'm3net_jax/network/attentions.py does'
     )
   return names

@@ -10,7 +10,6 @@ import pytest
 from flax import linen as nn
 from scipy import ndimage
 
-from m3net_jax.deploy import convert, operators
 from m3net_jax.network import attentions, cost, models
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import architecture_of
@@ -102,11 +101,11 @@ class Numpy:
     y = np.concatenate([flip(self.depthwise(flip(x), kernel)) for flip in (h, v)], -1)
     return self.s_of('mix', self.after(y, 'align') + x)
 
-  def long_kernels(self, x):
+  def long_kernels(self, in_time, in_frequency, x):
     taps = self.p['align']['depthwise'].reshape(9, 128)
     y = [
-      self.depthwise(x, taps[None, :, None, :64]),
-      self.depthwise(x, taps[:, None, None, 64:]),
+      self.depthwise(in_time, taps[None, :, None, :64]),
+      self.depthwise(in_frequency, taps[:, None, None, 64:]),
     ]
     return self.s_of('mix', self.after(np.concatenate(y, -1), 'align') + x)
 
@@ -131,14 +130,21 @@ BY_HAND = {
   'SigmoidResidual': lambda n, x: x + n.m(h(x), v(x), skip=x) * sigmoid(n.d(c(x), relu=False)),
   'SubSpectral': lambda n, x: n.m(h(x), v(x), skip=x) * n.d(c(x)),
   'HalfSize': lambda n, x: n.m(h(x), v(x), skip=x[:, ::2, ::2], stride=2) * n.d(c(x), stride=2),
-  'LongKernels': lambda n, x: n.long_kernels(x) * n.d(x),
+  'LongKernels': lambda n, x: n.long_kernels(x, x, x) * n.d(x),
+  'GatedLong': lambda n, x: (
+    n.long_kernels(n.gate('hmf', h, x), n.gate('vmf', v, x), x) * n.d(n.gate('csf', c, x))
+  ),
   'EvenOdd': lambda n, x: n.m(half(x, h(x)), half(x, v(x)), skip=x) * n.d(half(x, -c(x))),
   'Blocks': lambda n, x: n.blocks(x),
 }
 
 
-@pytest.mark.parametrize('lowering', ('conv', 'shift', 'tflite'))
-@pytest.mark.parametrize('name', FORMS)
+OTHER_LOWERINGS = [
+  (name, lowering) for name in ('LongKernels', 'MirroredKernels') for lowering in ('conv', 'tflite')
+]
+
+
+@pytest.mark.parametrize('name, lowering', [*((name, 'shift') for name in FORMS), *OTHER_LOWERINGS])
 def test_every_form_is_its_equation(name, lowering):
   form, variables = made(name, lowering)
   y = jax.jit(form.apply, static_argnums=2)(variables, maps(), False)
@@ -248,26 +254,3 @@ def test_even_and_odd_parts_are_what_their_mirrors_say():
   np.testing.assert_array_equal(h(in_time), in_time)
   np.testing.assert_array_equal(v(in_frequency), in_frequency)
   np.testing.assert_array_equal(c(turned), -turned)
-
-
-@pytest.mark.parametrize('name', ('Gated', 'EvenOdd'))
-def test_int8_keeps_the_scale_of_a_mirrored_map(name):
-  """The flip copies integers: another scale after it, as in other orders of a sum, is an error."""
-  pytest.importorskip('tensorflow')
-  schema = pytest.importorskip('ai_edge_litert.schema_py_generated')
-  shape, variant = (32, 32, 1), architecture(name)
-  images = np.random.default_rng(8).standard_normal((4, *shape)).astype(np.float32)
-  variables = variables_of(M3Net(variant, 5, 'shift'), shape)
-  network = convert.Network(name, variant, 5, shape, variables)
-  content = convert.convert(network, images, ('int8',))['int8']
-  operators.check(content, name, 'int8')
-  model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-  (graph,) = model.subgraphs
-  scale = lambda tensor: graph.tensors[tensor].quantization.scale[0]
-  flips = [
-    (scale(operator.inputs[0]), scale(operator.outputs[0]))
-    for operator in graph.operators
-    if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.REVERSE_V2
-  ]
-  assert len(flips) == 3
-  assert all(before == after for before, after in flips)
