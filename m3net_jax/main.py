@@ -14,7 +14,7 @@ from data_prep import cli
 from data_prep import main as store_command
 from data_prep.errors import UserError
 from m3net_jax.network import options
-from m3net_jax.network.variants import RIVALS, VARIANTS
+from m3net_jax.network.variants import FORMS, RIVALS, VARIANTS
 from m3net_jax.study.config import Config
 from m3net_jax.study.splits import SCHEMES
 
@@ -46,7 +46,8 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_list(
     'variants',
     list(Config.variants),
-    f'architectures, comma-separated: {", ".join(VARIANTS)}; other networks: {", ".join(RIVALS)}; '
+    f'architectures, comma-separated: {", ".join((*VARIANTS, *FORMS))}; other networks: '
+    f'{", ".join(RIVALS)}; '
     'or module.path:Name, a Flax module of your own in place of Mirror Attention, or with a field '
     'num_classes in place of the network',
     flag_values=values,

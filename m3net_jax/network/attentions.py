@@ -237,12 +237,6 @@ class LongKernels(Published):
   options = {'align': {'convolve': long_kernels}}
 
 
-class GatedLong(Gated):
-  """`Gated` with the kernels of `LongKernels`, 1x9 on the gated h and 9x1 on the gated v."""
-
-  options = LongKernels.options
-
-
 class EvenOdd(Published):
   """S_align sees the parts of x that are even in h and in v, S_conv the part that is odd in c.
 

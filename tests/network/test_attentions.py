@@ -101,11 +101,11 @@ class Numpy:
     y = np.concatenate([flip(self.depthwise(flip(x), kernel)) for flip in (h, v)], -1)
     return self.s_of('mix', self.after(y, 'align') + x)
 
-  def long_kernels(self, in_time, in_frequency, x):
+  def long_kernels(self, x):
     taps = self.p['align']['depthwise'].reshape(9, 128)
     y = [
-      self.depthwise(in_time, taps[None, :, None, :64]),
-      self.depthwise(in_frequency, taps[:, None, None, 64:]),
+      self.depthwise(x, taps[None, :, None, :64]),
+      self.depthwise(x, taps[:, None, None, 64:]),
     ]
     return self.s_of('mix', self.after(np.concatenate(y, -1), 'align') + x)
 
@@ -130,10 +130,7 @@ BY_HAND = {
   'SigmoidResidual': lambda n, x: x + n.m(h(x), v(x), skip=x) * sigmoid(n.d(c(x), relu=False)),
   'SubSpectral': lambda n, x: n.m(h(x), v(x), skip=x) * n.d(c(x)),
   'HalfSize': lambda n, x: n.m(h(x), v(x), skip=x[:, ::2, ::2], stride=2) * n.d(c(x), stride=2),
-  'LongKernels': lambda n, x: n.long_kernels(x, x, x) * n.d(x),
-  'GatedLong': lambda n, x: (
-    n.long_kernels(n.gate('hmf', h, x), n.gate('vmf', v, x), x) * n.d(n.gate('csf', c, x))
-  ),
+  'LongKernels': lambda n, x: n.long_kernels(x) * n.d(x),
   'EvenOdd': lambda n, x: n.m(half(x, h(x)), half(x, v(x)), skip=x) * n.d(half(x, -c(x))),
   'Blocks': lambda n, x: n.blocks(x),
 }

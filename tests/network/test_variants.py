@@ -3,13 +3,22 @@
 import pytest
 
 from data_prep.errors import UserError
-from m3net_jax.network.variants import VARIANTS, architecture_of
+from m3net_jax.network import attentions, cost, rivals
+from m3net_jax.network.variants import RIVALS, VARIANTS, architecture_of
 
 NOT_A_CLASS = (32, 24, 3)
 
 
 def test_only_switched_variants_share_a_program():
   assert len({architecture.program for architecture in VARIANTS.values()}) == 7
+
+
+def test_forms_and_rivals_are_found_by_their_names():
+  assert architecture_of('long_kernels').attention is attentions.LongKernels
+  for name, path in RIVALS.items():
+    assert architecture_of(name).network is getattr(rivals, path.partition(':')[2])
+  size = lambda variant: cost.size(architecture_of(variant), 12, (64, 64, 1))
+  assert size('long_kernels') == size('full')
 
 
 @pytest.mark.parametrize(
