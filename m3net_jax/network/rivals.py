@@ -73,7 +73,8 @@ class DsCnn(nn.Module):
   Benchmark, NeurIPS 2021 (datasets and benchmarks), Section 4.1: a convolution of 10 (time) x 4
   (frequency) with stride 2, four depthwise separable blocks of 64 channels, mean, dense layer.
   Theirs sees 49 frames of 10 coefficients. Here the first convolution has the stride along
-  frequency that leaves about as many rows as there (5 to 8), and a kernel as much higher.
+  frequency that leaves about as many rows as there (5 to 8), and a kernel as much higher, which
+  has more parameters.
   """
 
   num_classes: int
@@ -82,7 +83,8 @@ class DsCnn(nn.Module):
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
     stride = max(2, round(images.shape[1] / 8))
-    x = Dense(64, (4, 10), self.lowering, (stride, 2), bias=True, name='stem')(images, train)
+    size = (2 * stride, 10)
+    x = Dense(64, size, self.lowering, (stride, 2), bias=True, name='stem')(images, train)
     for block in range(4):
       x = Depthwise((3, 3), self.lowering, bias=True, name=f'depthwise{block}')(x, train)
       x = Dense(64, (1, 1), self.lowering, bias=True, name=f'pointwise{block}')(x, train)
