@@ -47,6 +47,9 @@ def recordings(folders: Sequence[str | os.PathLike[str]], features: Features) ->
       silent.
   """
   found, short = [], []
+  if '' in folders or len({os.path.realpath(folder) for folder in folders}) < len(folders):
+    given = ','.join(map(str, folders))
+    raise UserError(f'--noise_dir={given}: a name is empty or given twice: give each folder once')
   for folder in map(Path, folders):
     paths = base.recordings(folder)[0] if folder.is_dir() else []
     if not paths:

@@ -34,7 +34,16 @@ from m3net_jax.reporting import plan_text, summary, tables
 from m3net_jax.reporting.compare import Comparison
 from m3net_jax.reporting.compare import compare as compare_workdirs
 from m3net_jax.reporting.tables import Table
-from m3net_jax.study import cohorts, devices, ingredients, results, splits, trainer, workdir
+from m3net_jax.study import (
+  cohorts,
+  devices,
+  ingredients,
+  noise_bank,
+  results,
+  splits,
+  trainer,
+  workdir,
+)
 from m3net_jax.study.config import Config
 from m3net_jax.study.plan import measure
 from m3net_jax.study.tensorboard import Board
@@ -148,7 +157,8 @@ def create(store: Store, path: Path, config: Config) -> 'Study':
   A finished study that lacks its report, because it was stopped before, gets it.
   """
   shared = ingredients.NONE
-  if not (path / 'results.json').exists():
+  adds_seeds = workdir.lacking(path, config, store.features, store.sha256) != [config.seeds]
+  if adds_seeds or not (path / 'results.json').exists():
     # Before the workdir is made, so that a folder without noise leaves none behind.
     make_splits = lambda: splits.make(store, config.split, config.split_seeds_of(config.seeds))
     shared = ingredients.obtain(path, config, store, make_splits)
@@ -432,7 +442,8 @@ class Study:
     from m3net_jax.deploy import convert, export
     from m3net_jax.reporting import model_card, robustness
 
-    content = self.results()
+    content, bank = self.results(), noise_bank.read(self.path)
+    noises = [] if bank is None else bank.recorded
     exported = export.write(
       Path(out_dir).absolute(),
       self._workdir,
@@ -440,7 +451,7 @@ class Study:
       calibration_clips=calibration_clips,
       max_drop=max_drop,
       kinds=convert.KINDS if int16x8 else convert.KINDS[:2],
-      card=lambda exported: model_card.text(exported, content, robustness.read(self.path)),
+      card=lambda exported: model_card.text(exported, content, robustness.read(self.path), noises),
     )
     self.report()
     return exported

@@ -1,7 +1,9 @@
 """MODEL_CARD.md of a bundle: the model, its accuracy and on which data, its size and licences."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from data_prep import background
 from m3net_jax.reporting import robustness, tables
 from m3net_jax.reporting.exported import accepted
 from m3net_jax.reporting.exported import rows as runtime_rows
@@ -20,9 +22,16 @@ _LICENCES = {
 
 
 def text(
-  exported: dict[str, Any], results: dict[str, Any], measured: dict[str, Any] | None = None
+  exported: dict[str, Any],
+  results: dict[str, Any],
+  measured: dict[str, Any] | None = None,
+  noises: Sequence[str] = (),
 ) -> str:
-  """The card, from a bundle's export.json and its study's results.json and robustness.json."""
+  """The card, from a bundle's export.json and its study's results.json and robustness.json.
+
+  Args:
+    noises: names of the noise recordings that were mixed into training clips.
+  """
   corpus, lane = results['corpus'], exported['lane']
   study = results['variants'][lane['variant']]
   micro = next(row for row in exported['runtimes'] if row['runtime'] == 'TFLite Micro')
@@ -80,9 +89,15 @@ Calibration of {integers}: {len(exported['calibration'])} training clips, listed
 ## Licence
 
 - Training recordings: {licence}.
-  Check what that requires of a model trained on them.
+{_noise(noises)}  Check what that requires of a model trained on them.
 - The C++ in this folder is part of m3net_jax, Apache-2.0. TFLite Micro is Apache-2.0.
 """
+
+
+def _noise(names: Sequence[str]) -> str:
+  if not names:
+    return ''
+  return f'- Noise recordings mixed into them: {background.some(names)}; look up their licence.\n'
 
 
 def _chosen(lane: dict[str, Any], select: str) -> str:

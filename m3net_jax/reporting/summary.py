@@ -129,7 +129,7 @@ def _intervals(results: dict[str, Any]) -> list[str]:
   name = baseline(results)
   rows = results['variants'][name]['intervals']
   if not rows:
-    return ['one lane, so no interval']
+    return ['one lane, or lanes of equal accuracy, so no interval']
   lines = [f'95 % intervals of {name}, the widest first (the table has the widest):']
   for row in rows:
     start = f'  {row["over"]:<18}{tables.accuracy_interval(row["ci95"]):>16}  '

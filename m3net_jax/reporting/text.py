@@ -62,7 +62,7 @@ def headline(results: Mapping[str, Any]) -> tuple[str, str]:
   count = len(variant['lanes'])
   widest = tables.widest(variant)
   if widest is None:
-    spread = 'one lane, so no interval'
+    spread = 'one lane, or lanes of equal accuracy, so no interval'
   else:
     spread = (
       f'95 % interval of the mean {tables.accuracy_interval(widest["ci95"])} for '

@@ -6,6 +6,8 @@ true on average; `tests.benchmarks.mixing` measures how far a clip is from mixed
 In this order: shift, noise, gain, the floor of the features, masks.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_prep import mel
+from data_prep.errors import UserError
 from data_prep.features import Features
 from m3net_jax.study.hyper import Hyper
 
@@ -34,6 +37,19 @@ class Rule(NamedTuple):
   parts: frozenset[str]
   features: Features
   level_weights: np.ndarray | None
+
+
+def check(settings: Sequence[Hyper], features: Features) -> None:
+  """Checks the shifts of a study; UserError if one is less than half a frame or leaves the clip."""
+  frame = 1000 * features.hop_length / features.sample_rate
+  for setting in settings:
+    for name in ('shift_early_ms', 'shift_late_ms'):
+      value = getattr(setting, name)
+      if value and not frame / 2 < value < 1000 * features.clip_seconds:
+        raise UserError(
+          f'--{name}={value:g}: clips move by whole frames of {frame:g} ms within '
+          f'{features.clip_seconds:g} s: give {math.ceil(frame)} or more, and less than a clip'
+        )
 
 
 def rule_of(parts: frozenset[str], features: Features) -> Rule | None:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from orbax import checkpoint as ocp
 
+from data_prep.errors import UserError
 from data_prep.features import Features
 from m3net_jax.network.image import Scaling
 from m3net_jax.network.models import M3Net
@@ -50,7 +51,11 @@ def folder_of(workdir: Path, cohort: Cohort) -> Path:
 
 
 def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Path) -> Lane:
-  """Reads the last checkpoint of a cohort: numpy arrays [lanes, ...] in the order of its names."""
+  """Reads the last checkpoint of a cohort: numpy arrays [lanes, ...] in the order of its names.
+
+  Raises:
+    UserError: there is none. Nothing is written.
+  """
   model = M3Net(cohort.program, num_classes, 'conv')
   rule = Rule(config.parts, Features(), None) if config.parts else None
   lane = jax.eval_shape(
@@ -68,7 +73,13 @@ def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Pa
   like = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct((len(cohort.names), *leaf.shape), leaf.dtype), lane
   )
-  checkpoints = Checkpoints(folder_of(workdir, cohort))
+  folder = folder_of(workdir, cohort)
+  if not folder.is_dir() or not any(step.name.isdigit() for step in folder.iterdir()):
+    raise UserError(
+      f'{folder}: holds no checkpoint: restore it from a copy, or train the study again in another '
+      '--workdir'
+    )
+  checkpoints = Checkpoints(folder)
   state = checkpoints.restore(like)
   checkpoints.close()
   return state

@@ -85,25 +85,29 @@ class Config:
         raise UserError(f'--{name}={getattr(self, name)}: give one of {", ".join(choices)}')
     for setting in self.settings:
       hyper.check(setting)
+      if not 0 < self.min_learning_rate <= setting.learning_rate:
+        raise UserError(
+          f'--min_learning_rate={self.min_learning_rate}: give a number above 0, at most '
+          f'--learning_rate={setting.learning_rate}'
+        )
       if setting.warmup_epochs >= self.num_epochs and self.num_epochs > 1:
         raise UserError(
           f'--warmup_epochs={setting.warmup_epochs:g}: give less than '
           f'--num_epochs={self.num_epochs}'
         )
-    for name, part in (('noise_dir', 'noise'), ('teacher', 'teacher')):
+    for name, part, fix in (
+      ('noise_dir', 'noise', '--noise=0.8 (a share of the clips)'),
+      ('teacher', 'teacher', '--teacher_weight=0.5'),
+    ):
       if getattr(self, name) and part not in self.parts:
-        number = {
-          'noise_dir': '--noise=0.8 (a share of the clips)',
-          'teacher': '--teacher_weight=0.5',
-        }
-        raise UserError(f'--{name}={self.text_of(name)}: is not used: give {number[name]} too')
+        raise UserError(f'--{name}={self.text_of(name)}: is not used: give {fix} too')
+    for name in ('snr_low_db', 'snr_high_db'):
+      if 'noise' not in self.parts and {getattr(setting, name) for setting in self.settings} != {
+        getattr(hyper.PAPER, name)
+      }:
+        raise UserError(f'--{name}: is not used: give --noise=0.8 (a share of the clips) too')
     if 'teacher' in self.parts and not self.teacher:
       raise UserError('--teacher_weight: has no teacher: give --teacher=WORKDIR, a finished study')
-    if not 0 < self.min_learning_rate <= self.learning_rate:
-      raise UserError(
-        f'--min_learning_rate={self.min_learning_rate}: give a number above 0, at most '
-        f'--learning_rate={self.learning_rate}'
-      )
     if not 0 < self.margin < 100:
       raise UserError(f'--margin={self.margin}: give a number of points above 0, such as 1')
     if self.split_seeds and self.split not in splits.DRAWN:

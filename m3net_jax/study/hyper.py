@@ -83,7 +83,7 @@ _RANGES = {
 
 def check(hyper: Hyper) -> None:
   """Checks the ranges of the numbers of one lane; UserError names the flag, value and fix."""
-  if not hyper.learning_rate > 0:
+  if not 0 < hyper.learning_rate < float('inf'):
     raise UserError(f'--learning_rate={hyper.learning_rate}: give a number above 0')
   for name, (low, high, closed) in _RANGES.items():
     value = getattr(hyper, name)
@@ -93,7 +93,8 @@ def check(hyper: Hyper) -> None:
       raise UserError(f'--{name}={value}: give a number {limit}')
   if hyper.snr_low_db > hyper.snr_high_db:
     raise UserError(
-      f'--snr_low_db={hyper.snr_low_db}: is above --snr_high_db={hyper.snr_high_db}: exchange them'
+      f'--snr_low_db={hyper.snr_low_db}: is above --snr_high_db={hyper.snr_high_db}: give a '
+      'lower --snr_low_db or a higher --snr_high_db'
     )
 
 
@@ -127,7 +128,9 @@ def parse(sweep: Sequence[str]) -> dict[str, tuple[float, ...]]:
       numbers = tuple(map(float, listed.split(',')))
     except ValueError:
       numbers = ()
-    if not equals or len(numbers) < 2:
+    if len(numbers) == 1:
+      raise UserError(f'--sweep={text}: has one value: give two or more, or --{text}')
+    if not equals or not numbers:
       raise UserError(
         f'--sweep={text}: give a setting and its values, such as --sweep=learning_rate=1e-3,3e-3'
       )

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from data_prep.store import Store
-from m3net_jax.study import noise_bank, teacher
+from m3net_jax.study import augment, noise_bank, teacher
 from m3net_jax.study.config import Config
 from m3net_jax.study.noise_bank import NoiseBank
 from m3net_jax.study.splits import Split
+from m3net_jax.study.teacher import Answers
 
 
 class Ingredients(NamedTuple):
@@ -21,11 +20,11 @@ class Ingredients(NamedTuple):
 
   Attributes:
     noise: of `noise_bank.of`.
-    teacher: logits [clips, splits, classes] of `teacher.logits_of`.
+    teacher: its answers for every split of the study.
   """
 
   noise: NoiseBank | None = None
-  teacher: np.ndarray | None = None
+  teacher: Answers | None = None
 
 
 NONE = Ingredients()
@@ -37,26 +36,29 @@ def obtain(
   """Reads the ingredients of a study from its workdir; makes those that are not there.
 
   Args:
-    splits: makes or reads the splits of the study; called only for a teacher.
+    splits: makes or reads all splits of the study; called only if they are needed.
 
   Raises:
-    UserError: see `noise_bank.of` and `teacher.logits_of`; or a file is damaged.
+    UserError: see `augment.check`, `noise_bank.of`, `teacher.logits_of`; or a file is damaged.
   """
-  noise = logits = None
+  augment.check(config.settings, store.features)
+  noise = answers = None
   if 'noise' in config.parts:
-    recorded = (workdir / noise_bank.NAME).exists()
-    noise = noise_bank.read(workdir) if recorded else noise_bank.of(store, config.noise_dir)
+    noise = noise_bank.read(workdir)
+    if noise is None:
+      # Seeds that are added later may draw any clip for their test.
+      held_out = noise_bank.held_out(store, None if config.split_seeds else splits())
+      noise = noise_bank.of(store, config.noise_dir, held_out)
   if 'teacher' in config.parts:
-    recorded = (workdir / teacher.NAME).exists()
-    logits = (
-      teacher.read(workdir) if recorded else teacher.logits_of(config.teacher, store, splits())
-    )
-  return Ingredients(noise, logits)
+    answers = teacher.answers(teacher.read(workdir), config.teacher, store, splits())
+  return Ingredients(noise, answers)
 
 
 def write(workdir: Path, ingredients: Ingredients) -> None:
-  """Writes those that are not in the workdir yet."""
+  """Writes those that are not in the workdir yet, and a teacher's answers for added splits."""
   if ingredients.noise is not None and not (workdir / noise_bank.NAME).exists():
     noise_bank.write(workdir, ingredients.noise)
-  if ingredients.teacher is not None and not (workdir / teacher.NAME).exists():
-    teacher.write(workdir, ingredients.teacher)
+  if ingredients.teacher is not None:
+    known = teacher.read(workdir)
+    if known is None or known.splits.tolist() != ingredients.teacher.splits.tolist():
+      teacher.write(workdir, ingredients.teacher)

@@ -4,7 +4,9 @@
 """
 
 import dataclasses
-from collections.abc import Sequence
+import sys
+import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +14,15 @@ import numpy as np
 
 from data_prep import background, mel
 from data_prep.background import Noise
+from data_prep.corpora import speech_commands_12
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.store import Store
 from m3net_jax.study import arrays_file
+from m3net_jax.study.splits import Split
+
+# By the SHA-256 of a recording: the starts of clips in it, seconds.
+HeldOut = Mapping[str, Sequence[float]]
 
 NAME = 'noise.npz'
 MAX_WINDOWS = 1024
@@ -41,37 +48,87 @@ class NoiseBank(NamedTuple):
     """[windows, n_mels, frames] float32, each of level 1."""
     return (10.0 ** (self.decibels.astype(np.float32) / 10)).astype(np.float32)
 
+  @property
+  def recorded(self) -> list[str]:
+    """The names of those that were not generated."""
+    return self.names[self.sha256 != ''].tolist()
+
   def text(self) -> str:
     """What it holds, for people."""
     return f'{len(self.decibels)} windows of {background.some(self.names.tolist())}'
 
 
-def of(store: Store, noise_dirs: Sequence[str]) -> NoiseBank:
+def held_out(store: Store, splits: Sequence[Split] | None) -> HeldOut:
+  """The validation and test clips of all splits (None: all clips), which no noise may hold.
+
+  Clips of `_silence_` do not count: they are cut from the noise that Speech Commands comes with.
+  """
+  clips = (
+    np.arange(len(store.labels))
+    if splits is None
+    else np.unique(np.concatenate([np.r_[split.validation, split.test] for split in splits]))
+  )
+  starts: dict[str, list[float]] = {}
+  for i in clips:
+    if store.classes[store.labels[i]] != speech_commands_12.SILENCE:
+      starts.setdefault(store.hashes[i], []).append(float(store.starts[i]))
+  return starts
+
+
+def of(store: Store, noise_dirs: Sequence[str], held_out: HeldOut) -> NoiseBank:
   """The noise of some folders; without any, of the corpus, or if it has none, coloured noise.
 
   Raises:
-    UserError: see `background.recordings`.
+    UserError: see `background.recordings` and `make`; or the folder of the corpus is gone.
   """
-  noises = (
-    background.recordings(noise_dirs, store.features)
-    if noise_dirs
-    else background.of_corpus(store.manifest['raw_dir'], store.features)
-  )
-  return make(noises or background.coloured(store.features), store.features)
+  raw_dir = store.manifest['raw_dir']
+  if noise_dirs:
+    noises = background.recordings(noise_dirs, store.features)
+  elif raw_dir and not Path(raw_dir).is_dir():
+    raise UserError(
+      f'--noise: {raw_dir}, where the recordings of {store.path.name} were, is not there, so its '
+      'noise cannot be read: give --noise_dir'
+    )
+  else:
+    noises = background.of_corpus(raw_dir, store.features) if raw_dir else []
+  return make(noises or background.coloured(store.features), store.features, held_out)
 
 
-def make(noises: Sequence[Noise], features: Features) -> NoiseBank:
+def make(
+  noises: Sequence[Noise], features: Features, held_out: HeldOut = types.MappingProxyType({})
+) -> NoiseBank:
   """Cuts noise into windows; of more than MAX_WINDOWS it takes some, evenly spread.
 
+  Windows that overlap a clip of `held_out` are left out, which a line on standard error says.
+
   Raises:
-    UserError: every window is silent.
+    UserError: every window is silent, or overlaps a clip of `held_out`.
   """
   hop = max(1, features.num_samples // OVERLAP)
-  places = [
-    (noise.samples, start)
+  every = [
+    (noise, start)
     for noise in noises
     for start in range(0, len(noise.samples) - features.num_samples + 1, hop)
   ]
+  places = [
+    (noise.samples, start)
+    for noise, start in every
+    if not any(
+      abs(start / features.sample_rate - clip) < features.clip_seconds
+      for clip in held_out.get(noise.sha256, ())
+    )
+  ]
+  if not places:
+    raise UserError(
+      '--noise_dir: every window of the noise is a validation or test clip of this study: give '
+      'other recordings'
+    )
+  if len(places) < len(every):
+    print(
+      f'noise: {len(every) - len(places)} of {len(every)} windows overlap validation or test clips '
+      'of this study and are left out',
+      file=sys.stderr,
+    )
   audible = [
     samples[start : start + features.num_samples]
     for samples, start in places
@@ -100,6 +157,8 @@ def write(workdir: Path, bank: NoiseBank) -> None:
   arrays_file.write(workdir / NAME, **bank._asdict())
 
 
-def read(workdir: Path) -> NoiseBank:
-  """Reads noise.npz; UserError if it cannot be read."""
+def read(workdir: Path) -> NoiseBank | None:
+  """Reads noise.npz; None if there is none, UserError if it cannot be read."""
+  if not (workdir / NAME).exists():
+    return None
   return NoiseBank(*arrays_file.read(workdir / NAME, *NoiseBank._fields))

@@ -61,14 +61,19 @@ class Condition(NamedTuple):
     return 'clean'
 
 
-def conditions(recorded: bool) -> list[Condition]:
-  """All conditions, the clean one first; with or without recorded noise."""
+def conditions(recorded: bool, clip_seconds: float = 1.0) -> list[Condition]:
+  """All conditions, the clean one first.
+
+  Args:
+    recorded: with recorded noise.
+    clip_seconds: shifts of a clip or more are left out.
+  """
   kinds = (*GENERATED, *(['recorded'] if recorded else []))
   return [
     Condition('clean', '', 0.0),
     *(Condition('noise', kind, snr) for kind in kinds for snr in SNRS),
     *(Condition('gain', '', gain) for gain in GAINS),
-    *(Condition('shift', '', shift) for shift in SHIFTS),
+    *(Condition('shift', '', shift) for shift in SHIFTS if abs(shift) < 1000 * clip_seconds),
   ]
 
 
@@ -89,7 +94,7 @@ def changed(
     frames = round(condition.level / 1000 * features.sample_rate)
     moved = np.roll(samples, frames)
     if features.fit == 'pad':
-      moved[slice(frames) if frames > 0 else slice(len(moved) + frames, None)] = 0.0
+      moved[slice(frames) if frames > 0 else slice(max(0, len(moved) + frames), None)] = 0.0
     return moved
   return samples
 
@@ -124,7 +129,7 @@ def measure(
     if noise_dirs
     else background.of_corpus(root, store.features)
   )
-  tried = conditions(bool(recorded))
+  tried = conditions(bool(recorded), store.features.clip_seconds)
   lanes = _lanes(workdir, store, splits)
   predicted = np.full((len(tried), len(lanes.names), len(store.labels)), -1, np.int32)
   with tqdm(total=len(tested), desc='clips', unit='', ncols=79, disable=None) as bar:
@@ -165,10 +170,6 @@ def _lanes(workdir: Workdir, store: Store, splits: list[Split]) -> _Lanes:
   names, parts = [], []
   for cohort in cohorts.make(workdir.config, workdir.seed_ranges, len(splits)):
     places = [i for i, name in enumerate(cohort.names) if name in tested]
-    if not checkpoint.folder_of(workdir.path, cohort).is_dir():
-      raise UserError(
-        f'{workdir.path}: checkpoints/{cohort.folder} is missing: the lanes cannot be tested again'
-      )
     runner = Runner(workdir.config, store, splits, cohort)
     state = checkpoint.restore_cohort(workdir.config, cohort, len(store.classes), workdir.path)
     parts.append((runner, runner.with_fill(state, runner.initial()), places))
@@ -291,9 +292,8 @@ def _content(
       }
     rows.append(row)
   _say_if_clean_differs(content, rows[0])
-  trained = set()
-  if (workdir.path / noise_bank.NAME).exists():
-    trained = set(noise_bank.read(workdir.path).sha256.tolist()) - {''}
+  bank = noise_bank.read(workdir.path)
+  trained = set() if bank is None else set(bank.sha256.tolist()) - {''}
   return {
     'conditions': rows,
     'noise': [noise.name for noise in recorded],

@@ -81,7 +81,7 @@ class Runner:
       store,
       lambda tree: jax.device_put(tree, replicated),
       None if ingredients.noise is None else ingredients.noise.powers,
-      ingredients.teacher,
+      None if ingredients.teacher is None else ingredients.teacher.logits,
     )
     self.call_steps = self._feeder.steps_per_block(
       num_lanes, config.batch_size, min(self.steps, lanes.STEPS_PER_CALL)

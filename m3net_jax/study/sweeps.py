@@ -46,7 +46,11 @@ def section(
   measure = f'validation_{config.select}'
   lanes = {
     variant: [
-      [row[measure] for row in rows if (row['variant'], row['setting']) == (variant, setting)]
+      [
+        row[measure] if row['best_epoch'] else None  # a lane without a best epoch has no value
+        for row in rows
+        if (row['variant'], row['setting']) == (variant, setting)
+      ]
       for setting in range(len(config.settings))
     ]
     for variant in config.variants

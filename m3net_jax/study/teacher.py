@@ -4,7 +4,7 @@
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +22,32 @@ from m3net_jax.study.splits import Split
 
 NAME = 'teacher.npz'
 _BLOCK = 64  # clips
+
+
+class Answers(NamedTuple):
+  """What a teacher says.
+
+  Attributes:
+    logits: [clips, splits, classes] float32; 0 for clips that are no training clips of a split.
+    splits: [splits] str, their names.
+  """
+
+  logits: np.ndarray
+  splits: np.ndarray
+
+
+def answers(known: Answers | None, path: str, store: Store, splits: list[Split]) -> Answers:
+  """The answers for the splits of a study: those that are known, the others from the teacher.
+
+  Raises:
+    UserError: see `logits_of`.
+  """
+  by_name = {} if known is None else dict(zip(known.splits.tolist(), known.logits.swapaxes(0, 1)))
+  if missing := [split for split in splits if split.name not in by_name]:
+    made = logits_of(path, store, missing)
+    by_name |= {split.name: made[:, i] for i, split in enumerate(missing)}
+  names = [split.name for split in splits]
+  return Answers(np.stack([by_name[name] for name in names], 1), np.array(names))
 
 
 def logits_of(path: str, store: Store, splits: list[Split]) -> np.ndarray:
@@ -82,14 +108,16 @@ def logits_of(path: str, store: Store, splits: list[Split]) -> np.ndarray:
   return answers / counts[:, None].astype(np.float32)
 
 
-def write(folder: Path, logits: np.ndarray) -> None:
+def write(folder: Path, answers: Answers) -> None:
   """Writes teacher.npz, completely or not at all."""
-  arrays_file.write(folder / NAME, logits=logits)
+  arrays_file.write(folder / NAME, **answers._asdict())
 
 
-def read(folder: Path) -> np.ndarray:
-  """Reads teacher.npz; UserError if it cannot be read."""
-  return arrays_file.read(folder / NAME, 'logits')[0]
+def read(folder: Path) -> Answers | None:
+  """Reads teacher.npz; None if there is none, UserError if it cannot be read."""
+  if not (folder / NAME).exists():
+    return None
+  return Answers(*arrays_file.read(folder / NAME, *Answers._fields))
 
 
 def _logits_function(config: Config, program: Architecture, num_classes: int) -> Any:

@@ -192,7 +192,8 @@ class _Trainer:
 
   def _end_epoch(self, state: Lane, train_loss: np.ndarray, start: float) -> tuple[Lane, Rows]:
     runner, names = self._runner, self._cohort.names
-    rate = np.asarray(lanes.learning_rate(runner.training, state))
+    last_step = state._replace(step=state.step - 1)
+    rate = np.asarray(lanes.learning_rate(runner.training, last_step))
     predicted, losses = runner.scores(state, lanes.evaluated(state), 'validation')
     labels = runner.labels('validation')
     accuracy = np.array([_accuracy(*answers) for answers in zip(predicted, labels)])

@@ -57,6 +57,13 @@ def test_a_folder_without_noise_is_named_in_one_line(tmp_path, make, message):
   assert '\n' not in str(raised.value)
 
 
+def test_every_folder_of_noise_is_named_once(tmp_path):
+  """A comma at the end would read all that lies below the current folder."""
+  for folders in ([tmp_path, ''], [tmp_path, f'{tmp_path}/.']):
+    with pytest.raises(UserError, match='--noise_dir=.*: a name is empty or given twice'):
+      background.recordings(folders, FEATURES)
+
+
 def test_colours_have_their_slope_and_are_the_same_in_every_call():
   made = background.coloured(FEATURES)
   assert [noise.name for noise in made] == ['white', 'pink', 'brown']

@@ -335,6 +335,9 @@ def test_the_card_says_what_the_study_and_its_figures_leave_open(mixed, stem16):
   card = model_card.text(exported, results, measured)
   assert '| white noise, 20 dB | 25.00 | 12.50 to 50.00 |' in card
   assert 'White and pink noise were mixed into training clips.' in card
+  assert 'Noise recordings' not in card
+  card = model_card.text(exported, results, measured, ['rain/a.wav', 'rain/b.wav'])
+  assert '- Noise recordings mixed into them: rain/a.wav, rain/b.wav; look up' in card
   assert 'has the best validation accuracy of 3 lanes' in card
 
 

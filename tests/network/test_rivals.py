@@ -80,7 +80,7 @@ def test_every_value_of_the_image_counts(name):
     variables = models.init(model, key, shape)
     images = jax.random.normal(key, (4, *shape))
     # In training mode no ReLU is closed for all clips.
-    logits = lambda images: (model.apply(variables, images, True, mutable=['batch_stats'])[0][0])
+    logits = lambda images: model.apply(variables, images, True, mutable=['batch_stats'])[0][0]
     return jnp.abs(jax.grad(lambda images: (logits(images) ** 3).sum())(images)).sum((0, 3))
 
   assert (influence(jax.random.key(0)) > 0).mean() > 0.999

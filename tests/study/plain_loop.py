@@ -147,7 +147,7 @@ def train(config, store, split, seed, variant, steps, noise=None, teacher=None) 
       kept = min(recipe.ema, (1 + step) / (10 + step))
       average = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, variables)
       losses.append(float(loss))
-    rate = rate_of(epoch * steps + steps)
+    rate = rate_of(epoch * steps + steps - 1)  # of the last step
     predicted, validation_loss = judged(average, split.validation)
     accuracy = float((predicted == labels[split.validation]).mean())
     if validation_loss < lowest - config.plateau_tolerance:

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
     ({'num_epochs': -3}, '--num_epochs=-3'),
     ({'learning_rate': 0.0}, '--learning_rate=0.0'),
     ({'learning_rate': float('nan')}, '--learning_rate=nan'),
+    ({'learning_rate': float('inf')}, '--learning_rate=inf'),
     ({'min_learning_rate': 0.1}, '--min_learning_rate=0.1: .* at most --learning_rate=0.001'),
     ({'input_shape': (64, 64)}, '--input_shape=64,64: give height,width,channels'),
     ({'input_shape': (64, 64, 2)}, '--input_shape=64,64,2'),
@@ -35,13 +36,19 @@ ROOT = Path(__file__).parents[2]
     ({'shift_late_ms': -5.0}, '--shift_late_ms=-5.0: give a number of 0 or more'),
     (
       {'noise': 0.5, 'snr_low_db': 30.0, 'snr_high_db': 0.0},
-      '--snr_low_db=30.0: is above --snr_high_db=0.0: exchange them',
+      '--snr_low_db=30.0: is above --snr_high_db=0.0: give a lower --snr_low_db',
     ),
     ({'noise_dir': ('sea', 'rain')}, '--noise_dir=sea,rain: is not used: give --noise=0.8'),
     ({'teacher': 'w'}, '--teacher=w: is not used: give --teacher_weight=0.5'),
     ({'teacher_weight': 0.5}, '--teacher_weight: has no teacher: give --teacher=WORKDIR'),
+    ({'snr_low_db': 5.0}, '--snr_low_db: is not used: give --noise=0.8'),
+    ({'sweep': ('snr_high_db=20,30',)}, '--snr_high_db: is not used: give --noise=0.8'),
+    (
+      {'min_learning_rate': 1e-3, 'sweep': ('learning_rate=1e-4,1e-2',)},
+      '--min_learning_rate=0.001: give a number above 0, at most --learning_rate=0.0001',
+    ),
     ({'sweep': ('learning_rate',)}, '--sweep=learning_rate: give a setting and its values'),
-    ({'sweep': ('learning_rate=1e-3',)}, '--sweep=learning_rate=1e-3: give a setting and its'),
+    ({'sweep': ('learning_rate=1e-3',)}, '--sweep=learning_rate=1e-3: has one value: give two'),
     ({'sweep': ('mixup=0,x',)}, '--sweep=mixup=0,x: give a setting and its values'),
     ({'sweep': ('batch_size=16,32',)}, 'batch_size=16,32: batch_size cannot be swept: give learni'),
     ({'sweep': ('mixup=0,0',)}, '--sweep=mixup=0,0: value is given twice'),
@@ -55,6 +62,10 @@ def test_an_invalid_setting_is_refused(settings, message):
   with pytest.raises(UserError, match=message) as caught:
     Config(**settings)
   assert '\n' not in str(caught.value)
+
+
+def test_the_lowest_rate_may_exceed_one_that_a_sweep_replaces():
+  Config(min_learning_rate=5e-3, sweep=('learning_rate=1e-2,2e-2',))
 
 
 def test_the_saved_plateau_rule_is_the_rule_of_the_lanes():

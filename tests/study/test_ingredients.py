@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import soundfile
 from data_prep import background, mel
 from data_prep.errors import UserError
 from m3net_jax import api
-from m3net_jax.study import noise_bank, workdir
+from m3net_jax.study import augment, ingredients, noise_bank, splits, workdir
+from m3net_jax.study.config import Config
+from m3net_jax.study.hyper import Hyper
 from tests import small_study
 
 NOISY = dataclasses.replace(small_study.CONFIG, num_epochs=2, noise=1.0, snr_low_db=5.0)
@@ -64,11 +67,11 @@ def test_silent_parts_of_a_recording_are_left_out(tones):
 
 def test_the_noise_is_of_the_folder_or_of_the_corpus_or_generated(tones, folder, tmp_path):
   names = lambda bank: [name.rpartition('/')[2] for name in map(str, bank.names)]
-  assert names(noise_bank.of(tones, [str(folder)])) == ['long.wav', 'short.wav']
-  assert names(noise_bank.of(tones, [])) == ['white', 'pink', 'brown']
+  assert names(noise_bank.of(tones, [str(folder)], {})) == ['long.wav', 'short.wav']
+  assert names(noise_bank.of(tones, [], {})) == ['white', 'pink', 'brown']
   shutil.copytree(folder, tmp_path / 'corpus' / '_background_noise_')
   own = tones._replace(manifest={**tones.manifest, 'raw_dir': str(tmp_path / 'corpus')})
-  bank = noise_bank.of(own, [])
+  bank = noise_bank.of(own, [], {})
   assert names(bank) == ['long.wav', 'short.wav'] and all(len(hash) == 64 for hash in bank.sha256)
 
 
@@ -90,6 +93,74 @@ def test_a_study_continues_with_the_noise_that_it_began_with(tones, folder, tmp_
     api.create(tones, tmp_path / 'begun', config)
   with pytest.raises(UserError, match='holds a study with noise_dir='):
     api.train(tones, workdir=tmp_path / 'whole', config=NOISY)
+
+
+def test_no_noise_holds_a_clip_of_validation_or_test(tones, tones_dir, capsys):
+  """A noise folder that is a class of the corpus; later parts of a long recording are free."""
+  split = splits.make(tones, 'random')[0]
+  bank = noise_bank.of(tones, [str(tones_dir / 'high')], noise_bank.held_out(tones, [split]))
+  high = tones.labels == tones.classes.index('high')
+  trained = {tones.hashes[i] for i in split.train if high[i]}
+  assert len(bank.decibels) == len(trained) == 12
+  assert 'noise: 8 of 20 windows overlap validation or test clips' in capsys.readouterr().err
+  everything = noise_bank.held_out(tones, None)
+  with pytest.raises(UserError, match='every window of the noise is a validation or test clip'):
+    noise_bank.of(tones, [str(tones_dir / 'high')], everything)
+  long = background.Noise('long', background.coloured(tones.features)[0].samples[:8000], 'a')
+  # Windows begin every 500 samples; a clip at 0.5 s overlaps those of 2001 to 5999.
+  assert len(noise_bank.make([long], tones.features, {'a': [0.5]}).decibels) == 13 - 7
+  silence = tones._replace(classes=('_silence_', *tones.classes[1:]))
+  assert len(noise_bank.held_out(silence, None)) == 40
+
+
+def test_the_noise_of_a_corpus_that_is_gone_is_asked_for(tones):
+  gone = tones._replace(manifest={**tones.manifest, 'raw_dir': '/nowhere/tones'})
+  with pytest.raises(UserError, match='/nowhere/tones, where .* were, is not there.*--noise_dir'):
+    noise_bank.of(gone, [], {})
+
+
+def test_shifts_are_of_a_frame_at_least_and_less_than_a_clip(tones):
+  early = lambda value: [Hyper(shift_early_ms=value)]
+  augment.check([*early(8.1), *early(249.0), Hyper()], tones.features)  # frames of 16 ms
+  for value in (7.9, 250.0):
+    with pytest.raises(UserError, match=r'--shift_early_ms=.*whole frames of 16 ms .*give 16'):
+      augment.check(early(value), tones.features)
+  with pytest.raises(UserError, match='shift_early_ms=7.9'):
+    ingredients.obtain(Path(), Config(shift_early_ms=7.9), tones, list)
+
+
+def test_added_seeds_learn_from_the_teacher_of_their_own_split(tones, tmp_path):
+  """With splits of their own, the lanes that are added equal those of a study at once."""
+  teach = dataclasses.replace(small_study.CONFIG, split_seeds=True, num_epochs=1)
+  api.train(tones, workdir=tmp_path / 'teacher', config=teach)
+  one = dataclasses.replace(
+    teach, num_seeds=1, teacher=str(tmp_path / 'teacher'), teacher_weight=0.5
+  )
+  two = dataclasses.replace(one, num_seeds=2)
+  api.train(tones, workdir=tmp_path / 'grown', config=one)
+  grown = api.train(tones, workdir=tmp_path / 'grown', config=two)
+  whole = api.train(tones, workdir=tmp_path / 'whole', config=two)
+  for name in ('logits', 'splits'):
+    saved = [np.load(study.path / 'teacher.npz')[name] for study in (grown, whole)]
+    np.testing.assert_array_equal(*saved)
+  losses = lambda study: {row['seed']: row['train_loss'] for row in study.metrics()}
+  assert losses(grown) == losses(whole)
+  # A teacher without a split of the third seed is refused, and nothing finished is lost.
+  with pytest.raises(UserError, match='was trained on other clips in split random 2'):
+    api.create(tones, grown.path, dataclasses.replace(two, num_seeds=3))
+  assert grown.finished
+
+
+def test_a_teacher_without_checkpoints_is_named_and_stays_as_it_is(tones, trained, tmp_path):
+  shutil.copytree(trained.path, tmp_path / 'teacher')
+  shutil.rmtree(tmp_path / 'teacher' / 'checkpoints')
+  config = dataclasses.replace(
+    small_study.CONFIG, teacher=str(tmp_path / 'teacher'), teacher_weight=0.5
+  )
+  with pytest.raises(UserError, match='checkpoints/.*: holds no checkpoint: restore it'):
+    api.train(tones, workdir=tmp_path / 'study', config=config)
+  assert not (tmp_path / 'teacher' / 'checkpoints').exists()
+  assert not (tmp_path / 'study').exists()
 
 
 def test_a_folder_without_noise_makes_no_workdir(tones, tmp_path):

@@ -9,6 +9,7 @@ from data_prep.errors import UserError
 from m3net_jax import api
 from m3net_jax.study import runner, sweeps
 from m3net_jax.study.cohorts import LaneName
+from m3net_jax.study.config import Config
 from tests import small_study
 
 CONFIG = dataclasses.replace(
@@ -80,6 +81,21 @@ def test_a_setting_is_chosen_by_validation_for_each_variant_and_split():
   assert not any(
     chosen for chosen, name in zip(sweeps.chosen(names, with_diverged), names) if name.setting == 1
   )
+
+
+def test_a_setting_with_a_diverged_lane_is_below_all_others():
+  config = Config(num_seeds=2, sweep=('mixup=0,1',))
+  row = lambda setting, accuracy, epoch: {
+    'variant': 'full',
+    'split': 'random',
+    'setting': setting,
+    'validation_accuracy': accuracy,
+    'best_epoch': epoch,
+  }
+  rows = [row(0, 0.99, 3), row(0, 0.0, 0), row(1, 0.4, 2), row(1, 0.4, 2)]
+  content = sweeps.section(config, rows, rows[2:])
+  assert content['variants']['full'] == [[0.99, None], [0.4, 0.4]]
+  assert sweeps.ranked(content, 'full') == [1, 0] and content['chosen']['full'] == {'random': 1}
 
 
 def test_only_lanes_of_the_chosen_settings_read_the_test(swept, store):

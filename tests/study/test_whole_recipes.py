@@ -57,9 +57,9 @@ def test_a_teacher_of_the_same_folds_is_in_the_loss(store, tmp_path):
     config, num_seeds=1, teacher=str(tmp_path / 'teacher'), teacher_weight=0.6, mixup=0.4
   )
   compare(store, tmp_path / 'study', taught, 8)
-  logits = ingredients.obtain(tmp_path / 'study', taught, store, None).teacher
-  opened = workdir.read(tmp_path / 'study')
-  for position, split in enumerate(opened.splits(store)):
+  splits = workdir.read(tmp_path / 'study').splits(store)
+  logits = ingredients.obtain(tmp_path / 'study', taught, store, lambda: splits).teacher.logits
+  for position, split in enumerate(splits):
     assert not logits[np.r_[split.validation, split.test], position].any()
     right = logits[split.train, position].argmax(1) == store.labels[split.train]
     assert right.mean() > 0.5

@@ -58,7 +58,7 @@ def compare(store, path, config, steps, *, changed_answers=0):
   loops = {}
   for name, row in rows.items():
     split = splits[name.split]
-    teacher = None if shared.teacher is None else shared.teacher[:, name.split]
+    teacher = None if shared.teacher is None else shared.teacher.logits[:, name.split]
     loop = plain_loop.train(config, store, split, name.seed, name.variant, steps, noise, teacher)
     epochs = [
       entry
