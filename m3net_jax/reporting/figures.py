@@ -52,21 +52,21 @@ def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]) -> F
     line = left.plot(
       epochs,
       [_mean(values) for values in by_epoch('validation_loss')],
-      label=f'{variant}, validation',
+      label=f'{variant.split(":")[-1]}, validation',
     )[0]
     left.plot(
       epochs,
       [_mean(values) for values in by_epoch('train_loss')],
       color=line.get_color(),
       linestyle=':',
-      label=f'{variant}, training',
+      label=f'{variant.split(":")[-1]}, training',
     )
     accuracy = by_epoch('validation_accuracy')
     right.plot(
       epochs,
       [100 * _mean(values) for values in accuracy],
       color=line.get_color(),
-      label=f'{variant}, mean of {len(accuracy[0])} lanes',
+      label=f'{variant.split(":")[-1]}, mean of {len(accuracy[0])} lanes',
     )
     right.fill_between(
       epochs,
@@ -129,7 +129,9 @@ def draw_accuracies(
       0.18 * np.linspace(-1, 1, len(points))[np.random.default_rng(0).permutation(len(points))]
     )
     axes.plot(points, place + offsets, 'o', markersize=5, alpha=0.6, color=color)
-  labels = [f'{name}  {100 * variant["mean"]:.2f} %' for name, variant in variants.items()]
+  labels = [
+    f'{name.split(":")[-1]}  {100 * variant["mean"]:.2f} %' for name, variant in variants.items()
+  ]
   axes.set_yticks(places, labels)
   axes.set(xlabel='test accuracy at the best validation epoch (%)')
   axes.grid(alpha=0.3, axis='x')
@@ -141,7 +143,8 @@ def sweep(results: dict[str, Any]) -> Figure:
   figure = Figure(figsize=(8, 1.6 + 0.3 * rows), layout='constrained')
   axes = figure.subplots()
   draw_sweep(axes, results['sweep'])
-  axes.set_title(f'{title(results)}: sweep, line: mean, *: chosen', fontsize='medium')
+  axes.set_ylim(0.6 - rows, 0.4)
+  figure.suptitle(f'{title(results)}\nsweep; line: mean, *: chosen', fontsize='medium')
   return figure
 
 

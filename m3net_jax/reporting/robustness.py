@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from data_prep import background
 from m3net_jax.reporting import tables
@@ -76,7 +78,9 @@ def text(content: Mapping[str, Any]) -> str:
   lines = []
   for first in range(0, len(variants), 2):
     some = variants[first : first + 2]
-    lines.append(f'{"test accuracy, %":<26}' + ''.join(f'{name[-25:]:>26}' for name in some))
+    lines.append(
+      f'{"test accuracy, %":<26}' + ''.join(f'{name.split(":")[-1][-25:]:>26}' for name in some)
+    )
     for row in content['conditions']:
       cells = ''
       for variant in some:
@@ -90,7 +94,10 @@ def text(content: Mapping[str, Any]) -> str:
 
 
 def figure(content: Mapping[str, Any], title: str) -> Figure:
-  """Three panels: accuracy against noise, level and time; a line a variant, a band its interval."""
+  """Three panels: accuracy against noise, level and time; a line a variant, a band its interval.
+
+  In noise the band is that of the last kind of noise.
+  """
   made = Figure(figsize=(13, 4.4), layout='constrained')
   axes = made.subplots(1, 3, sharey=True)
   draw(axes, content)
@@ -107,35 +114,46 @@ def draw(axes, content: Mapping[str, Any]) -> None:
     rows = [row for row in content['conditions'] if row['kind'] == kind]
     if kind == 'shift':
       rows = sorted([*rows, {**clean, 'level': 0.0}], key=lambda row: row['level'])
+    noises = list(dict.fromkeys(row['noise'] for row in rows))
     for number, variant in enumerate(variants):
-      for noise in dict.fromkeys(row['noise'] for row in rows):
+      for noise in noises:
         points = [row for row in rows if row['noise'] in (noise, '')]
-        levels = [row['level'] for row in points]
-        means = [100 * row['variants'][variant]['mean'] for row in points]
-        parts = [variant.split(':')[-1]] if len(variants) > 1 or not noise else []
         panel.plot(
-          levels,
-          means,
+          [row['level'] for row in points],
+          [100 * row['variants'][variant]['mean'] for row in points],
           color=f'C{number}',
           linestyle=_STYLES.get(noise, '-'),
           marker='o',
           markersize=3,
-          label=', '.join([*parts, *([noise] if noise else [])]),
         )
-        ends = [row['variants'][variant]['ci95'] for row in points]
-        if all(ends):
+        # One band a variant: those of several noises would hide each other.
+        ends = [(row['level'], row['variants'][variant]['ci95']) for row in points]
+        banded = [(level, *interval) for level, interval in ends if interval]
+        if noise == noises[-1] and banded:
+          levels, low, high = np.array(banded).T
           panel.fill_between(
             levels,
-            [100 * max(0.0, low) for low, _ in ends],
-            [100 * min(1.0, high) for _, high in ends],
+            100 * np.maximum(low, 0),
+            100 * np.minimum(high, 1),
             color=f'C{number}',
             alpha=0.12,
             linewidth=0,
           )
-    for number, variant in enumerate(variants):
       panel.axhline(
         100 * clean['variants'][variant]['mean'], color=f'C{number}', linewidth=0.6, alpha=0.7
       )
     panel.set(xlabel=label, title=name)
+    panel.set_xticks(sorted({row['level'] for row in rows if kind != 'shift' or _is_whole(row)}))
     panel.grid(alpha=0.3)
-    panel.legend(fontsize='small', loc='best')
+    if kind == 'noise':
+      styles = [Line2D([], [], color='grey', linestyle=_STYLES[noise]) for noise in noises]
+      panel.legend(styles, noises, fontsize='small', loc='lower right')
+    elif kind == 'gain' and len(variants) > 1:
+      colours = [Line2D([], [], color=f'C{number}') for number in range(len(variants))]
+      names = [variant.split(':')[-1] for variant in variants]
+      panel.legend(colours, names, fontsize='small', loc='lower center')
+
+
+def _is_whole(row: Mapping[str, Any]) -> bool:
+  """Whether a shift has a tick: those of whole tenths of a second."""
+  return row['level'] % 100 == 0

@@ -84,7 +84,7 @@ class Config:
       if getattr(self, name) not in choices:
         raise UserError(f'--{name}={getattr(self, name)}: give one of {", ".join(choices)}')
     for setting in self.settings:
-      hyper.check(setting)
+      hyper.check(setting, self.swept)
       if not 0 < self.min_learning_rate <= setting.learning_rate:
         raise UserError(
           f'--min_learning_rate={self.min_learning_rate}: give a number above 0, at most '

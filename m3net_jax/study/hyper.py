@@ -4,7 +4,7 @@ All are 0 in the paper's recipe, but the learning rate.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,19 +81,24 @@ _RANGES = {
 }
 
 
-def check(hyper: Hyper) -> None:
-  """Checks the ranges of the numbers of one lane; UserError names the flag, value and fix."""
+def check(hyper: Hyper, swept: Collection[str] = ()) -> None:
+  """Checks the ranges of the numbers of one lane; UserError names the flag, value and fix.
+
+  Args:
+    swept: names of the numbers that --sweep gives.
+  """
+  flag = lambda name: f'--{"sweep=" * (name in swept)}{name}={getattr(hyper, name)}'
   if not 0 < hyper.learning_rate < float('inf'):
-    raise UserError(f'--learning_rate={hyper.learning_rate}: give a number above 0')
+    raise UserError(f'{flag("learning_rate")}: give a number above 0')
   for name, (low, high, closed) in _RANGES.items():
     value = getattr(hyper, name)
     if not (low <= value < high or (closed and value == high)):
       end = f'to {high}' if closed else f'to below {high}'
       limit = f'of {low} or more' if high == float('inf') else f'from {low} {end}'
-      raise UserError(f'--{name}={value}: give a number {limit}')
+      raise UserError(f'{flag(name)}: give a number {limit}')
   if hyper.snr_low_db > hyper.snr_high_db:
     raise UserError(
-      f'--snr_low_db={hyper.snr_low_db}: is above --snr_high_db={hyper.snr_high_db}: give a '
+      f'{flag("snr_low_db")}: is above {flag("snr_high_db")}: give a '
       'lower --snr_low_db or a higher --snr_high_db'
     )
 

@@ -120,6 +120,8 @@ def measure(
       folder of noise cannot be used.
   """
   content, splits = workdir.results(), workdir.splits(store)
+  if not (raw_dir or store.manifest['raw_dir']):
+    raise UserError(f'{store.path}: was made of arrays, so there are no recordings to change')
   root = Path(raw_dir or store.manifest['raw_dir'])
   clips = stores.read_clips(store.path)
   tested = np.unique(np.concatenate([split.test for split in splits]))

@@ -117,7 +117,7 @@ def read(path: str | os.PathLike[str]) -> Workdir:
       content['constants'],
       tuple(content['environments']),
     )
-  except FileNotFoundError as error:
+  except (FileNotFoundError, NotADirectoryError) as error:
     raise UserError(
       f'{path}: holds no study (no config.json): give the --workdir of a study'
     ) from error
@@ -190,7 +190,7 @@ def open_for(path: Path, config: Config, store: Store) -> Workdir:
     known = existing_splits[: end - config.first_seed]
     recorded_splits.write(path, known + splits.make(store, config.split, new), store)
   # Delete the results first: a study with untrained lanes is not finished.
-  for name in ('results.json', 'robustness.json'):
+  for name in ('results.json', 'robustness.json', 'figures/robustness.png'):
     (path / name).unlink(missing_ok=True)
   _write(extended)
   return extended

@@ -53,7 +53,7 @@ ROOT = Path(__file__).parents[2]
     ({'sweep': ('batch_size=16,32',)}, 'batch_size=16,32: batch_size cannot be swept: give learni'),
     ({'sweep': ('mixup=0,0',)}, '--sweep=mixup=0,0: value is given twice'),
     ({'sweep': ('mixup=0,1', 'mixup=2,3')}, '--sweep=mixup=2,3: mixup is given twice'),
-    ({'sweep': ('noise=0,2',)}, '--noise=2.0: give a number from 0 to 1'),
+    ({'sweep': ('noise=0,2',)}, '--sweep=noise=2.0: give a number from 0 to 1'),
     ({'variants': ('full', 'no_maa')}, '--variants=no_maa: unknown; give full, no_ma'),
     ({'variants': ('full', 'full')}, 'full is named twice'),
   ],
