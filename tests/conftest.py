@@ -27,8 +27,23 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
 os.environ['JAX_COMPILATION_CACHE_DIR'] = CACHE
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.3'
 
+# The files that take longest begin first, so that no process is left alone with one at the end.
+LONGEST = (
+  'tests/study/test_whole',
+  'tests/deploy/',
+  'tests/examples/',
+  'tests/study/',
+  'tests/test_api.py',
+  'tests/network/',
+)
+
 FEATURES = Features(sample_rate=8000, clip_seconds=0.25, n_fft=256, hop_length=128, n_mels=16)
 CLASSES, CLIPS = ('high', 'low', 'middle'), 20
+
+
+def pytest_collection_modifyitems(items):
+  places = [*LONGEST, '']
+  items.sort(key=lambda item: next(i for i, p in enumerate(places) if item.nodeid.startswith(p)))
 
 
 @pytest.fixture(scope='session')

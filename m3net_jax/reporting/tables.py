@@ -260,7 +260,9 @@ def side_by_side_table(results: Mapping[str, Any], arenas: Mapping[str, int]) ->
     rows,
     (
       'All variants had the same clips, seeds and splits, and '
-      + ('each the setting that the sweep chose for it. ' if results.get('sweep') else 'one recipe. ')
+      + (
+        'each the setting that the sweep chose for it. ' if results.get('sweep') else 'one recipe. '
+      )
       + 'Parameters are the trainable ones. Arena: of the int8 network in TFLite Micro, for '
       'variants that were exported (python -m m3net_jax.export --variant=...).',
     ),
