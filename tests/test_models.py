@@ -29,11 +29,17 @@ def test_a_model_answers_and_has_a_card(folder):
 
 
 @pytest.mark.skipif('M3NET_REAL_DATA' not in os.environ, reason='needs the real recordings')
-def test_the_digits_are_recognised():
-  """Recordings of every speaker; three fifths of them were trained on."""
-  folder = Path(os.environ['M3NET_REAL_DATA']) / 'fsdd' / 'recordings'
-  paths = sorted(folder.glob('*_[0-9]*.wav'))[::40]
-  model = m3.load_model(MODELS[[path.name for path in MODELS].index('digits')])
-  answers = [m3.classify(model, path).top(1)[0][0] for path in paths]
-  right = [answer == path.name[0] for answer, path in zip(answers, paths)]
-  assert len(paths) == 75 and np.mean(right) > 0.95
+@pytest.mark.parametrize(
+  'name, corpus, label, at_least',
+  [
+    ('digits', 'fsdd/recordings', lambda path: path.name[0], 0.95),
+    ('commands', 'speech_commands_test12', lambda path: path.parent.name, 0.88),
+  ],
+)
+def test_recordings_of_its_corpus_are_recognised(name, corpus, label, at_least):
+  """Of every speaker or word; three fifths of them were trained on."""
+  paths = sorted((Path(os.environ['M3NET_REAL_DATA']) / corpus).glob('**/*_*.wav'))
+  paths = paths[:: len(paths) // 75]
+  model = m3.load_model(MODELS[[path.name for path in MODELS].index(name)])
+  right = [m3.classify(model, path).top(1)[0][0] == label(path) for path in paths]
+  assert len(paths) >= 75 and np.mean(right) > at_least
