@@ -70,7 +70,7 @@ def test_convolutions_are_those_of_lax(size, strides, dilation, shape):
       np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('name', ['full', 'long_kernels', *RIVALS])
+@pytest.mark.parametrize('name', ['long_kernels', 'ds_cnn', 'tc_resnet_8'])
 def test_every_value_of_the_image_counts(name):
   """A stride larger than its kernel would be blind to the rows between."""
   model, shape = M3Net(architecture_of(name), 5, 'conv'), (128, 128, 1)

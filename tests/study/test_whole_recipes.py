@@ -36,9 +36,16 @@ RECIPE = dict(
 @pytest.mark.parametrize(
   'settings',
   [
-    {'schedule': 'cosine'},
-    {'shift_early_ms': 40.0, 'shift_late_ms': 80.0, 'gain_low_db': -10.0, 'gain_high_db': 5.0},
-    {'noise': 0.7, 'snr_low_db': 0.0, 'snr_high_db': 15.0, 'spec_augment': 1.5},
+    {
+      'shift_early_ms': 40.0,
+      'shift_late_ms': 80.0,
+      'gain_low_db': -10.0,
+      'gain_high_db': 5.0,
+      'noise': 0.7,
+      'snr_low_db': 0.0,
+      'snr_high_db': 15.0,
+      'spec_augment': 1.5,
+    },
     {'mixup': 0.4, 'schedule': 'cosine', 'lanes_at_once': 3, 'lowering': 'conv'},
   ],
   ids=lambda settings: next(iter(settings)),

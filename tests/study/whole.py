@@ -50,7 +50,7 @@ def run(store, path, config):
   return rows, study.metrics(), trainer.predictions_by_key(finished, splits), splits
 
 
-def compare(store, path, config, steps, *, changed_answers=0):
+def compare(store, path, config, steps):
   """Compares a study with the loop; returns the rows of the lanes and the loops."""
   rows, metrics, predictions, splits = run(store, path, config)
   shared = ingredients.obtain(path, config, store, lambda: splits)
