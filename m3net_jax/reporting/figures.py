@@ -129,6 +129,7 @@ def draw_accuracies(
       0.18 * np.linspace(-1, 1, len(points))[np.random.default_rng(0).permutation(len(points))]
     )
     axes.plot(points, place + offsets, 'o', markersize=5, alpha=0.6, color=color)
+  # The name of a user's variant is long: show only its class, the tables show the rest.
   labels = [
     f'{name.split(":")[-1]}  {100 * variant["mean"]:.2f} %' for name, variant in variants.items()
   ]

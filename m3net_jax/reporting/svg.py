@@ -52,14 +52,6 @@ def accuracies(results: dict[str, Any]) -> str:
     figure = Figure(figsize=(_WIDE, 0.9 + 0.36 * len(results['variants'])), layout='constrained')
     axes = figure.subplots()
     figures.draw_accuracies(axes, results, _INK, _FIRST)
-    # The name of a user's variant is long: show only its class, the tables show the rest.
-    axes.set_yticks(
-      axes.get_yticks(),
-      [
-        f'{name.split(":")[-1]}  {100 * variant["mean"]:.2f} %'
-        for name, variant in results['variants'].items()
-      ],
-    )
     return _svg(figure, 'lanes', 'Test accuracy of every lane, with quartiles, by variant')
 
 
