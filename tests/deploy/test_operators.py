@@ -1,10 +1,11 @@
-"""Operators that copy integers must keep their scale; those of `full` do, as every export shows."""
+"""Operators that copy integers must keep their scale."""
 
 import numpy as np
 import pytest
 
 from data_prep.errors import UserError
 from m3net_jax.deploy import convert, operators
+from m3net_jax.network import attentions
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import architecture_of
 from tests.network.test_models import variables_of
@@ -19,6 +20,13 @@ def converted(name):
   variables = variables_of(M3Net(variant, 5, 'shift'), SHAPE)
   network = convert.Network(name, variant, 5, SHAPE, variables)
   return convert.convert(network, images, ('int8',))['int8']
+
+
+def test_a_mirrored_map_is_multiplied_before_a_sum():
+  content = converted(f'{attentions.__name__}:EvenOdd')
+  assert operators.count(content)['REVERSE_V2'] == 3
+  assert operators.rescaled(content) == []
+  operators.check(content, 'EvenOdd', 'int8')
 
 
 def test_a_wrong_scale_is_refused():

@@ -54,8 +54,8 @@ def test_folds_of_unequal_size_have_the_steps_of_the_largest(store, tmp_path):
   assert len({loop.train_loss[0] for loop in loops.values()}) == 3
 
 
-def test_every_seed_has_its_own_split(store, tmp_path):
-  scheme = 'grouped'
+@pytest.mark.parametrize('scheme', ['random', 'grouped'])
+def test_every_seed_has_its_own_split(store, tmp_path, scheme):
   groups = np.array([f'speaker {i % 10}' for i in range(60)])
   config = dataclasses.replace(
     CONFIG, variants=('plain',), split=scheme, split_seeds=True, num_epochs=4
@@ -127,7 +127,7 @@ def test_a_streamed_study_is_the_resident_one(store, whole, tmp_path, monkeypatc
   assert_same((rows, metrics, predictions), whole)
 
 
-@pytest.mark.parametrize('stop', [8, 12])  # calls; an epoch has three
+@pytest.mark.parametrize('stop', [8, 10, 12])  # calls; an epoch has three
 def test_a_study_stopped_within_an_epoch_continues_to_the_same_result(store, whole, tmp_path, stop):
   stopped_run(store, tmp_path / 'study', CONFIG, stop)
   assert_same(run(store, tmp_path / 'study', CONFIG), whole)
