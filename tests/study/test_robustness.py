@@ -69,8 +69,8 @@ def test_a_copy_is_what_its_condition_says():
   later, earlier = copy('shift', '', 25.0), copy('shift', '', -25.0)
   np.testing.assert_array_equal(later, np.r_[np.zeros(400), samples[:-400]])
   np.testing.assert_array_equal(earlier, np.r_[samples[400:], np.zeros(400)])
-  gone = robustness.changed(samples[:150], Condition('shift', '', -25.0), {}, features)
-  assert not gone.any()  # moved by 200 samples
+  gone = robustness.changed(samples[:300], Condition('shift', '', -25.0), {}, features)
+  assert not gone.any()  # moved by 400 samples, less than twice its length
   assert all(
     abs(tried.level) < 100 for tried in robustness.conditions(False, 0.1) if tried.kind == 'shift'
   )
