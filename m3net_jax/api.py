@@ -21,14 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import arrays, audio, corpora, files
+from data_prep import arrays, audio, background, corpora, files
 from data_prep import prepare as preparation
 from data_prep import store as stores
+from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.store import Store
-from m3net_jax.inference import best_lane, classifier, predictions
+from m3net_jax.inference import best_lane, classifier, detection, predictions
 from m3net_jax.inference.best_lane import TrainedLane
 from m3net_jax.inference.classifier import Classifier
+from m3net_jax.inference.detection import Detection
 from m3net_jax.inference.predictions import Prediction
 from m3net_jax.reporting import plan_text, summary, tables
 from m3net_jax.reporting.compare import Comparison
@@ -41,6 +43,7 @@ from m3net_jax.study import (
   noise_bank,
   results,
   splits,
+  streams,
   trainer,
   workdir,
 )
@@ -252,6 +255,37 @@ def classify(
   return predictions.classify(model, os.fspath(recording), samples, hop)
 
 
+def listen(
+  model: Classifier,
+  recording: PathLike | np.ndarray,
+  rate: int | None = None,
+  *,
+  threshold: float | None = None,
+  truth: PathLike | None = None,
+  name: str | None = None,
+) -> Detection:
+  """Finds the words of a stream.
+
+  Args:
+    recording: a file, or mono samples [samples] in -1..1.
+    rate: of the array, Hz (default: the model's).
+    threshold: for all classes, 0 to 1 (default: those of the model).
+    truth: what is said: a csv with the columns start, end (s) and label, or labels of Audacity.
+    name: of the stream, for messages.
+
+  Raises:
+    data_prep.audio.Unreadable: the file cannot be decoded, with the reason.
+    UserError: see `inference.detection.detect`; `truth` cannot be read.
+  """
+  sample_rate = model.spec.features.sample_rate
+  if isinstance(recording, np.ndarray):
+    samples = audio.resample(recording.astype(np.float32), rate or sample_rate, sample_rate)
+  else:
+    samples, name = audio.read(recording, sample_rate), name or os.fspath(recording)
+  words = None if truth is None else streams.read_words(Path(truth))
+  return detection.detect(model, samples, name or 'array', threshold=threshold, words=words)
+
+
 @dataclasses.dataclass(frozen=True)
 class Study:
   """A study on disk; `path` is its workdir."""
@@ -367,6 +401,61 @@ class Study:
     self.report()
     return measured
 
+  def make_streams(
+    self,
+    folder: PathLike,
+    noise_dir: Sequence[PathLike],
+    *,
+    snr_db: Sequence[float] = (20.0, 10.0, 0.0),
+    minutes: float = 60.0,
+    raw_dir: PathLike | None = None,
+  ) -> list[Path]:
+    """Writes labelled streams of validation and of test clips over noise; returns the files.
+
+    Args:
+      folder: for the streams.
+      noise_dir: folders of noise recordings, best of noise that training did not hear.
+      snr_db: a stream of each side for every signal-to-noise ratio, dB.
+      minutes: length of every stream.
+      raw_dir: folder of the corpus (default: where it was when the store was made).
+
+    Raises:
+      UserError: see `inference.detection.make_streams`.
+    """
+    opened = self._workdir
+    store = stores.load(opened.store)
+    if not noise_dir:
+      raise UserError('--noise_dir: streams need noise: give a folder of noise recordings')
+    noises = background.recordings(noise_dir, store.features)
+    return detection.make_streams(
+      opened, store, noises, Path(folder), snrs=snr_db, minutes=minutes, raw_dir=raw_dir
+    )
+
+  def calibrate(self, folder: PathLike, false_alarms: float = 6.0) -> dict[str, Any]:
+    """Chooses every lane's detector on validation streams and measures it on test streams.
+
+    Writes detection.json, figures/detection.png and the report.
+
+    Args:
+      folder: that `make_streams` wrote for this study.
+      false_alarms: an hour, allowed in each validation stream.
+
+    Returns:
+      The content of detection.json.
+
+    Raises:
+      UserError: see `inference.detection.measure`.
+    """
+    from m3net_jax.reporting import detections, figures
+
+    opened, content = self._workdir, self.results()
+    measured = detection.measure(opened, stores.load(opened.store), Path(folder), false_alarms)
+    picture = detections.figure(measured, figures.title(content))
+    files.write_figure(self.path / 'figures' / 'detection.png', picture)
+    files.write_json(self.path / workdir.DETECTION, measured)
+    self.report()
+    return measured
+
   def results(self) -> dict[str, Any]:
     """The content of results.json; accuracies are fractions. UserError if it is not finished."""
     return self._workdir.results()
@@ -440,7 +529,7 @@ class Study:
         is written then.
     """
     from m3net_jax.deploy import convert, export
-    from m3net_jax.reporting import model_card, robustness
+    from m3net_jax.reporting import detections, model_card, robustness
 
     content, bank = self.results(), noise_bank.read(self.path)
     noises = [] if bank is None else bank.recorded
@@ -451,7 +540,9 @@ class Study:
       calibration_clips=calibration_clips,
       max_drop=max_drop,
       kinds=convert.KINDS if int16x8 else convert.KINDS[:2],
-      card=lambda exported: model_card.text(exported, content, robustness.read(self.path), noises),
+      card=lambda exported: model_card.text(
+        exported, content, robustness.read(self.path), noises, detections.read(self.path)
+      ),
     )
     self.report()
     return exported

@@ -1,12 +1,14 @@
 """The lane of a finished study that is exported or classifies: the best in validation."""
 
+import json
 from typing import Any, NamedTuple
 
 from data_prep.errors import UserError
+from m3net_jax.inference.detector import Settings
 from m3net_jax.network.image import Scaling
 from m3net_jax.study import checkpoint, results
 from m3net_jax.study.cohorts import LaneName
-from m3net_jax.study.workdir import Workdir
+from m3net_jax.study.workdir import DETECTION, Workdir
 
 
 class TrainedLane(NamedTuple):
@@ -18,6 +20,7 @@ class TrainedLane(NamedTuple):
     variables: parameters and batch statistics at its best validation epoch.
     scaling: statistics of its training clips, dB.
     candidates: number of lanes among which it is the best in validation; 1 if it was named.
+    detector: its constants, if they were chosen (detection.json).
   """
 
   name: LaneName
@@ -25,6 +28,7 @@ class TrainedLane(NamedTuple):
   variables: dict[str, Any]
   scaling: Scaling
   candidates: int
+  detector: Settings | None = None
 
 
 def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) -> TrainedLane:
@@ -69,5 +73,23 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
     name,
   )
   return TrainedLane(
-    name, row, lane.best.variables, Scaling(*map(float, lane.scaling)), len(candidates)
+    name,
+    row,
+    lane.best.variables,
+    Scaling(*map(float, lane.scaling)),
+    len(candidates),
+    _detector(workdir, name, content['corpus']['classes']),
   )
+
+
+def _detector(workdir: Workdir, name: LaneName, classes: list[str]) -> Settings | None:
+  path = workdir.path / DETECTION
+  if not path.exists():
+    return None
+  try:
+    for lane in json.loads(path.read_text())['lanes']:
+      if (lane['variant'], lane['seed']) == (name.variant, name.seed):
+        return Settings.from_json(lane['settings'], classes)
+  except (ValueError, KeyError, TypeError) as error:
+    raise UserError(f'{path}: is damaged ({error}): delete it and calibrate again') from error
+  return None

@@ -19,9 +19,10 @@ from data_prep.features import Features
 from data_prep.files import json_sha256
 from m3net_jax.inference import best_lane, runtimes
 from m3net_jax.inference.best_lane import TrainedLane
+from m3net_jax.inference.detector import Settings
 from m3net_jax.network import image, models, ops
 from m3net_jax.network.image import Scaling
-from m3net_jax.network.variants import architecture_of
+from m3net_jax.network.variants import Architecture, architecture_of
 from m3net_jax.study import workdir
 from m3net_jax.study.workdir import Workdir
 
@@ -38,6 +39,7 @@ class ModelSpec:
     features: settings of the clips' features.
     input_shape, channels, normalisation: as in `image.to_image`.
     mean, std: statistics of the training clips, dB.
+    detector: constants for streams, if they were chosen.
   """
 
   name: str
@@ -48,6 +50,7 @@ class ModelSpec:
   normalisation: str
   mean: float
   std: float
+  detector: Settings | None = None
 
   def images(self, mels: np.ndarray) -> np.ndarray:
     """Makes images [n, height, width, channels] of log-Mel arrays [n, n_mels, frames], dB."""
@@ -64,7 +67,12 @@ class ModelSpec:
 
   def to_json(self) -> dict[str, Any]:
     """The specification as JSON values."""
-    return {**vars(self), 'features': self.features.to_json()}
+    values = {**vars(self), 'features': self.features.to_json()}
+    if self.detector is None:
+      del values['detector']
+    else:
+      values['detector'] = self.detector.to_json(self.classes)
+    return values
 
   def digest(self) -> str:
     """SHA-256 of the specification, to notice an altered constant."""
@@ -73,13 +81,19 @@ class ModelSpec:
   @classmethod
   def from_json(cls, values: dict[str, Any]) -> 'ModelSpec':
     """The inverse of `to_json`; other keys of `values` are ignored."""
-    fields = {field.name: values[field.name] for field in dataclasses.fields(cls)}
+    fields = {
+      field.name: values[field.name]
+      for field in dataclasses.fields(cls)
+      if field.name != 'detector'
+    }
+    chosen = values.get('detector')
     return cls(
       **{
         **fields,
         'classes': tuple(fields['classes']),
         'input_shape': tuple(fields['input_shape']),
         'features': Features.from_json(fields['features']),
+        'detector': chosen and Settings.from_json(chosen, fields['classes']),
       }
     )
 
@@ -89,10 +103,12 @@ class Classifier(NamedTuple):
 
   Attributes:
     of_images: maps images [n, height, width, channels] to logits [n, classes].
+    output_scale: a logit per step of an int8 model; 0 if logits are floats.
   """
 
   spec: ModelSpec
   of_images: Callable[[np.ndarray], np.ndarray]
+  output_scale: float = 0.0
 
   def logits(self, mels: np.ndarray) -> np.ndarray:
     """Maps log-Mel arrays [n, n_mels, frames], dB, to logits [n, classes]."""
@@ -148,15 +164,23 @@ def from_lane(study: Workdir, lane: TrainedLane, lowering: str) -> Classifier:
     config.channels,
     config.normalisation,
     *lane.scaling,
+    lane.detector,
   )
   architecture = architecture_of(lane.name.variant)
-  model = models.M3Net(architecture, len(spec.classes), lowering)
+  logits = _network(architecture, len(spec.classes), lowering)
+  return Classifier(spec, lambda images: np.asarray(logits(lane.variables, images)))
+
+
+@functools.lru_cache(maxsize=16)
+def _network(architecture: Architecture, num_classes: int, lowering: str) -> Callable:
+  """A compiled function of variables and images, shared by lanes."""
+  model = models.M3Net(architecture, num_classes, lowering)
 
   @jax.jit
-  def logits(images: jax.Array) -> jax.Array:
-    return model.apply(lane.variables, images, train=False, switches=architecture.switches)[0]
+  def logits(variables: dict[str, Any], images: jax.Array) -> jax.Array:
+    return model.apply(variables, images, train=False, switches=architecture.switches)[0]
 
-  return Classifier(spec, lambda images: np.asarray(logits(images)))
+  return logits
 
 
 def from_tflite(path: Path, runtime: str = runtimes.RUNTIMES[0]) -> Classifier:
@@ -173,7 +197,8 @@ def from_tflite(path: Path, runtime: str = runtimes.RUNTIMES[0]) -> Classifier:
   spec, digest = read_spec(spec_path), json.loads(spec_path.read_text())['files'].get(path.name)
   if hashlib.sha256(content).hexdigest() != digest:
     raise UserError(f'{path}: is not the file that {spec_path} describes: export the bundle again')
-  return Classifier(spec, runtimes.Model(content, runtime).logits)
+  model = runtimes.Model(content, runtime)
+  return Classifier(spec, model.logits, model.output.scale)
 
 
 def read_spec(path: Path) -> ModelSpec:

@@ -1,4 +1,4 @@
-"""A picture of a recording: log-Mel spectrogram and the probability of each class over time."""
+"""Pictures of a recording: its log-Mel spectrogram, and each class or its events over time."""
 
 from pathlib import Path
 
@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from data_prep import files, mel
 from data_prep.errors import UserError
 from data_prep.features import Features
+from m3net_jax.inference import detector
+from m3net_jax.inference.detection import Detection
 from m3net_jax.inference.predictions import Prediction
 
 SUFFIXES = ('.png', '.svg', '.pdf')
@@ -65,6 +67,52 @@ def write(path: Path, prediction: Prediction, features: Features) -> None:
       bbox={'facecolor': 'black', 'alpha': 0.6, 'pad': 1.0, 'linewidth': 0},
     )
   figure.colorbar(picture, ax=below, label='probability', fraction=0.03, pad=0.01)
+  files.write_figure(path, figure)
+
+
+def write_events(path: Path, found: Detection, samples: np.ndarray) -> None:
+  """Writes the picture of a stream: spectrogram, mean probabilities and events.
+
+  Args:
+    samples: [samples] float32 of the stream.
+  """
+  settings, features = found.settings, found.features
+  seconds = len(samples) / features.sample_rate
+  means = detector.totals(found.stored, settings.smooth) / (settings.smooth * detector.ONE)
+  order = np.sort(np.argsort(-means.max(0), kind='stable')[:_MOST_CLASSES])
+  figure = Figure(figsize=(10, 2.8 + 0.28 * len(order)), layout='constrained')
+  above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.28 * len(order)))
+  spectrogram = _spectrogram(samples, features)
+  above.imshow(
+    spectrogram,
+    origin='lower',
+    aspect='auto',
+    extent=(0, seconds, 0, features.n_mels),
+    cmap='magma',
+    vmin=spectrogram.max() - 80.0,
+  )
+  above.set(ylabel='Mel filter', title=found.name)
+  ends = detector.seconds(np.arange(len(means) + 1), settings, features)
+  picture = below.pcolormesh(
+    ends, np.arange(len(order) + 1), means[:, order].T, cmap='Blues', vmin=0, vmax=1
+  )
+  below.set_yticks(np.arange(len(order)) + 0.5, [found.classes[index] for index in order])
+  below.set(xlabel='time at which a window ends (s)', xlim=(0, seconds))
+  below.invert_yaxis()
+  rows = found.rows()
+  for time, label, _ in rows:
+    above.axvline(time, color='white', linewidth=0.6, alpha=0.6)
+    above.annotate(
+      label,
+      (time, 0.93 * features.n_mels),
+      color='white',
+      ha='right',
+      va='center',
+      fontsize=8 if len(rows) <= 20 else 5,
+      clip_on=True,
+      bbox={'facecolor': 'black', 'alpha': 0.6, 'pad': 1.0, 'linewidth': 0},
+    )
+  figure.colorbar(picture, ax=below, label='mean probability', fraction=0.03, pad=0.01)
   files.write_figure(path, figure)
 
 

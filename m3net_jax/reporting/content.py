@@ -14,6 +14,7 @@ from m3net_jax.network import cost
 from m3net_jax.network.variants import architecture_of
 from m3net_jax.reporting import (
   channel_weights,
+  detections,
   evidence,
   evidence_tables,
   figures,
@@ -79,6 +80,8 @@ class Content(NamedTuple):
   export: list[Table]
   robustness: Table | None
   robustness_figure: str
+  detection: Table | None
+  detection_figure: str
   missing: dict[str, str]
 
   @property
@@ -99,6 +102,7 @@ class Content(NamedTuple):
       *self.blocks,
       *self.export,
       self.robustness,
+      self.detection,
     )
     return [table for table in candidates if table]
 
@@ -108,6 +112,7 @@ def gather(workdir: Workdir) -> Content:
   results, missing = workdir.results(), {}
   metrics = sweeps.of_tested(results, workdir.metrics())
   headline, measured = baseline(results), robustness.read(workdir.path)
+  detected = detections.read(workdir.path)
   store, study_splits, predictions = _read_predictions(workdir, missing)
   of_headline = [lane for lane in predictions if lane.variant == headline]
   weights = _read_weights(workdir, store, study_splits, missing)
@@ -153,6 +158,12 @@ def gather(workdir: Workdir) -> Content:
       else None
     ),
     robustness_figure=svg.robustness(measured) if measured else '',
+    detection=(
+      detections.table(detected, f'Words found in streams of {results["corpus"]["name"]}')
+      if detected
+      else None
+    ),
+    detection_figure=svg.detection(detected) if detected else '',
     missing=missing,
   )
   return _marked(content) if content.synthetic else content

@@ -26,11 +26,13 @@ def text(
   results: dict[str, Any],
   measured: dict[str, Any] | None = None,
   noises: Sequence[str] = (),
+  detected: dict[str, Any] | None = None,
 ) -> str:
   """The card, from a bundle's export.json and its study's results.json and robustness.json.
 
   Args:
     noises: names of the noise recordings that were mixed into training clips.
+    detected: the study's detection.json.
   """
   corpus, lane = results['corpus'], exported['lane']
   study = results['variants'][lane['variant']]
@@ -73,7 +75,7 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
 Agreement: clips with the same answer as in JAX. Worst class: the largest loss of accuracy on one
 class.
 
-{_robustness(measured, lane['variant'])}## Size
+{_robustness(measured, lane['variant'])}{_detection(detected, lane)}## Size
 
 | | |
 | --- | --- |
@@ -129,6 +131,43 @@ def _robustness(measured: dict[str, Any] | None, variant: str) -> str:
     '| test clips | mean, % | 95 % interval |\n| --- | --- | --- |\n'
     + '\n'.join(rows)
     + f'\n\n{notes}\n\n'
+  )
+
+
+def _detection(detected: dict[str, Any] | None, lane: dict[str, Any]) -> str:
+  """What the lane's detector finds in test streams, as a section; '' if it was not calibrated."""
+  if not detected:
+    return ''
+  of_lane = [
+    row
+    for row in detected['lanes']
+    if (row['variant'], row['seed']) == (lane['variant'], lane['seed'])
+  ]
+  if not of_lane:
+    return ''
+  tested = [stream for stream in detected['streams'] if stream['side'] == 'test']
+  rows = []
+  for stream, row in zip(tested, of_lane[0]['streams'], strict=True):
+    low, high = intervals.wilson(row['hits'], row['words'])
+    delay = '' if row['median_delay'] is None else f'{row["median_delay"]:.2f} s'
+    rows.append(
+      f'| {stream["snr_db"]:g} dB | {row["words"]:,} | {_percent(row["hit_rate"])} | '
+      f'{_percent(low)} to {_percent(high)} | {row["wrong"]} | {row["per_hour"]:.1f} | {delay} |'
+    )
+  settings = of_lane[0]['settings']
+  chosen = ', '.join(
+    f'{name} {threshold / detected["one"]:.3f}' if threshold else f'{name} never'
+    for name, threshold in settings['thresholds'].items()
+  )
+  return (
+    '## Streams\n\n'
+    f'A window every {settings["hop_frames"]} frames, a mean of {settings["smooth"]}, at least '
+    f'{settings["min_windows"]} in a row,\n{settings["refractory"]} windows of rest after an '
+    f'event. Thresholds: {chosen}.\nThey were chosen on validation streams for at most '
+    f'{detected["per_hour"]:g} false alarms an hour. This lane before\nconversion, on test '
+    'streams; intervals are for the words (Wilson).\n\n'
+    '| stream | words | found | 95 % interval | wrong names | false alarms / h | delay |\n'
+    '| --- | --- | --- | --- | --- | --- | --- |\n' + '\n'.join(rows) + '\n\n'
   )
 
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from m3net_jax.reporting import figures
 from m3net_jax.reporting.channel_weights import Weights
+from m3net_jax.reporting.detections import draw as draw_detection
 from m3net_jax.reporting.robustness import draw as draw_robustness
 
 # Placeholders, replaced by colours of the page's style sheet.
@@ -76,6 +77,17 @@ def robustness(content: dict[str, Any]) -> str:
     for panel in axes:
       panel.set(ylabel='test accuracy (%)', title='')
     return _svg(figure, 'robust', 'Test accuracy against noise, level and position of the clip')
+
+
+def detection(content: dict[str, Any]) -> str:
+  """Words found and missed against false alarms an hour: a line a lane, a dot what was chosen."""
+  with matplotlib.rc_context(_STYLE):
+    figure = Figure(figsize=(_WIDE, 5.8), layout='constrained')
+    axes = figure.subplots(2, 1)
+    draw_detection(axes, content)
+    for panel in axes:
+      panel.set(title='')
+    return _svg(figure, 'detect', 'Words found and missed against false alarms an hour')
 
 
 def learning_curves(

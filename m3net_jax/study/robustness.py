@@ -14,14 +14,14 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from data_prep import audio, background, compute, mel, workers
+from data_prep import background, mel, workers
 from data_prep import store as stores
 from data_prep.background import Noise
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.store import DTYPE, ClipRow, Store
 from m3net_jax.stats import resampled
-from m3net_jax.study import checkpoint, cohorts, noise_bank, results
+from m3net_jax.study import checkpoint, cohorts, noise_bank, results, streams
 from m3net_jax.study.cohorts import LaneName
 from m3net_jax.study.input_pipeline import Clips, in_batches
 from m3net_jax.study.runner import Runner
@@ -238,24 +238,10 @@ def _chunk(
   """The work of one call of a worker."""
   made = np.empty((len(tried), len(rows), *features.shape), DTYPE)
   for i, (row, of_clip) in enumerate(zip(rows, noise)):
-    samples = _samples(root, row, features)
+    samples = mel.fit_length(streams.samples_of(root, row, features), features)
     for j, condition in enumerate(tried):
       made[j, i] = mel.log_mel(changed(samples, condition, of_clip, features), features, tables)
   return places, made
-
-
-def _samples(root: Path, row: ClipRow, features: Features) -> np.ndarray:
-  """The samples [num_samples] of a clip, as the store was made of them."""
-  try:
-    data = audio.load(root / row.path)
-    if audio.digest(data) != row.sha256:
-      raise UserError(
-        f'{root / row.path}: has changed since the store was made: restore the recording'
-      )
-    samples = audio.resample(*audio.decode(data), features.sample_rate)
-  except audio.Unreadable as error:
-    raise UserError(f'{root / row.path}: cannot be decoded ({error}): restore it') from error
-  return mel.fit_length(compute.cut(samples, row.start, row.gain, features), features)
 
 
 def _content(

@@ -10,6 +10,7 @@ predictions.npz  the class predicted for every test clip, one array per lane
 figures/         pictures
 report.html      the report, with report.md and tables/ as LaTeX and CSV
 robustness.json  accuracy on changed copies of the test clips, if measured
+detection.json   thresholds of the lanes for streams and what they find, if calibrated
 tensorboard/     event files, if requested
 results.json     the results, written before the report: if it exists, the study is finished
 """
@@ -31,6 +32,7 @@ from m3net_jax.study import arrays_file, recorded_splits, splits
 from m3net_jax.study.config import Config
 from m3net_jax.study.splits import Split
 
+DETECTION = 'detection.json'
 _INCIDENTAL = ('lanes_at_once', 'margin')  # settings that decide no lane
 _CONSTANTS = {
   'batch_norm_momentum': options.BATCH_NORM_MOMENTUM,
@@ -190,7 +192,13 @@ def open_for(path: Path, config: Config, store: Store) -> Workdir:
     known = existing_splits[: end - config.first_seed]
     recorded_splits.write(path, known + splits.make(store, config.split, new), store)
   # Delete the results first: a study with untrained lanes is not finished.
-  for name in ('results.json', 'robustness.json', 'figures/robustness.png'):
+  for name in (
+    'results.json',
+    'robustness.json',
+    'figures/robustness.png',
+    DETECTION,
+    'figures/detection.png',
+  ):
     (path / name).unlink(missing_ok=True)
   _write(extended)
   return extended

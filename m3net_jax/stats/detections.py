@@ -1,0 +1,102 @@
+"""How well events of a stream fit the words that were said in it. Pure functions on arrays."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Truth(NamedTuple):
+  """What was said in a stream, in order of time.
+
+  Attributes:
+    starts, ends: [words], s.
+    labels: [words], positions of classes; -1 for a word that must not be reported.
+    seconds: length of the stream.
+  """
+
+  starts: np.ndarray
+  ends: np.ndarray
+  labels: np.ndarray
+  seconds: float
+
+  @property
+  def words(self) -> int:
+    """Words to be found."""
+    return int((self.labels >= 0).sum())
+
+
+class Score(NamedTuple):
+  """The events of a stream, counted.
+
+  Attributes:
+    words: to be found.
+    hits: words that were found.
+    wrong: events that gave a word the name of another class.
+    false_alarms: events of no word, of one that must not be reported, or of one found before.
+    seconds: length of the stream.
+    delays: of the hits, from the end of the word to the event, s.
+    alarms: positions of the events that were false alarms.
+  """
+
+  words: int
+  hits: int
+  wrong: int
+  false_alarms: int
+  seconds: float
+  delays: tuple[float, ...]
+  alarms: tuple[int, ...]
+
+  @property
+  def hit_rate(self) -> float:
+    """Share of the words that were found; nan for none."""
+    return self.hits / self.words if self.words else float('nan')
+
+  @property
+  def per_hour(self) -> float:
+    """False alarms an hour."""
+    return 3600 * self.false_alarms / self.seconds
+
+
+def score(times: np.ndarray, labels: np.ndarray, truth: Truth, tolerance: float) -> Score:
+  """Sets events beside the words of a stream.
+
+  An event belongs to a word if it lies between the word's start and `tolerance` after its end. It
+  is a hit if such a word has its class and was not found before (the earliest, if there are
+  several); else a wrong name if such a word has another class and nothing named it before; else a
+  false alarm.
+
+  Args:
+    times: [events], s, ascending.
+    labels: [events], positions of classes.
+    tolerance: s.
+  """
+  found = np.zeros(len(truth.labels), bool)
+  misnamed = np.zeros(len(truth.labels), bool)
+  delays, alarms, wrong = [], [], 0
+  # Words of a stream may be of any length, so their ends need not ascend: the longest one bounds.
+  longest = float((truth.ends - truth.starts).max()) if len(truth.labels) else 0.0
+  first = np.searchsorted(truth.starts, times - tolerance - longest)
+  last = np.searchsorted(truth.starts, times, side='right')
+  for event, (time, label) in enumerate(zip(times, labels)):
+    near = np.arange(first[event], last[event])
+    near = near[truth.ends[near] + tolerance >= time]
+    same = near[(truth.labels[near] == label) & ~found[near]]
+    other = near[(truth.labels[near] >= 0) & (truth.labels[near] != label)]
+    other = other[~found[other] & ~misnamed[other]]
+    if len(same):
+      found[same[0]] = True
+      delays.append(float(time - truth.ends[same[0]]))
+    elif len(other):
+      misnamed[other[0]] = True
+      wrong += 1
+    else:
+      alarms.append(event)
+  return Score(
+    truth.words,
+    int(found.sum()),
+    wrong,
+    len(alarms),
+    truth.seconds,
+    tuple(delays),
+    tuple(alarms),
+  )
