@@ -13,12 +13,15 @@ import numpy as np
 from data_prep import mel
 from data_prep.errors import UserError
 from m3net_jax.deploy import cc_text, operators
+from m3net_jax.inference import detector
 from m3net_jax.inference.classifier import ModelSpec
+from m3net_jax.inference.detector import Event, Settings
 from m3net_jax.inference.runtimes import Tensor
 from m3net_jax.network import image
 
 _HEADROOM = 1.05  # arena of the firmware / measured arena
 _KIB = 1024
+GOLDEN_WINDOWS = 400  # of the detector's test
 _OF_LIBC = """// glibc has a features.h too, and its headers find this one if this folder is given
 // by -I. So glibc's is passed on, and nothing else is included here.
 #ifdef __has_include_next
@@ -91,8 +94,9 @@ def files(
     'op_resolver.h': _resolver(operator_names),
     'labels.h': _labels(spec.classes),
     'features.h': _features(spec),
-    'golden.h': _golden_header(spec, len(golden[0])),
-    'golden.cc': _golden(spec, tensors[0], *golden),
+    'detector_constants.h': _detector(spec, tensors[1]),
+    'golden.h': _golden_header(spec, len(golden[0]), len(golden_events(spec, tensors[1]))),
+    'golden.cc': _golden(spec, *tensors, *golden),
   }
 
 
@@ -160,6 +164,47 @@ inline constexpr const char* kLabels[kNumLabels] = {{
 }};
 """,
   )
+
+
+def settings_of(spec: ModelSpec) -> Settings:
+  """The detector of a bundle: the model's, or one that no data chose."""
+  return spec.detector or detector.default(spec.classes, spec.features)
+
+
+def _detector(spec: ModelSpec, output: Tensor) -> str:
+  settings = settings_of(spec)
+  chosen = 'chosen on validation streams' if spec.detector else 'not chosen on any data'
+  return cc_text.header(
+    'detector_constants',
+    f"""#include <cstdint>
+#include "detector.h"
+
+// For detector.h; {chosen}.
+inline constexpr int kHopFrames = {settings.hop_frames};  // frames from one window to the next
+inline constexpr DetectorSettings kDetector = {{
+    {settings.smooth},  // windows in the mean
+    {settings.min_windows},  // windows in a row
+    {settings.refractory},  // windows of rest
+}};
+// By class, kOne * p; 0: never reported.
+{cc_text.array('uint16_t', 'kThresholds', settings.thresholds, str(len(spec.classes)))}
+// 65535 * exp(-kOutputScale * d), d = 0 to 255.
+{cc_text.array('uint16_t', 'kPowers', detector.powers(output.scale), '256')}
+""",
+  )
+
+
+def golden_outputs(count: int, classes: int) -> np.ndarray:
+  """The outputs of GoldenOutputs in golden.h: slow walks, [count, classes] int8."""
+  state = 1
+  row, rows = [0] * classes, []
+  for _ in range(count):
+    for k in range(classes):
+      state = (state * 1664525 + 1013904223) % 2**32
+      step = (state >> 24) % 41 - 20 - ((row[k] + 128) // 8 - 16)
+      row[k] = max(-128, min(127, row[k] + step))
+    rows.append(list(row))
+  return np.array(rows, np.int8)
 
 
 def _features(spec: ModelSpec) -> str:
@@ -249,7 +294,7 @@ def _band(name: str, size: str, first: np.ndarray, weights: np.ndarray) -> str:
   )
 
 
-def _golden_header(spec: ModelSpec, count: int) -> str:
+def _golden_header(spec: ModelSpec, count: int, events: int) -> str:
   return cc_text.header(
     'golden',
     f"""#include <cstdint>
@@ -269,13 +314,41 @@ inline int16_t GoldenSample(uint32_t& state, int i) {{
   return static_cast<int16_t>(noise / (2 << step * 2));
 }}
 extern const int8_t kGoldenFrontEnd[{int(np.prod(spec.input_shape))}];
+
+// Outputs to test detector.h: `state` is 1 and `row` 0 before the first window.
+inline void GoldenOutputs(uint32_t& state, int8_t* row) {{
+  for (int k = 0; k < {len(spec.classes)}; ++k) {{
+    state = state * 1664525u + 1013904223u;
+    const int back = (row[k] + 128) / 8 - 16;
+    const int value = row[k] + static_cast<int>((state >> 24) % 41) - 20 - back;
+    row[k] = static_cast<int8_t>(value < -128 ? -128 : value > 127 ? 127 : value);
+  }}
+}}
+struct GoldenEvent {{
+  int window, label, score;
+}};
+// The events of these windows with kDetector and kPowers of detector_constants.h, but with every
+// threshold a half, kOne / 2.
+inline constexpr int kGoldenWindows = {GOLDEN_WINDOWS}, kNumGoldenEvents = {events};
+extern const GoldenEvent kGoldenEvents[];
 """,
   )
 
 
-def _golden(spec: ModelSpec, input_: Tensor, inputs: np.ndarray, outputs: np.ndarray) -> str:
+def golden_events(spec: ModelSpec, output: Tensor) -> list[Event]:
+  """The events of `golden_outputs` with the detector of the bundle, every threshold a half."""
+  classes = len(spec.classes)
+  settings = settings_of(spec)._replace(thresholds=(detector.ONE // 2,) * classes)
+  stored = detector.of_stored(golden_outputs(GOLDEN_WINDOWS, classes), output.scale)
+  return detector.events(stored, settings)
+
+
+def _golden(
+  spec: ModelSpec, input_: Tensor, output: Tensor, inputs: np.ndarray, outputs: np.ndarray
+) -> str:
   samples = golden_samples(spec.features.num_samples).astype(np.float32) / 32768
   front_end = input_.stored(spec.images(mel.log_mel(samples, spec.features)[None]))
+  found = golden_events(spec, output)
   nested = lambda values: '\n'.join(
     f'{{\n{cc_text.lines(map(str, row.ravel()))}\n}},' for row in values
   )
@@ -293,6 +366,10 @@ const int8_t kGoldenOutputs[kNumGolden][{outputs[0].size}] = {{
 
 const int8_t kGoldenFrontEnd[{front_end.size}] = {{
 {cc_text.lines(map(str, front_end.ravel()))}
+}};
+
+const GoldenEvent kGoldenEvents[] = {{
+{cc_text.lines(f'{{{event.window}, {event.label}, {event.score}}}' for event in found)}
 }};
 
 }}  // namespace m3net

@@ -189,7 +189,7 @@ def test_constants_of_the_headers():
   fixed = ' '.join(path.read_text() for path in sorted((firmware_folder()).iterdir()))
   named = (
     set(re.findall(r'\bk[A-Z]\w+', fixed))
-    - set(re.findall(r'constexpr \w+ (k\w+)', fixed))
+    - set(re.findall(r'(?:constexpr |<)\w+ (k\w+)', fixed))
     - {'kTfLiteOk'}
   )
   assert not {name for name in named if not re.search(rf'\b{name}\b', ' '.join(made.values()))}
