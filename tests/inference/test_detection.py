@@ -1,6 +1,7 @@
 """Detection in streams: made, calibrated, listened to, by the command and in memory."""
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -257,3 +258,13 @@ def test_silence_has_no_event_and_no_picture_breaks(study, tmp_path):
   assert detection.as_table(found) in ('array: no event\n',) or found.events
   timeline.write_events(tmp_path / 'p.png', found, np.zeros(4000, np.float32))
   report.write(study._workdir)
+
+
+def test_a_specification_keeps_its_detector(calibrated, study):
+  spec = study.classifier(seed=1).spec
+  values = json.loads(json.dumps(spec.to_json()))
+  assert classifier.ModelSpec.from_json(values) == spec
+  assert values['detector'] == calibrated['lanes'][1]['settings']
+  without = dataclasses.replace(spec, detector=None)
+  assert 'detector' not in without.to_json()
+  assert without.digest() != spec.digest()
