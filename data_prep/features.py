@@ -24,7 +24,9 @@ class Features:
     hop_length: samples from one frame to the next.
     n_mels: number of Mel filters between `fmin` and `fmax` Hz (`fmax` 0: half of `sample_rate`).
     fit: 'pad' appends zeros to a short clip, 'repeat' repeats it; both cut the end of a long clip.
-    ref, amin, top_db: as in `librosa.power_to_db`; values lie in [max - top_db, max] dB.
+    ref, amin, top_db: as in `librosa.power_to_db`; values lie in [max - top_db, max] dB, and not
+      below the absolute floor that `amin` gives. `top_db` 0: the floor alone.
+    center: zeros of half a frame are put on both sides of a clip.
 
   Raises:
     UserError: a value cannot be used; the message names its flag.
@@ -75,6 +77,8 @@ class Features:
       raise UserError(
         f'--n_mels={self.n_mels}: give at most {self.n_fft // 2 + 1} with --n_fft={self.n_fft}'
       )
+    if not self.top_db >= 0:
+      raise UserError(f'top_db={self.top_db}: give 0 or more')
     if self.fit not in FITS:
       raise UserError(f'fit={self.fit!r}: give {" or ".join(FITS)}')
 
@@ -87,6 +91,19 @@ class Features:
   def frames(self) -> int:
     """Frames per clip."""
     return 1 + (self.num_samples - (0 if self.center else self.n_fft)) // self.hop_length
+
+  @property
+  def range_db(self) -> float:
+    """Range below the loudest value of a clip, dB; infinite without one."""
+    return self.top_db or float('inf')
+
+  @property
+  def streams(self) -> bool:
+    """Whether a frame depends on its own samples alone.
+
+    The frames of a window are then those of the stream, and each has to be computed once.
+    """
+    return not self.center and not self.top_db
 
   @property
   def shape(self) -> tuple[int, int]:
@@ -108,8 +125,17 @@ class Features:
 
 
 # The paper's two settings: Section 2.1 (16 kHz, 128 filters, 512-sample FFT) and Section 3.1, which
-# says only "44.1 kHz".
+# says only "44.1 kHz". And one whose frames depend on their own samples alone, 64 of them a second.
 PRESETS = {
   'section_2.1': {'sample_rate': 16000, 'n_fft': 512, 'hop_length': 512, 'n_mels': 128},
   'section_3.1': {'sample_rate': 44100, 'n_fft': 512, 'hop_length': 512, 'n_mels': 128},
+  'stream': {
+    'sample_rate': 16000,
+    'n_fft': 512,
+    'hop_length': 245,
+    'n_mels': 64,
+    'center': False,
+    'top_db': 0.0,
+    'amin': 1e-8,
+  },
 }

@@ -62,8 +62,9 @@ def define_store_flags(values: flags.FlagValues) -> None:
     'preset',
     'section_2.1',
     PRESETS,
-    'features of a section of the paper, as defaults of the next four flags: 128 filters, n_fft '
-    'and hop 512, at 16000 Hz (section_2.1) or 44100 Hz (section_3.1)',
+    'features, as defaults of the next six flags: those of a section of the paper, 128 filters, '
+    'n_fft and hop 512, at 16000 Hz (section_2.1) or 44100 Hz (section_3.1); or stream, whose '
+    'frames depend on their own samples alone, for a detector on a device',
     flag_values=values,
   )
   for name, text in (
@@ -73,6 +74,18 @@ def define_store_flags(values: flags.FlagValues) -> None:
     ('n_mels', 'number of Mel filters, the height of the spectrogram'),
   ):
     flags.DEFINE_integer(name, None, text, flag_values=values)
+  flags.DEFINE_bool(
+    'center', None, 'zeros of half a frame on both sides of a clip', flag_values=values
+  )
+  flags.DEFINE_float(
+    'floor_db',
+    None,
+    'lowest value, dB, the same for every clip (default of the sections: 80 dB below the loudest '
+    'value of a clip)',
+    -200.0,
+    0.0,
+    flag_values=values,
+  )
   flags.DEFINE_bool(
     'skip_unreadable',
     False,
@@ -96,8 +109,10 @@ def features_from(values: flags.FlagValues) -> Features:
   Raises:
     UserError: a value is out of range.
   """
-  names = ('sample_rate', 'n_fft', 'hop_length', 'n_mels', 'clip_seconds')
+  names = ('sample_rate', 'n_fft', 'hop_length', 'n_mels', 'clip_seconds', 'center')
   settings = {name: values[name].value for name in names if values[name].value is not None}
+  if values.floor_db is not None:
+    settings |= {'top_db': 0.0, 'amin': 10.0 ** (values.floor_db / 10)}
   return corpora.features_of(values.corpus, **(PRESETS[values.preset] | settings))
 
 

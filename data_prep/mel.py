@@ -102,4 +102,4 @@ def log_mel(
   mel = mel_tables.filters @ (magnitude**features.power).T
   decibels = 10.0 * np.log10(np.maximum(np.float32(features.amin), mel))
   decibels -= np.float32(10.0 * np.log10(max(features.amin, features.ref)))
-  return np.maximum(decibels, decibels.max() - np.float32(features.top_db))
+  return np.maximum(decibels, decibels.max() - np.float32(features.range_db))

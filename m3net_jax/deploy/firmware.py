@@ -246,7 +246,7 @@ inline constexpr int kNumMels = {features.n_mels};
 inline constexpr float kLeastPower = {cc_text.float_literal(features.amin)};
 inline constexpr float kReferenceDecibels = {reference};
 // Range below the loudest value of a clip.
-inline constexpr float kRangeDecibels = {cc_text.float_literal(features.top_db)};
+inline constexpr float kRangeDecibels = {cc_text.float_literal(min(features.range_db, 1e30))};
 {cc_text.array('float', 'kWindow', tables.window, 'kFftSize')}
 // Filter m weighs kFilterLength[m] bins from kFilterFirst[m] on; all weights are in one array.
 {cc_text.array('short', 'kFilterFirst', first, 'kNumMels')}

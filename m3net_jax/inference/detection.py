@@ -13,12 +13,12 @@ import numpy as np
 import soundfile
 from tqdm.auto import tqdm
 
-from data_prep import audio, files, mel
+from data_prep import audio, files
 from data_prep.background import Noise
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.store import Store
-from m3net_jax.inference import best_lane, classifier, detector, thresholds
+from m3net_jax.inference import best_lane, classifier, detector, thresholds, windows
 from m3net_jax.inference.classifier import Classifier
 from m3net_jax.inference.detector import Event, Settings
 from m3net_jax.inference.thresholds import Heard
@@ -113,12 +113,12 @@ def windows_of(model: Classifier, samples: np.ndarray, settings: Settings) -> It
   hop = settings.hop_frames * features.hop_length
   starts = range(0, len(samples) - features.num_samples + 1, hop)
   for first in range(0, len(starts), _BLOCK):
-    yield np.stack(
-      [
-        mel.log_mel(samples[start : start + features.num_samples], features)
-        for start in starts[first : first + _BLOCK]
-      ]
-    )
+    block = starts[first : first + _BLOCK]
+    part = samples[block[0] : block[-1] + features.num_samples]
+    if features.streams:
+      yield windows.of_frames(part, features, settings.hop_frames)
+    else:
+      yield windows.log_mels(part, features, [start - block[0] for start in block])
 
 
 def stored(model: Classifier, mels: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from m3net_jax.inference.detection import Detection
 from m3net_jax.inference.predictions import Prediction
 
 SUFFIXES = ('.png', '.svg', '.pdf')
+_RANGE_DB = 80.0  # from the brightest colour to black
 _MOST_CLASSES = 12  # rows of the picture
 
 
@@ -43,7 +44,7 @@ def write(path: Path, prediction: Prediction, features: Features) -> None:
     aspect='auto',
     extent=(0, seconds, 0, features.n_mels),
     cmap='magma',
-    vmin=spectrogram.max() - features.top_db,
+    vmin=spectrogram.max() - min(features.range_db, _RANGE_DB),
   )
   above.set(ylabel='Mel filter', title=prediction.name)
   middles = (np.array(prediction.starts) + features.num_samples / 2) / features.sample_rate
@@ -89,7 +90,7 @@ def write_events(path: Path, found: Detection, samples: np.ndarray) -> None:
     aspect='auto',
     extent=(0, seconds, 0, features.n_mels),
     cmap='magma',
-    vmin=spectrogram.max() - 80.0,
+    vmin=spectrogram.max() - min(features.range_db, _RANGE_DB),
   )
   above.set(ylabel='Mel filter', title=found.name)
   ends = detector.seconds(np.arange(len(means) + 1), settings, features)

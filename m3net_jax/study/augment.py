@@ -188,4 +188,4 @@ def _silence(rule: Rule, x: jax.Array) -> jax.Array:
   lowest = 10.0 * (
     np.log10(rule.features.amin) - np.log10(max(rule.features.amin, rule.features.ref))
   )
-  return jnp.maximum(x.max((1, 2), keepdims=True) - rule.features.top_db, np.float32(lowest))
+  return jnp.maximum(x.max((1, 2), keepdims=True) - rule.features.range_db, np.float32(lowest))

@@ -139,7 +139,7 @@ def make(
   chosen = np.unique(np.linspace(0, len(audible) - 1, MAX_WINDOWS).round().astype(int))
   tables = mel.tables(features)
   # A window's own floor would be audible under a quiet clip.
-  unlimited = dataclasses.replace(features, top_db=float('inf'))
+  unlimited = dataclasses.replace(features, top_db=0.0, amin=min(features.amin, 1e-10))
   decibels = []
   for window in (audible[i] for i in chosen):
     db = mel.log_mel(window, unlimited, tables).astype(np.float64)

@@ -1,8 +1,10 @@
 """Windows of a long recording, and segments of windows."""
 
 import numpy as np
+import pytest
 
 from data_prep import mel
+from data_prep.features import PRESETS, Features
 from m3net_jax.inference import windows
 from tests.conftest import FEATURES
 
@@ -31,3 +33,13 @@ def test_segments_join_windows_of_a_class():
     [(each.start, each.end) for each in found], [(0, 0.3125), (0.3125, 0.6625), (0.6625, 0.825)]
   )
   np.testing.assert_allclose([each.probabilities for each in found], np.eye(3) * 0.7 + 0.1)
+
+
+@pytest.mark.parametrize('hop_frames', [1, 16])
+def test_frames_of_a_stream_are_computed_once(hop_frames):
+  features = Features(**PRESETS['stream'])
+  hop = hop_frames * features.hop_length
+  samples = np.random.default_rng(0).standard_normal(40000).astype(np.float32)
+  starts = list(range(0, 40000 - features.num_samples + 1, hop))
+  expected = windows.log_mels(samples, features, starts)
+  np.testing.assert_array_equal(windows.of_frames(samples, features, hop_frames), expected)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from data_prep import background, mel
-from data_prep.features import Features
+from data_prep.features import PRESETS, Features
 from m3net_jax.study import augment, noise_bank
 from m3net_jax.study.augment import Rule
 from m3net_jax.study.hyper import PARTS, Hyper
@@ -190,3 +190,26 @@ def test_mixed_powers_are_nearly_those_of_mixed_samples(snr, limit):
   got = np.asarray(augment.floored(RULE, mixed))[0]
   assert np.abs(got - expected).mean() < limit
   assert abs((got - expected).mean()) < 0.5
+
+
+STREAM = Features(**PRESETS['stream'])
+STREAM_RULE = Rule(frozenset(PARTS), STREAM, mel.level_weights(STREAM))
+
+
+def test_a_quiet_copy_keeps_the_absolute_floor():
+  """Gain on decibels is gain on samples, and both end at the floor of all clips."""
+  clip = speech()
+  quiet = mel.log_mel(np.float32(0.01) * clip, STREAM)
+  x = mel.log_mel(clip, STREAM)[None] - 40.0
+  np.testing.assert_allclose(augment.floored(STREAM_RULE, x)[0], quiet, atol=2e-2)
+  assert quiet.min() == pytest.approx(-80.0, abs=1e-4)
+  moved = augment.shifted(STREAM_RULE, x, np.array([5]))
+  np.testing.assert_allclose(moved[0, :, :5], -80.0)
+
+
+def test_quiet_noise_is_kept_for_clips_of_any_level():
+  """Windows of noise are stored without the floor of the features."""
+  noise = (1e-4 * np.random.default_rng(0).standard_normal(16000)).astype(np.float32)
+  quiet = noise_bank.make([background.Noise('quiet', noise, '')], STREAM)
+  loud = noise_bank.make([background.Noise('loud', np.float32(1e3) * noise, '')], STREAM)
+  np.testing.assert_allclose(quiet.powers, loud.powers, rtol=0.02)
