@@ -6,6 +6,7 @@
     op_resolver.h, labels.h, features.h
     golden.cc/.h        inputs and outputs that a build must reproduce
     frontend.cc/.h      from samples to the input; example.cc, the loop
+    detector.h, detector_constants.h    from outputs to events
     export.json         accuracy of every runtime and all figures; also copied to the study's folder
     MODEL_CARD.md       the same for people
 

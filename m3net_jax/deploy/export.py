@@ -108,6 +108,7 @@ def write(
       },
       'arenas': study.arenas() | {lane.name.variant: arenas['int8'].total},
       'firmware_ram': firmware.ram(spec, arenas['int8'].total),
+      'front_end': firmware.front_end(spec),
       'calibration': [str(path) for path in prepared.paths[calibration_set]],
       'test_sha256': json_sha256([clips[i].identity for i in split.test]),
       'npu': [npu.estimate(converted['int8'], name) for name in installed_npus],

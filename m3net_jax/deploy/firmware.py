@@ -51,23 +51,58 @@ def arena_bytes(measured: int) -> int:
   return -(-int(measured * _HEADROOM) // _KIB) * _KIB
 
 
+def rings(spec: ModelSpec) -> bool:
+  """Whether the firmware computes every frame once: each is a column of the input."""
+  return (
+    spec.features.streams
+    and spec.normalisation == 'train'
+    and spec.input_shape[1:] == (spec.features.frames, 1)
+  )
+
+
+def _sines(n_fft: int) -> np.ndarray:
+  return np.sin(2 * np.pi * np.arange(n_fft // 4 + 1) / n_fft)
+
+
 def ram(spec: ModelSpec, measured: int) -> dict[str, int]:
   """Bytes of the static arrays of example.cc and frontend.cc, by content.
 
-  The stack and the objects that TFLite Micro puts on it are not included.
+  A few single numbers, the stack and the objects that TFLite Micro puts on it are not included.
 
   Args:
     measured: measured bytes of the tensor arena.
   """
-  features, float_bytes, sample_bytes = spec.features, 4, 2
-  half = features.n_fft // 2
-  complex_frame, powers, tables = 2 * features.n_fft, half + 1, 2 * half
+  features, float_bytes, sample_bytes, ring = spec.features, 4, 2, rings(spec)
   return {
     'tensor arena': arena_bytes(measured),
-    'samples': sample_bytes * features.num_samples,
-    'spectrogram': float_bytes * features.n_mels * features.frames,
-    'Fourier transform': float_bytes * (complex_frame + powers + tables),
+    'samples': sample_bytes
+    * ((features.n_fft if ring else features.num_samples) + features.hop_length),
+    'spectrogram': (
+      features.frames * spec.input_shape[0]
+      if ring
+      else float_bytes * features.n_mels * features.frames
+    ),
+    'Fourier transform': float_bytes * (features.n_fft + 2),
+    'detector': (2 * detector.MOST_WINDOWS + 4 + 1) * len(spec.classes),
   }
+
+
+def frame_macs(spec: ModelSpec) -> int:
+  """Multiply-adds of one frame in frontend.cc.
+
+  The window, n_fft; the transform of n_fft / 2 complex numbers, 4 for each of its butterflies; 4
+  for each pair of bins that is made of it; 2 for each power; 1 for each weight of the filters.
+  """
+  n_fft, half = spec.features.n_fft, spec.features.n_fft // 2
+  butterflies = half // 2 * (half.bit_length() - 1)
+  weights = int(mel.tables(spec.features).filters.nnz)
+  return n_fft + 4 * butterflies + 4 * (half // 2) + 2 * (half + 1) + weights
+
+
+def front_end(spec: ModelSpec) -> dict[str, int]:
+  """Frames that frontend.cc computes for an answer, and their multiply-adds."""
+  frames = settings_of(spec).hop_frames if rings(spec) else spec.features.frames
+  return {'frames': frames, 'macs': frames * frame_macs(spec)}
 
 
 def files(
@@ -239,6 +274,10 @@ inline constexpr int kNumSamples = {features.num_samples};  // {features.clip_se
 inline constexpr int kFftSize = {features.n_fft};
 inline constexpr int kHopLength = {features.hop_length};
 inline constexpr int kNumFrames = {features.frames};
+// Whether a frame depends on its own samples alone and is one column of the input.
+inline constexpr bool kStreams = {str(rings(spec)).lower()};
+// sin(2 pi i / kFftSize), a quarter of a wave.
+{cc_text.array('float', 'kSines', _sines(features.n_fft), 'kFftSize / 4 + 1')}
 // Zeros around the clip, half a window on each side.
 inline constexpr bool kCentred = {str(features.center).lower()};
 // Filters from {features.fmin:g} to {features.fmax:g} Hz.
@@ -331,6 +370,7 @@ struct GoldenEvent {{
 // threshold a half, kOne / 2.
 inline constexpr int kGoldenWindows = {GOLDEN_WINDOWS}, kNumGoldenEvents = {events};
 extern const GoldenEvent kGoldenEvents[];
+bool GoldenEventsAreFound();
 """,
   )
 
@@ -354,6 +394,8 @@ def _golden(
   )
   return f"""#include "golden.h"
 
+#include "detector_constants.h"
+
 namespace m3net {{
 
 const int8_t kGoldenInputs[kNumGolden][{inputs[0].size}] = {{
@@ -371,6 +413,25 @@ const int8_t kGoldenFrontEnd[{front_end.size}] = {{
 const GoldenEvent kGoldenEvents[] = {{
 {cc_text.lines(f'{{{event.window}, {event.label}, {event.score}}}' for event in found)}
 }};
+
+bool GoldenEventsAreFound() {{
+  uint16_t half[{outputs.shape[1]}];
+  for (uint16_t& threshold : half) threshold = kOne / 2;
+  Detector<{outputs.shape[1]}> detector(kDetector, half, kPowers);
+  uint32_t state = 1;
+  int8_t row[{outputs.shape[1]}] = {{}};
+  int found = 0;
+  Event event;
+  for (int window = 0; window < kGoldenWindows; ++window) {{
+    GoldenOutputs(state, row);
+    if (!detector.Push(row, &event)) continue;
+    if (found == kNumGoldenEvents) return false;
+    const GoldenEvent& golden = kGoldenEvents[found++];
+    const bool equal = golden.label == event.label && golden.score == event.score;
+    if (golden.window != window || !equal) return false;
+  }}
+  return found == kNumGoldenEvents;
+}}
 
 }}  // namespace m3net
 """

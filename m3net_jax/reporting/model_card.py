@@ -39,6 +39,7 @@ def text(
   micro = next(row for row in exported['runtimes'] if row['runtime'] == 'TFLite Micro')
   low, high = intervals.wilson(micro['correct'], micro['clips'])
   file, features, ram = exported['files']['int8'], exported['features'], exported['firmware_ram']
+  front_end = exported['front_end']
   test = _test(exported['study']['test'])
   integers = ' and '.join(kind for kind in exported['files'] if kind != 'float32')
   widest = tables.widest(study)
@@ -84,6 +85,7 @@ class.
 | int8 file | {file['bytes']:,} bytes |
 | tensor arena, int8, TFLite Micro on a 64-bit computer | {file['arena']['total']:,} bytes |
 | RAM of example.cc and frontend.cc, without stack | {sum(ram.values()):,} bytes: {_parts(ram)} |
+| features for one answer | {front_end['frames']} frames, {front_end['macs']:,} multiply-adds |
 | operators | {', '.join(file['operators'])} |
 {_npu(exported['npu'])}
 Calibration of {integers}: {len(exported['calibration'])} training clips, listed in export.json.

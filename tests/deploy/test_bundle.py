@@ -232,3 +232,118 @@ def test_a_bundle_is_whole_or_absent_and_takes_the_place_of_a_bundle_only(tmp_pa
 
 def test_the_list_of_operators_leaves_out_what_quantises_wrongly():
   assert 'SUM' not in operators.RESOLVER and 'MEAN' not in operators.RESOLVER
+
+
+RING = """
+#include <cstdio>
+#include "frontend.h"
+#include "model_data.h"
+
+int main(int, char** arguments) {
+  using namespace m3net;
+  const int chunk = std::atoi(arguments[1]);
+  static_assert(std::is_same_v<FrontEnd, Ring> == RINGS);
+  static FrontEnd front_end(kInputScale, kInputZeroPoint);
+  int16_t samples[1000];
+  int8_t input[kInputBytes];
+  for (int pass = 0; pass < 2; ++pass) {
+    std::rewind(stdin);
+    front_end.Reset();
+    std::size_t count;
+    while ((count = std::fread(samples, 2, chunk, stdin)) > 0) front_end.Push(samples, count);
+    front_end.Fill(input);
+    std::fwrite(input, 1, kInputBytes, stdout);
+  }
+}
+"""
+
+
+def test_multiply_adds_of_a_frame_are_those_of_its_loops():
+  """Counted by a transform that is written out, for 16 samples: a window, 8 complex numbers."""
+  features = Features(1000, 0.1, 16, 8, 3)
+  spec = dataclasses.replace(SPEC, features=features)
+  count, half = 16, 1
+  while half < 8:
+    count += sum(4 for _ in range(half) for _ in range(0, 8, 2 * half))
+    half *= 2
+  count += 4 * 4 + 2 * 9 + int((mel.tables(features).filters.toarray() != 0).sum())
+  assert firmware.frame_macs(spec) == count
+  assert firmware.front_end(spec) == {'frames': features.frames, 'macs': features.frames * count}
+  ring = dataclasses.replace(features, center=False, top_db=0.0)
+  spec = dataclasses.replace(spec, features=ring, input_shape=(3, ring.frames, 1))
+  assert firmware.front_end(spec)['frames'] == firmware.settings_of(spec).hop_frames < ring.frames
+
+
+@needs_compiler
+@pytest.mark.parametrize('rows', [32, 20])
+def test_a_ring_holds_the_newest_window(tmp_path, rows):
+  """In whatever portions the samples come; only rows may be resized."""
+  features = dataclasses.replace(FEATURES, center=False, top_db=0.0, amin=1e-8)
+  width = features.frames
+  ring = dataclasses.replace(SPEC, features=features, input_shape=(rows, width, 1))
+  whole = dataclasses.replace(ring, normalisation='clip')
+  assert firmware.rings(ring) and not firmware.rings(whole)
+  for changed in ({'features': FEATURES}, {'input_shape': (32, 40, 1)}):
+    assert not firmware.rings(dataclasses.replace(ring, **changed))
+  samples = sound(3 * features.num_samples)
+  for name, spec in (('ring', ring), ('whole', whole)):
+    folder = tmp_path / name
+    bundle.write_sources(folder, sources(spec))
+    (folder / 'program.cc').write_text(
+      '#include <cstdlib>\n' + RING.replace('RINGS', str(name == 'ring').lower())
+    )
+    subprocess.run(
+      ['g++', '-std=c++17', '-O1', '-Wall', '-Wextra', '-Wdouble-promotion', '-Werror']
+      + [f'-I{folder}', '-o', 'program', 'program.cc', 'frontend.cc', 'model_data.cc'],
+      cwd=folder,
+      check=True,
+    )
+    for count in (features.num_samples, 2 * features.num_samples + 17, 9001):
+      # Frames begin at whole hops of the stream; other windows end with it.
+      last = (
+        features.num_samples
+        if name == 'whole'
+        else features.n_fft + (features.frames - 1) * features.hop_length
+      )
+      step = features.hop_length if name == 'ring' else 1
+      start = (count - last) // step * step
+      window = samples[start : start + features.num_samples].astype(np.float32) / 32768
+      expected = INPUT.stored(spec.images(mel.log_mel(window, features)[None]))[0]
+      (folder / 'samples').write_bytes(samples[:count].tobytes())
+      for chunk in (1, features.hop_length, 1000):
+        with open(folder / 'samples', 'rb') as file:
+          said = subprocess.run(
+            [folder / 'program', str(chunk)], stdin=file, capture_output=True, check=True
+          ).stdout
+        got = np.frombuffer(said, np.int8).reshape(2, rows, width).astype(int)
+        np.testing.assert_array_equal(got[0], got[1])  # Reset() forgets all
+        assert np.abs(got[0] - expected[..., 0]).max() <= 1
+        assert (got[0] != expected[..., 0]).mean() < 0.01
+
+
+@pytest.mark.skipif(not shutil.which('arm-none-eabi-g++'), reason='needs arm-none-eabi-g++')
+@pytest.mark.parametrize('streams', [True, False])
+def test_our_parts_compile_for_a_cortex_m(tmp_path, streams):
+  features = dataclasses.replace(FEATURES, center=False, top_db=0.0) if streams else FEATURES
+  spec = dataclasses.replace(SPEC, features=features, input_shape=(32, features.frames, 1))
+  bundle.write_sources(tmp_path, sources(spec))
+  warnings = ['-Wall', '-Wextra', '-Wdouble-promotion', '-Wfloat-conversion', '-Werror']
+  (tmp_path / 'detector.cc').write_text(
+    '#include "detector_constants.h"\ntemplate class m3net::Detector<3>;\n'
+  )
+  subprocess.run(
+    ['arm-none-eabi-g++', '-mcpu=cortex-m4', '-mthumb', '-mfloat-abi=hard', '-mfpu=fpv4-sp-d16']
+    + ['-std=c++17', '-Os', '-fno-exceptions', '-fno-rtti', *warnings, '-c', f'-I{tmp_path}']
+    + ['frontend.cc', 'golden.cc', 'detector.cc', 'model_data.cc'],
+    cwd=tmp_path,
+    check=True,
+  )
+  symbols = subprocess.run(
+    ['arm-none-eabi-nm', '-u', 'frontend.o', 'detector.o'],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    check=True,
+  ).stdout
+  # Nothing of double precision, which a Cortex-M4 would compute in software.
+  assert not re.findall(r'__aeabi_(?:d\w+|f2d)', symbols)

@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from data_prep import audio, files, store
+from data_prep import files, store
 from data_prep.errors import UserError
 from data_prep.prepare import prepare
 from m3net_jax.deploy import calibration, npu, operators, parity
 from m3net_jax.deploy import export as deploy_export
-from m3net_jax.inference import best_lane, classifier, predictions, runtimes
+from m3net_jax.inference import best_lane, classifier, detection, runtimes
 from m3net_jax.network import image
 from m3net_jax.reporting import bundles, model_card
 from m3net_jax.reporting.exported import rows as exported_rows
@@ -415,12 +415,14 @@ class MicroInterpreter {
 BOARD = """
 #include <cstdio>
 #include <cstdint>
-bool ReadSamples(int16_t* samples) {
+int heard = 0;
+bool ReadSamples(int16_t* samples, int count) {
   static FILE* file = std::fopen("samples", "rb");
-  return std::fread(samples, 2, 2000, file) == 2000;
+  heard += count;
+  return std::fread(samples, 2, count, file) == static_cast<size_t>(count);
 }
 void Report(const char* label, float probability) {
-  std::fprintf(stderr, "%s %.4f\\n", label, probability);
+  std::fprintf(stderr, "%d %s %.4f\\n", heard, label, probability);
 }
 """
 
@@ -467,23 +469,24 @@ def test_the_ram_of_the_card_is_what_the_compiler_sets_aside(exported, tmp_path)
   static = [
     int(size, 16) for size in re.findall(r'^[0-9a-f]+ ([0-9a-f]+) [bBdD] ', symbols, re.MULTILINE)
   ]
-  assert len(static) == 8 and sum(static) == sum(told.values())
+  # Of the objects' few single numbers, 60 bytes on this computer, the card says nothing.
+  assert sum(told.values()) <= sum(static) <= sum(told.values()) + 100
   assert (
     told['tensor arena'] in static
-    and told['samples'] == 2 * 2000
+    and told['samples'] == 2 * (2000 + 128)
     and told['spectrogram'] == 4 * 16 * 16
   )
   card = (folder / 'MODEL_CARD.md').read_text()
   assert 'Its lane has the best validation accuracy of 2 lanes (validation accuracy ' in card
   assert (
     f'{sum(told.values()):,} bytes: tensor arena with headroom {told["tensor arena"]:,}, '
-    'samples 4,000' in card
+    'samples 4,256' in card
   )
 
 
 @needs_compiler
-def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
-  """The compiled loop, with TFLite Micro at the other end of a pipe, on clips of every class."""
+def test_the_example_hears_what_detect_hears(exported, tones_dir, tmp_path):
+  """The compiled loop, with TFLite Micro at the other end of a pipe, on words of every class."""
   import soundfile
 
   _, folder = exported
@@ -523,13 +526,21 @@ def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
     ).returncode
     == 3
   )
-  compiled('listen', folder)
-  clips = [
-    tones_dir / name / f'{take}.wav' for name in ('high', 'low', 'middle') for take in range(4)
+  # The lanes of a small study are not sure: 0.4 in place of 0.8.
+  willing = tmp_path / 'willing'
+  shutil.copytree(folder, willing)
+  constants = (willing / 'detector_constants.h').read_text()
+  assert constants.count('26214') == 3
+  (willing / 'detector_constants.h').write_text(constants.replace('26214', '13107'))
+  compiled('listen', willing)
+  # Long tones of every class, twice, with silence between.
+  words = [
+    soundfile.read(tones_dir / name / f'{take}.wav', dtype='int16')[0]
+    for name in ('high', 'low', 'middle')
+    for take in range(2)
   ]
-  np.concatenate([soundfile.read(path, dtype='int16')[0] for path in clips]).tofile(
-    tmp_path / 'samples'
-  )
+  stream = np.concatenate([np.concatenate([*[word] * 4, 0 * word]) for word in words])
+  stream.tofile(tmp_path / 'samples')
   model = runtimes.Model((folder / 'model_int8.tflite').read_bytes(), 'TFLite Micro')
   process = subprocess.Popen(
     [tmp_path / 'listen'],
@@ -541,18 +552,15 @@ def test_the_example_hears_what_predict_hears(exported, tones_dir, tmp_path):
   while len(given := process.stdout.read(256)) == 256:
     process.stdin.write(model.invoke(np.frombuffer(given, np.int8).reshape(16, 16, 1)).tobytes())
     process.stdin.flush()
-  said = process.stderr.read().decode().splitlines()
+  said = [line.split() for line in process.stderr.read().decode().splitlines()]
   assert process.wait() == 0  # 3 would be the golden vectors
   made = classifier.from_tflite(folder / 'model_int8.tflite', 'TFLite Micro')
-  for line, path in zip(said, clips, strict=True):
-    probabilities = predictions.classify(
-      made, '', audio.read(path, made.spec.features.sample_rate), 1000
-    ).probabilities[0]
-    label, shown = line.split()
-    assert label == made.spec.classes[probabilities.argmax()]
-    assert float(shown) == pytest.approx(
-      probabilities.max(), abs=0.02
-    )  # a stored value may round otherwise
+  found = detection.detect(made, stream.astype(np.float32) / 32768, threshold=0.4).rows()
+  assert [(int(at) / 8000, label) for at, label, _ in said] == [row[:2] for row in found]
+  assert {label for _, label, _ in found} == set(made.spec.classes)
+  for (_, _, shown), (_, _, probability) in zip(said, found):
+    # A value of the input may round otherwise.
+    assert float(shown) == pytest.approx(probability, abs=0.02)
 
 
 def test_what_vela_expects_of_the_int8_file(exported):

@@ -1,9 +1,11 @@
-// C++17. The loop of a device that listens: samples, features, network, label. Link it with frontend.cc, model_data.cc,
-// golden.cc and TFLite Micro (of July 2025 or later, which has REVERSE_V2), and write the two functions of your board.
-#include <cmath>
+// C++17. The loop of a device that listens: samples, features, network, detector. Link it with frontend.cc,
+// model_data.cc, golden.cc and TFLite Micro (of July 2025 or later, which has REVERSE_V2), and write the two functions
+// of your board.
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
+#include "detector_constants.h"
 #include "features.h"
 #include "frontend.h"
 #include "golden.h"
@@ -14,25 +16,36 @@
 #include "tensorflow/lite/micro/system_setup.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
-// Yours: puts the newest m3net::kNumSamples samples at m3net::kSampleRate there; false ends the loop.
-bool ReadSamples(int16_t* samples);
-// Yours: shows what was heard.
+// Yours: puts the next `count` samples at m3net::kSampleRate there; false ends the loop.
+bool ReadSamples(int16_t* samples, int count);
+// Yours: shows what was heard in the window that ends with the newest sample.
 void Report(const char* label, float probability);
 
 namespace {
 
 alignas(16) uint8_t arena[m3net::kArenaBytes];
-int16_t samples[m3net::kNumSamples];
-float decibels[m3net::kNumMels * m3net::kNumFrames];
+int16_t samples[m3net::kHopLength];
+m3net::FrontEnd front_end(m3net::kInputScale, m3net::kInputZeroPoint);
+m3net::Detector<m3net::kNumLabels> detector(m3net::kDetector, m3net::kThresholds, m3net::kPowers);
 
-// Whether this build makes the stored input of made samples, to a step or two (its floats round as they like), and
-// the stored outputs, bit for bit: run it once on every new board.
-bool SelfTest(tflite::MicroInterpreter& interpreter) {
+// Feeds the front end `count` samples of golden.h, from its first one on.
+void PushGolden(int count) {
   uint32_t state = 1;
-  for (int i = 0; i < m3net::kNumSamples; ++i) samples[i] = m3net::GoldenSample(state, i);
+  for (int first = 0; first < count; first += m3net::kHopLength) {
+    const int size = std::min(m3net::kHopLength, count - first);
+    for (int i = 0; i < size; ++i) samples[i] = m3net::GoldenSample(state, first + i);
+    front_end.Push(samples, size);
+  }
+}
+
+// Whether this build makes the stored input of made samples, to a step or two (its floats round as they like), and the
+// stored outputs and events, bit for bit: run it once on every new board.
+bool SelfTest(tflite::MicroInterpreter& interpreter) {
   int8_t* input = interpreter.input(0)->data.int8;
-  m3net::LogMel(samples, decibels);
-  m3net::FillInput(decibels, m3net::kInputScale, m3net::kInputZeroPoint, input);
+  front_end.Reset();
+  PushGolden(3 * m3net::kHopLength);  // a ring must forget these frames
+  PushGolden(m3net::kNumSamples);
+  front_end.Fill(input);
   for (int i = 0; i < m3net::kInputBytes; ++i) {
     if (std::abs(input[i] - m3net::kGoldenFrontEnd[i]) > 2) return false;
   }
@@ -40,6 +53,17 @@ bool SelfTest(tflite::MicroInterpreter& interpreter) {
     std::memcpy(interpreter.input(0)->data.int8, m3net::kGoldenInputs[i], m3net::kInputBytes);
     if (interpreter.Invoke() != kTfLiteOk) return false;
     if (std::memcmp(interpreter.output(0)->data.int8, m3net::kGoldenOutputs[i], m3net::kNumLabels) != 0) return false;
+  }
+  return m3net::GoldenEventsAreFound();
+}
+
+// Reads `count` samples into the front end; whether there were so many.
+bool Listen(int count) {
+  while (count > 0) {
+    const int size = std::min(m3net::kHopLength, count);
+    if (!ReadSamples(samples, size)) return false;
+    front_end.Push(samples, size);
+    count -= size;
   }
   return true;
 }
@@ -53,18 +77,15 @@ int main() {
   tflite::MicroInterpreter interpreter(tflite::GetModel(m3net::kModel), resolver, arena, m3net::kArenaBytes);
   if (interpreter.AllocateTensors() != kTfLiteOk) return 2;
   if (!SelfTest(interpreter)) return 3;
-  while (ReadSamples(samples)) {
-    m3net::LogMel(samples, decibels);
-    m3net::FillInput(decibels, m3net::kInputScale, m3net::kInputZeroPoint, interpreter.input(0)->data.int8);
+  front_end.Reset();
+  // The first window is a clip; the next ones follow after a hop.
+  for (int count = m3net::kNumSamples; Listen(count); count = m3net::kHopFrames * m3net::kHopLength) {
+    front_end.Fill(interpreter.input(0)->data.int8);
     if (interpreter.Invoke() != kTfLiteOk) return 4;
-    const int8_t* logits = interpreter.output(0)->data.int8;
-    int best = 0;
-    for (int i = 1; i < m3net::kNumLabels; ++i) {
-      if (logits[i] > logits[best]) best = i;
+    m3net::Event event;
+    if (detector.Push(interpreter.output(0)->data.int8, &event)) {
+      Report(m3net::kLabels[event.label], static_cast<float>(event.score) / m3net::kOne);
     }
-    float sum = 0.0f;  // of the softmax
-    for (int i = 0; i < m3net::kNumLabels; ++i) sum += std::exp((logits[i] - logits[best]) * m3net::kOutputScale);
-    Report(m3net::kLabels[best], 1.0f / sum);
   }
   return 0;
 }
