@@ -7,7 +7,8 @@ kernels, zero biases, epsilon 1e-3. The momentum is 0.9: Keras's 0.99 lags behin
 a few dozen steps per epoch.
 """
 
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -69,12 +70,52 @@ class Conv(nn.Module):
     )
 
 
+def then_depthwise(
+  convolve: Callable[[jax.Array], jax.Array],
+  kernel: jax.Array,
+  layer: Mapping[str, Any],
+  statistics: Mapping[str, Any],
+  depthwise: jax.Array,
+  stride: int,
+  parts: int,
+) -> jax.Array:
+  """A trained layer and the depthwise convolution after it, in parts of the channels.
+
+  No part needs another, so only one part of the map between them has to be in memory at a time.
+
+  Args:
+    convolve: the layer's convolution, of a kernel [..., some channels].
+    kernel: of all channels.
+    layer, statistics: the layer's bias, and parameters and statistics of its batch norm.
+    depthwise: [3, 3, 1, channels].
+    stride: of the depthwise convolution.
+    parts: number of parts.
+
+  Returns:
+    What both return one after the other.
+  """
+  batch_norm, moving = layer['bn'], statistics['bn']
+  factor = batch_norm['scale'] * lax.rsqrt(moving['var'] + EPSILON)
+  shift = batch_norm['bias'] - (moving['mean'] - layer['bias']) * factor
+  ends = [len(shift) * part // parts for part in range(parts + 1)]
+  done = []
+  for part in (slice(*each) for each in zip(ends, ends[1:])):
+    y = nn.relu(convolve(kernel[..., part]) * factor[part] + shift[part])
+    done.append(ops.depthwise(y, depthwise[..., part], stride, 'tflite'))
+  return jnp.concatenate(done, -1)
+
+
 class SeparableConv(nn.Module):
-  """Depthwise 3x3 without bias, pointwise with bias, batch norm, ReLU; shapes as in `Conv`."""
+  """Depthwise 3x3 without bias, pointwise with bias, batch norm, ReLU; shapes as in `Conv`.
+
+  Attributes:
+    begun: the depthwise convolution was done before (`then_depthwise`).
+  """
 
   features: int
   stride: int
   lowering: str
+  begun: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -82,10 +123,9 @@ class SeparableConv(nn.Module):
     depthwise = self.param('depthwise', glorot, (3, 3, 1, x.shape[-1]))
     pointwise = self.param('pointwise', glorot, (1, 1, x.shape[-1], self.features))
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
-    y = ops.pointwise(
-      ops.depthwise(x, depthwise, self.stride, self.lowering), pointwise, self.lowering
-    )
-    return nn.relu(BatchNorm(name='bn')(y, bias, train))
+    if not self.begun:
+      x = ops.depthwise(x, depthwise, self.stride, self.lowering)
+    return nn.relu(BatchNorm(name='bn')(ops.pointwise(x, pointwise, self.lowering), bias, train))
 
 
 class EfficientChannelAttention(nn.Module):

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from data_prep.errors import UserError
-from m3net_jax.network import layers, mirror
+from m3net_jax.network import layers, mirror, ops
 from m3net_jax.network.variants import Architecture, Switches
 
 CHANNELS = 64
+STEM_PARTS = 2
 
 
 class MirrorFeatureProcessing(nn.Module):
@@ -58,7 +59,8 @@ class M3Net(nn.Module):
 
   Images are [n, height, width, channels], logits [n, classes]. The maps are `stem`, `sfp` (the
   input of Mirror Attention), `mfp`, `dfp`, `eca` (channel weights), `ma` and `pooled`, without
-  those of parts that the variant does not have; a user's own network has none.
+  those of parts that the variant does not have (nor `stem` in 'tflite'); a user's own network has
+  none.
 
   Attributes:
     architecture: the variant.
@@ -81,14 +83,17 @@ class M3Net(nn.Module):
       whole = parts.network(num_classes=self.num_classes, name='network', **values)
       return _call_user_network(whole, images, train), out
     switches = parts.switches if switches is None else switches
-    x = out['stem'] = layers.Conv(
-      parts.stem_channels, parts.stem_stride, self.lowering, name='stem'
-    )(images, train)
-    x = layers.SeparableConv(CHANNELS, 2, self.lowering, name='sfp1')(x, train)
-    if parts.sfp2:
-      x = layers.SeparableConv(CHANNELS, 4 // parts.stem_stride, self.lowering, name='sfp2')(
-        x, train
-      )
+    if self.lowering == 'tflite' and not self.is_initializing():
+      x = self._features_in_parts(images)
+    else:
+      x = out['stem'] = layers.Conv(
+        parts.stem_channels, parts.stem_stride, self.lowering, name='stem'
+      )(images, train)
+      x = layers.SeparableConv(CHANNELS, 2, self.lowering, name='sfp1')(x, train)
+      if parts.sfp2:
+        x = layers.SeparableConv(CHANNELS, 4 // parts.stem_stride, self.lowering, name='sfp2')(
+          x, train
+        )
     out['sfp'] = x
     if parts.attention is not None:
       values = _constructor_values(parts.attention, self.lowering)
@@ -114,6 +119,29 @@ class M3Net(nn.Module):
     return nn.Dense(self.num_classes, kernel_init=nn.initializers.glorot_uniform(), name='head')(
       out['pooled']
     ), out
+
+  def _features_in_parts(self, images: jax.Array) -> jax.Array:
+    """The shallow feature processing of a trained network, for firmware.
+
+    Its maps are the largest ones, and there is no room for all of their channels at once.
+    """
+    parts, params, statistics = (
+      self.architecture,
+      *(self.variables[kind] for kind in ('params', 'batch_stats')),
+    )
+    convolve = lambda kernel: ops.conv(images, kernel, parts.stem_stride, self.lowering)
+    stem, sfp1 = params['stem'], params['sfp1']
+    x = layers.then_depthwise(
+      convolve, stem['kernel'], stem, statistics['stem'], sfp1['depthwise'], 2, STEM_PARTS
+    )
+    last = 'sfp1'
+    if parts.sfp2:
+      mix = lambda kernel, x=x: ops.pointwise(x, kernel, self.lowering)
+      stride, last = 4 // parts.stem_stride, 'sfp2'
+      x = layers.then_depthwise(
+        mix, sfp1['pointwise'], sfp1, statistics['sfp1'], params['sfp2']['depthwise'], stride, 2
+      )
+    return layers.SeparableConv(CHANNELS, 1, self.lowering, begun=True, name=last)(x, False)
 
 
 def _constructor_values(module: Callable[..., nn.Module], lowering: str) -> dict[str, str]:
