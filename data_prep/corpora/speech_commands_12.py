@@ -14,12 +14,12 @@ from pathlib import Path
 
 from data_prep.corpora import base, speech_commands
 from data_prep.errors import UserError
+from data_prep.negatives import SILENCE, UNKNOWN
 
 CLIP_SECONDS = 1.0
 FIT = 'pad'
 DOWNLOAD = speech_commands.DOWNLOAD
 TEN = ('yes', 'no', 'up', 'down', 'left', 'right', 'on', 'off', 'stop', 'go')
-SILENCE, UNKNOWN = '_silence_', '_unknown_'
 CLASSES = (*TEN, SILENCE, UNKNOWN)
 # Numbers of the recipe.
 _SEED = 59185

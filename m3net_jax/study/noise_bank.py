@@ -14,9 +14,9 @@ import numpy as np
 
 from data_prep import background, mel
 from data_prep.background import Noise
-from data_prep.corpora import speech_commands_12
 from data_prep.errors import UserError
 from data_prep.features import Features
+from data_prep.negatives import SILENCE
 from data_prep.store import Store
 from m3net_jax.study import arrays_file
 from m3net_jax.study.splits import Split
@@ -70,7 +70,7 @@ def held_out(store: Store, splits: Sequence[Split] | None) -> HeldOut:
   )
   starts: dict[str, list[float]] = {}
   for i in clips:
-    if store.classes[store.labels[i]] != speech_commands_12.SILENCE:
+    if store.classes[store.labels[i]] != SILENCE:
       starts.setdefault(store.hashes[i], []).append(float(store.starts[i]))
   return starts
 
