@@ -45,6 +45,8 @@ def command(
     flags['raw_dir'] = 'FOLDER_OF_THE_RECORDINGS'
   if corpus['skipped_recordings']:
     flags['skip_unreadable'] = 'true'
+  if corpus.get('silence_clips') is not None:
+    flags['silence_clips'] = str(corpus['silence_clips'])
   flags['workdir'] = workdir
   flags.pop('sweep', None)
   words = [
