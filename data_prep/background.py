@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep import audio, noises
-from data_prep.corpora import base, speech_commands
+from data_prep.corpora import base
+from data_prep.corpora.folder import NOISES
 from data_prep.errors import UserError
 from data_prep.features import Features
 
@@ -85,8 +86,8 @@ def some(names: Sequence[str]) -> str:
 
 def of_corpus(raw_dir: str | os.PathLike[str], features: Features) -> list[Noise]:
   """The noise recordings that a corpus itself has; none if it has none or is not there."""
-  folder = Path(raw_dir) / speech_commands.NOISE
-  return recordings([folder], features) if folder.is_dir() else []
+  folders = [Path(raw_dir) / name for name in NOISES]
+  return recordings([folder for folder in folders if folder.is_dir()], features)
 
 
 def coloured(

@@ -3,6 +3,7 @@
 Imports no librosa and nothing that downloads, because every worker process imports it again.
 """
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,30 +41,48 @@ class Result(NamedTuple):
 
 def chunk(root: Path, keys: Sequence[Key], features: Features, tables: mel.Tables) -> list[Result]:
   """The results of several clips of the folder `root`, in the order of `keys`."""
-  return [clip(root, key, features, tables) for key in keys]
+  try:
+    return [clip(root, key, features, tables) for key in keys]
+  finally:
+    _recording.cache_clear()
 
 
 def clip(root: Path, key: Key, features: Features, tables: mel.Tables) -> Result:
   """Computes the array of one clip of the folder `root`; an unreadable one gives the reason."""
   path, start, gain = key
   size, mtime_ns = state(root / path)
-  sha256 = ''
-  try:
-    data = audio.load(root / path)
-    sha256 = audio.digest(data)
-    decoded, rate = audio.decode(data)
-    samples = cut(audio.resample(decoded, rate, features.sample_rate), start, gain, features)
-    if not len(samples):
-      raise audio.Unreadable(f'a clip starts at {start:g} s, after its end')
-  except audio.Unreadable as error:
-    return Result(key, size, mtime_ns, sha256, Measured(), b'', str(error))
+  whole, seconds, sha256, reason = _recording(root / path, size, mtime_ns, features.sample_rate)
+  samples = cut(whole, start, gain, features)
+  if not (reason or len(samples)):
+    reason = f'a clip starts at {start:g} s, after its end'
+  if reason:
+    return Result(key, size, mtime_ns, sha256, Measured(), b'', reason)
   array = mel.log_mel(mel.fit_length(samples, features), features, tables)
   measured = Measured(
-    len(decoded) / rate,
+    seconds,
     statistics.entropy(samples),
     statistics.crossings(samples, features.sample_rate),
   )
   return Result(key, size, mtime_ns, sha256, measured, array.astype(DTYPE).tobytes(), '')
+
+
+@functools.lru_cache(maxsize=1)
+def _recording(
+  path: Path, size: int, mtime_ns: int, sample_rate: int
+) -> tuple[np.ndarray, float, str, str]:
+  """Samples, seconds and SHA-256 of a recording, or the reason why it has none.
+
+  The last one is kept, because neighbouring clips are often of one recording.
+  """
+  sha256 = ''
+  try:
+    data = audio.load(path)
+    sha256 = audio.digest(data)
+    decoded, rate = audio.decode(data)
+    samples = audio.resample(decoded, rate, sample_rate)
+  except audio.Unreadable as error:
+    return np.zeros(0, np.float32), 0.0, sha256, str(error)
+  return samples, len(decoded) / rate, sha256, ''
 
 
 def cut(samples: np.ndarray, start: float, gain: float, features: Features) -> np.ndarray:

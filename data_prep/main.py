@@ -93,6 +93,14 @@ def define_store_flags(values: flags.FlagValues) -> None:
     'stopping',
     flag_values=values,
   )
+  flags.DEFINE_integer(
+    'silence_clips',
+    None,
+    '--corpus=folder: number of clips of the class _silence_ to cut from the recordings in _noise_ '
+    '(default: up to as many as the mean class has; 0: none)',
+    lower_bound=0,
+    flag_values=values,
+  )
   flags.DEFINE_bool('download', False, 'download the corpus if it is absent', flag_values=values)
   flags.DEFINE_integer(
     'num_processes',
@@ -128,6 +136,7 @@ def prepare_from(values: flags.FlagValues) -> Path:
     features,
     skip_unreadable=values.skip_unreadable,
     download=values.download,
+    silence_clips=values.silence_clips,
     num_processes=values.num_processes,
   )
 

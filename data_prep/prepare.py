@@ -38,6 +38,7 @@ def prepare(
   *,
   skip_unreadable: bool = False,
   download: bool = False,
+  silence_clips: int | None = None,
   num_processes: int | None = None,
 ) -> Path:
   """Prepares the store of a corpus, unless a store exists that still fits the recordings.
@@ -51,6 +52,8 @@ def prepare(
     features: the settings of the features.
     skip_unreadable: leave out recordings that cannot be decoded; they are listed in the manifest.
     download: download the corpus if its folder is absent.
+    silence_clips: number of clips of silence cut from the noise of a `folder` corpus (None: see
+      `corpora.folder.read`).
     num_processes: number of processes; None for one per core.
 
   Returns:
@@ -58,7 +61,8 @@ def prepare(
 
   Raises:
     UserError: the corpus is unknown; its folder is absent, empty or not as expected; a class has
-      fewer than three clips; recordings cannot be decoded; or the store was altered.
+      fewer than three clips; recordings cannot be decoded; silence is asked for without noise; or
+      the store was altered.
   """
   module = corpora.get(corpus_name)
   root = corpora.locate(corpus_name, raw_dir)
@@ -77,7 +81,7 @@ def prepare(
       with locked(root):
         if not root.exists():
           _obtain(module, root, download, num_processes)
-    corpus = corpora.read(corpus_name, raw_dir)
+    corpus = corpora.read(corpus_name, raw_dir, silence_clips, features.clip_seconds)
     previous = PreviousStore.read(path, corpus_name, features, corpus.root)
     done: dict[Key, Done] = {}
     if previous is not None:
@@ -87,7 +91,9 @@ def prepare(
         return path
       _say(f'{path}: {difference}; the store is prepared again')
       done = previous.reusable()
-    _make(path, corpus_name, corpus, features, done, skip_unreadable, num_processes)
+    for note in corpus.notes:
+      _say(f'{corpus_name}: {note}')
+    _make(path, corpus_name, corpus, features, done, skip_unreadable, silence_clips, num_processes)
   return path
 
 
@@ -113,6 +119,7 @@ def _make(
   features: Features,
   done: dict[Key, Done],
   skip_unreadable: bool,
+  silence_clips: int | None,
   num_processes: int | None,
 ) -> None:
   """Computes the clips of a corpus that are not in `done` and writes the store."""
@@ -163,6 +170,7 @@ def _make(
     'features': features.to_json(),
     'classes': list(corpus.classes),
     'ignored': list(corpus.ignored),
+    'silence_clips': silence_clips,
     'longer': sum(clip.seconds > features.clip_seconds and parts[clip.path] == 1 for clip in clips),
     'shorter': sum(clip.seconds < features.clip_seconds for clip in clips),
   }

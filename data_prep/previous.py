@@ -79,7 +79,7 @@ class PreviousStore:
     new, gone = len(paths - self.files.keys()), len(self.files.keys() - paths)
     if changed or new or gone:
       return f'{len(changed)} recordings changed, {new} are new, {gone} are gone'
-    return '' if expected == stored else 'labels or parts differ'
+    return '' if expected == stored else 'clips, labels or parts differ'
 
   def reusable(self) -> dict[Key, Done]:
     """The rows of the clips whose recordings are unchanged.

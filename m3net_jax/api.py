@@ -62,6 +62,7 @@ def prepare(
   store_dir: PathLike = 'stores',
   download: bool = False,
   skip_unreadable: bool = False,
+  silence_clips: int | None = None,
   num_processes: int | None = None,
   **features: Any,
 ) -> Store:
@@ -73,6 +74,8 @@ def prepare(
     store_dir: folder of the stores.
     download: download the corpus if it is absent.
     skip_unreadable: leave out recordings that cannot be decoded, and list them in the manifest.
+    silence_clips: number of clips of `_silence_` to cut from the recordings in `_noise_` of a
+      'folder' corpus (default: up to as many as the mean class has; 0: none).
     num_processes: processes that compute (default: one per core).
     **features: fields of `Features`, such as sample_rate (Hz), clip_seconds, n_fft, n_mels.
 
@@ -89,6 +92,7 @@ def prepare(
     corpora.features_of(corpus, **features),
     skip_unreadable=skip_unreadable,
     download=download,
+    silence_clips=silence_clips,
     num_processes=num_processes,
   )
   return stores.load(path)

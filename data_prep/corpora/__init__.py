@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from data_prep.corpora import base
+from data_prep.corpora import base, folder
 from data_prep.errors import UserError
 from data_prep.features import Features
 
@@ -77,13 +77,36 @@ def holds_corpora(raw: Path) -> bool:
   )
 
 
-def read(name: str, raw_dir: str | Path) -> base.Corpus:
+def read(
+  name: str,
+  raw_dir: str | Path,
+  silence_clips: int | None = None,
+  clip_seconds: float = folder.CLIP_SECONDS,
+) -> base.Corpus:
   """Reads the list of clips of a corpus.
 
+  Args:
+    name: of the corpus.
+    raw_dir: see `locate`.
+    silence_clips, clip_seconds: see `folder.read`; other corpora do not use them.
+
   Raises:
-    UserError: the folder is absent, empty or not as expected, or a class has fewer than 3 clips.
+    UserError: the folder is absent, empty or not as expected; a class has fewer than 3 clips; or
+      silence is asked for and the corpus is not `folder`.
   """
   root = locate(name, raw_dir)
-  corpus = get(name).read(root)
+  if silence_clips is not None and (name != 'folder' or silence_clips < 0):
+    raise UserError(
+      f'--silence_clips={silence_clips}: '
+      + (
+        'give 0 or more'
+        if name == 'folder'
+        else f'only --corpus=folder cuts silence from noise, not {name}: leave the flag out'
+      )
+    )
+  if name == 'folder':
+    corpus = folder.read(root, silence_clips, clip_seconds)
+  else:
+    corpus = get(name).read(root)
   base.check_counts(corpus.classes, [clip.label for clip in corpus.clips], f'--raw_dir: {root}')
   return corpus

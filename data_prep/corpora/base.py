@@ -42,12 +42,14 @@ class Corpus(NamedTuple):
     classes: names in the order of their labels.
     clips: all clips.
     ignored: paths of files that are not recordings of the corpus.
+    notes: sentences for the user, told when the store is prepared.
   """
 
   root: Path
   classes: tuple[str, ...]
   clips: tuple[Clip, ...]
   ignored: tuple[str, ...] = ()
+  notes: tuple[str, ...] = ()
 
 
 def files(folder: Path) -> Iterator[str]:

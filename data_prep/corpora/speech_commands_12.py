@@ -12,20 +12,18 @@ import math
 import random
 from pathlib import Path
 
-from data_prep.corpora import base, speech_commands
+from data_prep.corpora import base, silence, speech_commands
 from data_prep.errors import UserError
+from data_prep.negatives import SILENCE, UNKNOWN
 
 CLIP_SECONDS = 1.0
 FIT = 'pad'
 DOWNLOAD = speech_commands.DOWNLOAD
 TEN = ('yes', 'no', 'up', 'down', 'left', 'right', 'on', 'off', 'stop', 'go')
-SILENCE, UNKNOWN = '_silence_', '_unknown_'
 CLASSES = (*TEN, SILENCE, UNKNOWN)
 # Numbers of the recipe.
-_SEED = 59185
 _SHARE = 0.10  # clips of unknown words, and of silence, per clip of the ten words in a part
 _MAX_GAIN = 0.1  # of the background noise in a clip of silence
-_NOISE_SHARE = 0.8  # fraction of the clips of silence that have background noise
 
 
 def read(root: Path) -> base.Corpus:
@@ -60,9 +58,9 @@ def _recipe(root: Path) -> base.Corpus:
       f'--raw_dir: {root} has no {speech_commands.NOISE}/*.wav, from which {SILENCE} is made: '
       'restore them'
     )
-  rng = random.Random(_SEED)
+  rng = random.Random(silence.SEED)
   parts = list(zip(paths, speech_commands.parts(root, paths)))
-  seconds = {noise: _seconds(root / noise) for noise in noises}
+  seconds = {noise: silence.length(root / noise) for noise in noises}
   clips = []
   for part in ('train', 'validation', 'test'):
     ten, unknown = [], []
@@ -76,20 +74,10 @@ def _recipe(root: Path) -> base.Corpus:
     extra = math.ceil(len(ten) * _SHARE)
     rng.shuffle(unknown)
     clips += ten + sorted(unknown[:extra])
-    for _ in range(extra):
-      noise = rng.choice(noises)
-      start = round(rng.uniform(0, max(0.0, seconds[noise] - CLIP_SECONDS)), 4)
-      gain = round(rng.uniform(0, _MAX_GAIN), 6) if rng.random() < _NOISE_SHARE else 0.0
-      clips.append(base.Clip(noise, SILENCE, noise, part=part, start=start, gain=gain))
+    clips += [
+      base.Clip(noise, SILENCE, noise, part=part, start=start, gain=gain)
+      for noise, start, gain in silence.places(seconds, extra, rng, CLIP_SECONDS, _MAX_GAIN)
+    ]
   return base.Corpus(
     root, CLASSES, tuple(clips), tuple(path for path in ignored if path not in noises)
   )
-
-
-def _seconds(path: Path) -> float:
-  import soundfile
-
-  try:
-    return soundfile.info(path).duration
-  except soundfile.SoundFileError as error:
-    raise UserError(f'{path}: cannot be decoded ({error}): restore the original') from error

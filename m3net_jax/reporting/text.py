@@ -45,6 +45,8 @@ def command(
     flags['raw_dir'] = 'FOLDER_OF_THE_RECORDINGS'
   if corpus['skipped_recordings']:
     flags['skip_unreadable'] = 'true'
+  if corpus.get('silence_clips') is not None:
+    flags['silence_clips'] = str(corpus['silence_clips'])
   flags['workdir'] = workdir
   flags.pop('sweep', None)
   words = [
@@ -87,11 +89,13 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
     )
   if corpus['shared_groups']:
     sentences.append(
-      f'Leakage: {corpus["shared_groups"]} speakers or recordings are in both train and test, and '
+      f'Leakage: {corpus["shared_groups"]} '
+      f'{"speakers or recordings" if names_groups(corpus) else "recordings"} '
+      'are in both train and test, and '
       f'{corpus["test_clips_in_shared_groups"]:,} of {tested:,} test clips belong to them. Read '
       'the accuracy as that on voices and recordings heard in training, not on new ones.'
     )
-  elif not names_groups(corpus):
+  if not names_groups(corpus):
     sentences.append(
       'Leakage is unknown: the corpus names no speakers, so the same voice or place may be in both '
       'train and test.'

@@ -14,9 +14,9 @@ import numpy as np
 
 from data_prep import background, mel
 from data_prep.background import Noise
-from data_prep.corpora import speech_commands_12
 from data_prep.errors import UserError
 from data_prep.features import Features
+from data_prep.negatives import SILENCE
 from data_prep.store import Store
 from m3net_jax.study import arrays_file
 from m3net_jax.study.splits import Split
@@ -61,16 +61,20 @@ class NoiseBank(NamedTuple):
 def held_out(store: Store, splits: Sequence[Split] | None) -> HeldOut:
   """The validation and test clips of all splits (None: all clips), which no noise may hold.
 
-  Clips of `_silence_` do not count: they are cut from the noise that Speech Commands comes with.
+  A clip of `_silence_` does not count if its recording also has training clips, in any split or
+  (None) perhaps: silence is cut from the corpus's own noise, of which little or nothing would be
+  left.
   """
   clips = (
     np.arange(len(store.labels))
     if splits is None
     else np.unique(np.concatenate([np.r_[split.validation, split.test] for split in splits]))
   )
+  trained = {store.hashes[i] for split in splits or () for i in split.train}
   starts: dict[str, list[float]] = {}
   for i in clips:
-    if store.classes[store.labels[i]] != speech_commands_12.SILENCE:
+    is_silence = store.classes[store.labels[i]] == SILENCE
+    if not is_silence or not (splits is None or store.hashes[i] in trained):
       starts.setdefault(store.hashes[i], []).append(float(store.starts[i]))
   return starts
 

@@ -147,6 +147,7 @@ def _corpus(config: Config, store: Store, splits: list[Split]) -> dict[str, Any]
     'classes': list(store.classes),
     'largest_class': _largest_class(store, splits),
     'skipped_recordings': len(manifest['skipped']),
+    'silence_clips': manifest.get('silence_clips'),  # absent in older stores
     'num_groups': len(set(store.groups.tolist()) - {''}),
     'split': config.split,
     'split_seeds': config.split_seeds,

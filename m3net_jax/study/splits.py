@@ -170,12 +170,12 @@ def _grouped(store: Store, seed: int | None) -> Split:
   most even classes is taken. All arithmetic is on integers, so the split depends on no library: it
   is the same for ever.
   """
-  if not (store.groups != '').any():
+  names, group = np.unique(np.array(groups_of(store)), return_inverse=True)
+  if not (store.groups != '').any() and len(names) == len(group):
     raise UserError(
       f'--split=grouped: {store.manifest["corpus"]} names no speakers or recordings: '
       'give --split=random'
     )
-  names, group = np.unique(np.array(groups_of(store)), return_inverse=True)
   counts = np.zeros((len(names), len(store.classes)), np.int64)
   np.add.at(counts, (group, store.labels), 1)
   drawn = str(_SEED) if seed is None else f'{_SEED} {seed}'

@@ -1,5 +1,6 @@
 import hashlib
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,107 @@ def test_folder(tmp_path):
     'cat/c.ogg': 'cat',
   }
   assert set(corpus.ignored) == {'cat/notes.txt', 'loose.wav'}
+
+
+@pytest.fixture
+def reserved(tmp_path):
+  """Classes of 10 and 20 clips, 50 negatives, and noise of 30, 12.5 and 0.4 s."""
+  for label, count in (('go', 10), ('stop', 20), ('_unknown_', 50)):
+    touch(tmp_path, *(f'{label}/stream_{number:04}.40s.wav' for number in range(count)))
+  for name, seconds in (('sea.wav', 30.0), ('deep/rain.flac', 12.5), ('tick.ogg', 0.4)):
+    write_tone(tmp_path / '_noise_' / name, seconds=seconds)
+  touch(tmp_path, '_noise_/README.txt')
+  return tmp_path
+
+
+def test_the_reserved_folders_of_a_folder(reserved):
+  corpus = corpora.read('folder', reserved)
+  assert corpus.classes == ('_silence_', '_unknown_', 'go', 'stop')
+  assert corpus.ignored == ('_noise_/README.txt',)
+  own = {clip for clip in corpus.clips if clip.label != '_silence_'}
+  assert len(own) == 80 and all(clip.path.startswith(f'{clip.label}/') for clip in own)
+  silence = [clip for clip in corpus.clips if clip.label == '_silence_']
+  assert len(silence) == 15  # the mean of 10 and 20
+  assert corpus.notes == (
+    '15 clips of _silence_ are cut from 3 noise recordings (--silence_clips)',
+  )
+  many = [clip for clip in corpora.read('folder', reserved, 300).clips if clip.label == '_silence_']
+  assert len(many) == 300 and set(silence) <= set(many)
+  latest = {'_noise_/sea.wav': 29.0, '_noise_/deep/rain.flac': 11.5, '_noise_/tick.ogg': 0.0}
+  for path, end in latest.items():
+    starts = [clip.start for clip in many if clip.path == path]
+    assert 70 < len(starts) < 130 and 0 <= min(starts) and 0.95 * end <= max(starts) <= end
+  gains = np.array([clip.gain for clip in many])
+  assert 0.15 < np.mean(gains == 0) < 0.25
+  np.testing.assert_allclose(
+    np.quantile(gains[gains > 0], [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.1
+  )
+  assert not any(clip.group for clip in many)
+  half = corpora.read('folder', reserved, 300, clip_seconds=10.0).clips
+  assert max(clip.start for clip in half) <= 20.0
+
+
+def test_how_many_clips_of_silence_are_cut(reserved):
+  count = lambda *options: sum(
+    clip.label == '_silence_' for clip in corpora.read('folder', reserved, *options).clips
+  )
+  assert (count(0), count(3)) == (0, 3)
+  assert '_silence_' not in corpora.read('folder', reserved, 0).classes
+  assert not corpora.read('folder', reserved, 0).notes
+  touch(reserved, *(f'_silence_/{number}.wav' for number in range(4)))
+  assert (count(), count(0), count(3)) == (15, 4, 7)  # the default fills the class up
+  touch(reserved, *(f'_silence_/{number}.wav' for number in range(16)))
+  assert count() == 16
+  shutil.rmtree(reserved / '_silence_')
+  assert count(None, 5.0) == 8  # no more than the 42.9 s of noise are clips long
+  (reserved / '_noise_').rename(reserved / '_background_noise_')
+  assert count() == 15 and '_background_noise_' not in corpora.read('folder', reserved).classes
+  for name in ('sea.wav', 'deep/rain.flac'):
+    (reserved / '_background_noise_' / name).unlink()
+  assert count() == 3  # of 0.4 s: the fewest that a class may have
+
+
+def test_folders_with_an_underscore_or_a_dot_are_told(tmp_path):
+  for label in ('a', '_noise', '.old', '.git'):
+    touch(
+      tmp_path, *(f'{label}/{number}.{"x" if label == ".git" else "wav"}' for number in range(3))
+    )
+  corpus = corpora.read('folder', tmp_path)
+  assert corpus.classes == ('_noise', 'a')
+  assert corpus.notes == (
+    '_noise is a class like any other (reserved: _silence_, _unknown_, _noise_)',
+    '.old begins with a dot: its recordings are left out',
+  )
+
+
+@pytest.mark.parametrize(
+  ('paths', 'silence_clips', 'message'),
+  [
+    (['a/1.wav', '_noise_/x.txt'], None, '--raw_dir: ROOT/_noise_ holds no recordings: put some'),
+    (['a/1.wav', '_unknown_/x.txt'], None, '--raw_dir: ROOT/_unknown_ holds no recordings'),
+    (
+      ['_noise_/1.wav', '_unknown_/1.wav', '_silence_/1.wav'],
+      None,
+      '--raw_dir: ROOT has only _noise_, _silence_, _unknown_: add a folder of recordings for each',
+    ),
+    (['a/1.wav'], 9, '--silence_clips=9: ROOT has no folder _noise_ to cut silence from: put'),
+    (['a/1.wav'], -1, '--silence_clips=-1: give 0 or more'),
+  ],
+)
+def test_reserved_folders_without_what_they_are_for(tmp_path, paths, silence_clips, message):
+  touch(tmp_path, *paths)
+  with pytest.raises(UserError) as error:
+    corpora.read('folder', tmp_path, silence_clips)
+  text = str(error.value)
+  assert text.startswith(message.replace('ROOT', str(tmp_path))) and '\n' not in text
+
+
+def test_silence_is_cut_for_a_folder_only(tmp_path):
+  touch(tmp_path, 'recordings/0_a_1.wav')
+  with pytest.raises(
+    UserError, match='--silence_clips=3: only --corpus=folder .*, not fsdd: leave'
+  ):
+    corpora.read('fsdd', tmp_path, 3)
 
 
 def test_fsdd(tmp_path):

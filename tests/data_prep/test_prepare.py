@@ -293,3 +293,55 @@ def test_a_clip_that_starts_after_the_end(tmp_path):
   )
   with pytest.raises(UserError, match='x.wav .a clip starts at 9 s, after its end.'):
     prepare('csv', tmp_path / 'raw', tmp_path / 's', FEATURES)
+
+
+def test_silence_is_cut_and_false_alarms_are_negatives(folder_corpus, tmp_path, monkeypatch):
+  """A noise recording of another rate, clips as `detect` saves them, and an unreadable noise."""
+  for number in range(3):
+    write_tone(folder_corpus / '_unknown_' / f'stream_{number:04}.40s.wav', 900.0, 16000, 1.0)
+  for name, rate in (('long', 44100), ('other', 8000)):
+    write_tone(folder_corpus / '_noise_' / f'{name}.wav', 50.0, rate, 20.0)
+  decoded, original = [], compute.audio.decode
+  monkeypatch.setattr(compute.audio, 'decode', lambda data: (decoded.append(1), original(data))[1])
+  options = {'num_processes': 1, 'silence_clips': 30}
+  loaded = store.load(prepare('folder', folder_corpus, tmp_path / 's', FEATURES, **options))
+  assert loaded.classes == ('_silence_', '_unknown_', 'high', 'low')
+  assert len(decoded) == 4 + 4 + 3 + 2
+  assert loaded.manifest['longer'] == 11 and loaded.manifest['silence_clips'] == 30
+  samples = {
+    f'_noise_/{name}.wav': librosa.load(folder_corpus / '_noise_' / f'{name}.wav', sr=8000)[0]
+    for name in ('long', 'other')
+  }
+  rows = store.read_clips(loaded.path)
+  silence = [i for i, row in enumerate(rows) if row.label == '_silence_']
+  assert len(silence) == 30 and len({rows[i].start for i in silence}) > 25
+  for i in silence:
+    first = round(8000 * rows[i].start)
+    power = librosa.feature.melspectrogram(
+      y=rows[i].gain * samples[rows[i].path][first : first + 3200],
+      sr=8000,
+      n_fft=256,
+      hop_length=128,
+      n_mels=20,
+    )
+    np.testing.assert_allclose(loaded.mels[i], librosa.power_to_db(power), rtol=1e-3, atol=0.02)
+  decoded.clear()
+  (folder_corpus / '_noise_' / 'bad.wav').write_bytes(b'RIFF')
+  with pytest.raises(UserError, match='1 of 14 recordings cannot be decoded: _noise_/bad.wav'):
+    prepare('folder', folder_corpus, tmp_path / 's', FEATURES, **options)
+  loaded = store.load(
+    prepare('folder', folder_corpus, tmp_path / 's', FEATURES, skip_unreadable=True, **options)
+  )
+  assert list(loaded.manifest['skipped']) == ['_noise_/bad.wav'] and len(loaded.labels) < 41
+
+
+def test_other_numbers_of_silent_clips_keep_what_is_computed(
+  folder_corpus, tmp_path, computed, capsys
+):
+  write_tone(folder_corpus / '_noise_' / 'long.wav', seconds=9.0)
+  prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+  assert len(computed) == 12 and '4 clips of _silence_ are cut' in capsys.readouterr().err
+  path = prepare('folder', folder_corpus, tmp_path / 's', FEATURES, silence_clips=7)
+  assert len(computed) == 15 and 'clips, labels or parts differ' in capsys.readouterr().err
+  prepare('folder', folder_corpus, tmp_path / 's', FEATURES, silence_clips=0)
+  assert len(computed) == 15 and store.load(path).classes == ('high', 'low')

@@ -142,17 +142,23 @@ def test_the_command_of_the_page_makes_the_same_settings(finished):
   ] == ['16,16,1', '0.25', '8000', '256', '128', '16']
   assert 'min_learning_rate' not in flags  # at its default
   assert flags['raw_dir'] == 'FOLDER_OF_THE_RECORDINGS' and 'skip_unreadable' not in flags
+  assert 'silence_clips' not in flags
   command = report_text.command(
     CONFIG, finished.features, {'name': 'fsdd', 'skipped_recordings': 2}, 'a'
   )
   assert '--skip_unreadable=true' in command and 'raw_dir' not in command
+  silent = {'name': 'folder', 'skipped_recordings': 0, 'silence_clips': 0}
+  assert '--silence_clips=0' in report_text.command(CONFIG, finished.features, silent, 'a')
 
 
 def test_leakage_is_counted_where_speakers_are_known_and_said_to_be_unknown_where_not(altered):
   text = read(altered).text
   assert 'Leakage is unknown' in text and '0 recordings (speakers are not named)' in text
   content = altered.results()
-  content['corpus'] |= {'num_groups': 6, 'shared_groups': 4, 'test_clips_in_shared_groups': 9}
+  content['corpus'] |= {'shared_groups': 4, 'test_clips_in_shared_groups': 9}
+  both = ' '.join(report_text.warnings(content))  # several clips of a recording, as of noise
+  assert 'Leakage: 4 recordings are in both' in both and 'Leakage is unknown' in both
+  content['corpus'] |= {'num_groups': 6}
   files.write_json(altered.path / 'results.json', content)
   report.write(altered)
   text = read(altered).text

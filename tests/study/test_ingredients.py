@@ -65,11 +65,14 @@ def test_silent_parts_of_a_recording_are_left_out(tones):
   assert len(noise_bank.make([noise], tones.features).decibels) == 4
 
 
-def test_the_noise_is_of_the_folder_or_of_the_corpus_or_generated(tones, folder, tmp_path):
+@pytest.mark.parametrize('own_folder', ['_noise_', '_background_noise_'])
+def test_the_noise_is_of_the_folder_or_of_the_corpus_or_generated(
+  tones, folder, tmp_path, own_folder
+):
   names = lambda bank: [name.rpartition('/')[2] for name in map(str, bank.names)]
   assert names(noise_bank.of(tones, [str(folder)], {})) == ['long.wav', 'short.wav']
   assert names(noise_bank.of(tones, [], {})) == ['white', 'pink', 'brown']
-  shutil.copytree(folder, tmp_path / 'corpus' / '_background_noise_')
+  shutil.copytree(folder, tmp_path / 'corpus' / own_folder)
   own = tones._replace(manifest={**tones.manifest, 'raw_dir': str(tmp_path / 'corpus')})
   bank = noise_bank.of(own, [], {})
   assert names(bank) == ['long.wav', 'short.wav'] and all(len(hash) == 64 for hash in bank.sha256)
@@ -111,6 +114,21 @@ def test_no_noise_holds_a_clip_of_validation_or_test(tones, tones_dir, capsys):
   assert len(noise_bank.make([long], tones.features, {'a': [0.5]}).decibels) == 13 - 7
   silence = tones._replace(classes=('_silence_', *tones.classes[1:]))
   assert len(noise_bank.held_out(silence, None)) == 40
+
+
+def test_silence_of_validation_and_test_is_kept_out_of_the_noise_if_training_has_other(tones):
+  """Of recording a all clips are tested, b is on all sides."""
+  silence = tones.classes.index('low')
+  low = np.flatnonzero(tones.labels == silence)
+  hashes, starts = tones.hashes.copy(), tones.starts.copy()
+  hashes[low[:4]], hashes[low[4:]], starts[low] = 'a', 'b', np.arange(20)
+  changed = tones._replace(hashes=hashes, starts=starts, classes=('high', '_silence_', 'middle'))
+  parts = low[4:10], low[10:15], np.r_[low[:4], low[15:]]
+  held_out = noise_bank.held_out(changed, [splits.Split('official', *parts)])
+  assert held_out == {'a': [0.0, 1.0, 2.0, 3.0]}
+  # A recording that another split trains on is free, as the noise is the same for all splits.
+  both = [splits.Split('x', *parts), splits.Split('y', low[:2], low[2:3], low[3:4])]
+  assert noise_bank.held_out(changed, both) == {}
 
 
 def test_the_noise_of_a_corpus_that_is_gone_is_asked_for(tones):

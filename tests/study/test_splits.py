@@ -36,6 +36,15 @@ def test_grouped_has_no_group_on_two_sides():
   assert splits.leak(store, split).shared_groups == 0
 
 
+def test_grouped_keeps_clips_of_one_recording_together_if_no_speakers_are_named():
+  """As silence that is cut from a few noise recordings."""
+  paths = [f'{i}.wav' for i in range(80)] + [f'noise {i % 6}.wav' for i in range(30)]
+  store = store_of([0] * 40 + [1] * 40 + [2] * 30, paths=paths)
+  (split,) = splits.make(store, 'grouped')
+  noise = [{paths[i] for i in side if i >= 80} for side in sides(split)]
+  assert sum(map(len, noise)) == 6 and all(noise)
+
+
 def test_official_follows_the_lists():
   store = store_of([0, 1, 0, 1, 0, 1], parts=['train', 'test', 'validation', 'train', 'test', ''])
   (split,) = splits.make(store, 'official')
