@@ -77,11 +77,10 @@ def then_depthwise(
   statistics: Mapping[str, Any],
   depthwise: jax.Array,
   stride: int,
-  parts: int,
 ) -> jax.Array:
-  """A trained layer and the depthwise convolution after it, in parts of the channels.
+  """A trained layer and the depthwise convolution after it, in halves of the channels.
 
-  No part needs another, so only one part of the map between them has to be in memory at a time.
+  No half needs the other, so only half of the map between them has to be in memory at a time.
 
   Args:
     convolve: the layer's convolution, of a kernel [..., some channels].
@@ -89,7 +88,6 @@ def then_depthwise(
     layer, statistics: the layer's bias, and parameters and statistics of its batch norm.
     depthwise: [3, 3, 1, channels].
     stride: of the depthwise convolution.
-    parts: number of parts.
 
   Returns:
     What both return one after the other.
@@ -97,9 +95,9 @@ def then_depthwise(
   batch_norm, moving = layer['bn'], statistics['bn']
   factor = batch_norm['scale'] * lax.rsqrt(moving['var'] + EPSILON)
   shift = batch_norm['bias'] - (moving['mean'] - layer['bias']) * factor
-  ends = [len(shift) * part // parts for part in range(parts + 1)]
+  half = len(shift) // 2
   done = []
-  for part in (slice(*each) for each in zip(ends, ends[1:])):
+  for part in (slice(half), slice(half, None)):
     y = nn.relu(convolve(kernel[..., part]) * factor[part] + shift[part])
     done.append(ops.depthwise(y, depthwise[..., part], stride, 'tflite'))
   return jnp.concatenate(done, -1)

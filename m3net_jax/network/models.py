@@ -83,7 +83,7 @@ class M3Net(nn.Module):
       whole = parts.network(num_classes=self.num_classes, name='network', **values)
       return _call_user_network(whole, images, train), out
     switches = parts.switches if switches is None else switches
-    if self.lowering == 'tflite' and not self.is_initializing():
+    if self.lowering == 'tflite' and parts.stem_stride == 2 and not self.is_initializing():
       x = self._features_in_parts(images)
     else:
       x = out['stem'] = layers.Conv(
@@ -121,25 +121,21 @@ class M3Net(nn.Module):
     ), out
 
   def _features_in_parts(self, images: jax.Array) -> jax.Array:
-    """The shallow feature processing of a trained network, for firmware.
+    """The shallow feature processing of a trained network with a stem of stride 2, for firmware.
 
-    Its maps are the largest ones, and there is no room for all of their channels at once.
+    Its maps are the largest ones, so they are computed in halves of their channels.
     """
-    parts, params, statistics = (
-      self.architecture,
-      *(self.variables[kind] for kind in ('params', 'batch_stats')),
-    )
-    convolve = lambda kernel: ops.conv(images, kernel, parts.stem_stride, self.lowering)
-    stem, sfp1 = params['stem'], params['sfp1']
+    params, statistics = self.variables['params'], self.variables['batch_stats']
+    convolve = lambda kernel: ops.conv(images, kernel, 2, self.lowering)
+    stem, sfp1, last = params['stem'], params['sfp1'], 'sfp1'
     x = layers.then_depthwise(
-      convolve, stem['kernel'], stem, statistics['stem'], sfp1['depthwise'], 2, STEM_PARTS
+      convolve, stem['kernel'], stem, statistics['stem'], sfp1['depthwise'], 2
     )
-    last = 'sfp1'
-    if parts.sfp2:
-      mix = lambda kernel, x=x: ops.pointwise(x, kernel, self.lowering)
-      stride, last = 4 // parts.stem_stride, 'sfp2'
+    if self.architecture.sfp2:
+      last, halved = 'sfp2', x
+      mix = lambda kernel: ops.pointwise(halved, kernel, self.lowering)
       x = layers.then_depthwise(
-        mix, sfp1['pointwise'], sfp1, statistics['sfp1'], params['sfp2']['depthwise'], stride, 2
+        mix, sfp1['pointwise'], sfp1, statistics['sfp1'], params['sfp2']['depthwise'], 2
       )
     return layers.SeparableConv(CHANNELS, 1, self.lowering, begun=True, name=last)(x, False)
 
