@@ -60,7 +60,8 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_string(
     'save_false_alarms',
     None,
-    'folder for the windows of false alarms as WAV, to be used as _unknown_ (needs --truth)',
+    'folder for the windows of false alarms as WAV, to be used as _unknown_; without --truth every '
+    'event is one',
     flag_values=values,
   )
   flags.DEFINE_string(
@@ -136,9 +137,8 @@ def _listen(values: flags.FlagValues) -> None:
   from data_prep import audio
   from m3net_jax import api
   from m3net_jax.inference import detection
+  from m3net_jax.study import streams
 
-  if values.save_false_alarms and not values.truth:
-    raise UserError('--save_false_alarms: needs --truth, which says what is an alarm: give it')
   if values.plot:
     from m3net_jax.inference import timeline  # imports matplotlib
 
@@ -156,7 +156,11 @@ def _listen(values: flags.FlagValues) -> None:
       f'{detection.DEFAULT_THRESHOLD:g} for every class',
       file=sys.stderr,
     )
-  found = api.listen(model, samples, threshold=values.threshold, name=name, truth=values.truth)
+  if values.truth:
+    words = streams.read_words(Path(values.truth))
+  else:
+    words = [] if values.save_false_alarms else None
+  found = detection.detect(model, samples, name, threshold=values.threshold, words=words)
   show = {
     'table': detection.as_table,
     'json': detection.as_json,

@@ -199,6 +199,14 @@ def test_false_alarms_become_clips(calibrated, study, folder, tmp_path, capsys):
   assert logits.argmax() == window.argmax()
   assert label in range(len(model.spec.classes))
   assert (tmp_path / 'stream.png').stat().st_size > 10_000
+  # Of a recording without words every event is one.
+  run(
+    f'--model={study.path}',
+    f'--stream={path}',
+    '--threshold=0.3',
+    f'--save_false_alarms={tmp_path}/all',
+  )
+  assert len(list((tmp_path / 'all').iterdir())) == len(found.events)
 
 
 def test_an_int8_model_gives_the_probabilities_of_firmware():
@@ -230,7 +238,6 @@ def test_mistakes_are_one_line(calibrated, study, folder, noise, tmp_path, monke
     ([f'--stream={path}', f'--truth={tmp_path}/labels.csv'], "'loud' is none of the classes"),
     ([f'--stream={path}', f'--truth={tmp_path}/late.csv'], 'ends at 900 s'),
     ([f'--stream={path}', '--threshold=1.5'], '--threshold=1.5'),
-    ([f'--stream={path}', '--save_false_alarms=x'], 'needs --truth'),
     ([f'--stream={path}', '--plot=x.txt'], '--plot=x.txt'),
     ([f'--calibrate={tmp_path}'], 'holds no streams.json'),
     ([f'--make_stream={tmp_path}/s'], '--noise_dir'),
