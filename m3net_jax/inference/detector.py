@@ -143,12 +143,15 @@ def from_totals(sums: np.ndarray, settings: Settings) -> list[Event]:
   for back in range(1, settings.min_windows):
     ready[back:] &= above[:-back]
     ready[:back] = False
+  windows = np.flatnonzero(ready.any(1))
+  candidates = np.where(ready[windows], sums[windows], -1)
   found: list[Event] = []
   free = 0
-  for window in np.flatnonzero(ready.any(1)).tolist():
+  for window, label, total in zip(
+    windows.tolist(), candidates.argmax(1).tolist(), candidates.max(1).tolist()
+  ):
     if window >= free:
-      label = int(np.where(ready[window], sums[window], -1).argmax())
-      found.append(Event(window, label, int(sums[window, label]) // settings.smooth))
+      found.append(Event(window, label, total // settings.smooth))
       free = window + 1 + settings.refractory
   return found
 

@@ -17,6 +17,7 @@ MIN_WINDOWS = (1, 2, 3)
 # Probabilities that are tried, closer to each other where they are close to 1.
 LEVELS = tuple(round(ONE * (1 - 0.8 * 0.88**step)) for step in range(50))
 _SWEEPS = 2  # over the classes
+_HOPELESS = 10.0  # times too many false alarms
 
 
 class Heard(NamedTuple):
@@ -89,7 +90,7 @@ def choose(
   for smooth in SMOOTHS:
     sums = [detector.totals(heard.stored, smooth) for heard in streams]
     for min_windows in MIN_WINDOWS:
-      for level in LEVELS:
+      for level in reversed(LEVELS):
         tried = start._replace(
           smooth=smooth,
           min_windows=min_windows,
@@ -98,6 +99,8 @@ def choose(
         value = _value(streams, sums, tried, features, per_hour)
         if best is None or value > best[0]:
           best = value, tried
+        if value[0] < -_HOPELESS * (1 + per_hour):
+          break  # lower thresholds give more false alarms
   assert best is not None
   value, settings = best
   sums = [detector.totals(heard.stored, settings.smooth) for heard in streams]

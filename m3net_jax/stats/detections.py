@@ -70,30 +70,29 @@ def score(times: np.ndarray, labels: np.ndarray, truth: Truth, tolerance: float)
     labels: [events], positions of classes.
     tolerance: s.
   """
-  found = np.zeros(len(truth.labels), bool)
-  misnamed = np.zeros(len(truth.labels), bool)
+  ends, words = truth.ends.tolist(), truth.labels.tolist()
+  named = [False] * len(words)  # found, or given a wrong name
+  found = [False] * len(words)
   delays, alarms, wrong = [], [], 0
-  # Words of a stream may be of any length, so their ends need not ascend: the longest one bounds.
-  longest = float((truth.ends - truth.starts).max()) if len(truth.labels) else 0.0
-  first = np.searchsorted(truth.starts, times - tolerance - longest)
-  last = np.searchsorted(truth.starts, times, side='right')
-  for event, (time, label) in enumerate(zip(times, labels)):
-    near = np.arange(first[event], last[event])
-    near = near[truth.ends[near] + tolerance >= time]
-    same = near[(truth.labels[near] == label) & ~found[near]]
-    other = near[(truth.labels[near] >= 0) & (truth.labels[near] != label)]
-    other = other[~found[other] & ~misnamed[other]]
-    if len(same):
-      found[same[0]] = True
-      delays.append(float(time - truth.ends[same[0]]))
-    elif len(other):
-      misnamed[other[0]] = True
+  # Words may be of any length, so their ends need not ascend: the longest one bounds.
+  reach = tolerance + max((truth.ends - truth.starts).tolist(), default=0.0)
+  first = np.searchsorted(truth.starts, times - reach).tolist()
+  last = np.searchsorted(truth.starts, times, side='right').tolist()
+  for event, (time, label) in enumerate(zip(times.tolist(), labels.tolist())):
+    near = [word for word in range(first[event], last[event]) if ends[word] + tolerance >= time]
+    same = [word for word in near if words[word] == label and not found[word]]
+    other = [word for word in near if words[word] not in (-1, label) and not named[word]]
+    if same:
+      found[same[0]] = named[same[0]] = True
+      delays.append(time - ends[same[0]])
+    elif other:
+      named[other[0]] = True
       wrong += 1
     else:
       alarms.append(event)
   return Score(
     truth.words,
-    int(found.sum()),
+    sum(found),
     wrong,
     len(alarms),
     truth.seconds,
