@@ -7,6 +7,7 @@ The int8 model of the bundle runs in the browser, by LiteRT.js. --download fetch
 from the npm registry. The page loads nothing from outside, and no sound leaves it.
 """
 
+import contextlib
 import http.server
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -77,7 +78,8 @@ def _server(port: int, sent: Mapping[str, 'Resource']) -> http.server.ThreadingH
       ):
         self.send_header(name, value)
       self.end_headers()
-      self.wfile.write(resource.content)
+      with contextlib.suppress(ConnectionError):  # the page was closed
+        self.wfile.write(resource.content)
 
     def log_message(self, *_: object) -> None:
       """Says nothing: the page says what is wrong."""

@@ -79,11 +79,13 @@ export class Spectrogram {
     const {start} = this;
     if (this.running) this.events = this.events.filter(({time}) => time >= start);
     const free = [-Infinity, -Infinity, -Infinity]; // right ends of the labels in three rows
+    const dense = this.events.length * 44 * ratio > width; // short marks instead of labels
     for (const {time, label} of this.events) {
       const x = place(time);
       const wide = pen.measureText(label).width + 10 * ratio;
       pen.fillStyle = 'rgb(255 255 255 / 70%)';
-      pen.fillRect(x - ratio / 2, 0, ratio, height);
+      pen.fillRect(x - ratio / 2, 0, ratio, dense ? 12 * ratio : height);
+      if (dense) continue;
       const left = Math.min(Math.max(x - wide - 3 * ratio, 2 * ratio), width - wide);
       const row = free.findIndex((end) => end <= left);
       if (row < 0) continue;
