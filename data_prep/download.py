@@ -1,6 +1,6 @@
-"""Downloads the corpora that are free to download: resumes, checks and unpacks archives safely.
+"""Downloads archives, such as the corpora that are free: resumes, checks and unpacks them safely.
 
-An incomplete archive stays as .NAME.part beside the corpus until its checksum is right; the corpus
+An incomplete archive stays as .NAME.part beside its folder until its checksum is right; the folder
 appears complete or not at all.
 """
 
@@ -24,12 +24,12 @@ _CHUNK = 2**14  # bytes; an interruption loses no more
 
 
 class Archive(NamedTuple):
-  """The archive of a corpus.
+  """An archive that becomes a folder.
 
   Attributes:
     url: of a .tar.gz or .zip file.
     checksum: as pooch writes it, 'sha256:...' or 'md5:...'.
-    folder: the folder in the archive that is the corpus; '' if the complete archive is.
+    folder: the folder in the archive that is wanted; '' for the complete archive.
   """
 
   url: str
@@ -56,26 +56,24 @@ def fetch(archive: Archive, root: Path) -> None:
   except requests.HTTPError as error:
     raise UserError(
       f'{archive.url}: the server says {error.response.status_code} {error.response.reason}: '
-      f'fetch the corpus by hand and put it into {root}'
+      f'fetch it by hand and unpack it as {root}'
     ) from error
   except (requests.RequestException, OSError) as error:
     raise UserError(
       f'{archive.url}: cannot be fetched ({_short(error)}): run again to continue the download, or '
-      f'put the corpus into {root} by hand'
+      f'unpack it as {root} by hand'
     ) from error
   except ValueError as error:  # pooch: the checksum differs
     raise UserError(
       f'{archive.url}: the download does not have the checksum {archive.checksum} and was '
-      f'deleted: run again, or put the corpus into {root} by hand'
+      f'deleted: run again, or unpack it as {root} by hand'
     ) from error
   with tempfile.TemporaryDirectory(prefix=f'.{root.name}.', dir=root.parent) as name:
     folder = Path(name) / 'unpacked'
     folder.mkdir()
     unpack(kept, folder)
     if not (folder / archive.folder).is_dir():
-      raise UserError(
-        f'{archive.url}: has no folder {archive.folder}: put the corpus into {root} by hand'
-      )
+      raise UserError(f'{archive.url}: has no folder {archive.folder}: unpack it as {root} by hand')
     os.rename(folder / archive.folder, root)
   kept.unlink()
 

@@ -245,7 +245,7 @@ def golden_outputs(count: int, classes: int) -> np.ndarray:
 def _features(spec: ModelSpec) -> str:
   features, tables = spec.features, mel.tables(spec.features)
   height, width, channels = spec.input_shape
-  rows, columns = _resizing(features.n_mels, height), _resizing(features.frames, width)
+  rows, columns = resizing(features.n_mels, height), resizing(features.frames, width)
   picture = channels == 3 and spec.channels == 'magma'
   normalisation = (
     'kPicture'
@@ -313,7 +313,7 @@ inline constexpr int kNumColours = {len(colours)};
   )
 
 
-def _resizing(size: int, to: int) -> tuple[np.ndarray, np.ndarray]:
+def resizing(size: int, to: int) -> tuple[np.ndarray, np.ndarray]:
   """The weights that resize an axis: first positions [to] and weights [to, taps]."""
   if size == to:
     return np.arange(to), np.ones((to, 1), np.float32)

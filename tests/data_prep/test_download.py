@@ -150,7 +150,7 @@ def test_a_wrong_checksum_is_thrown_away(server, tmp_path):
 
 
 def test_not_found_and_no_server(server, tmp_path):
-  with pytest.raises(UserError, match='the server says 404 Not Found: fetch the corpus by hand'):
+  with pytest.raises(UserError, match='the server says 404 Not Found: fetch it by hand'):
     fetch(server, tmp_path, b'', url=server.url('absent.tar.gz'))
   with pytest.raises(UserError, match='cannot be fetched'):
     fetch(server, tmp_path, b'', url='http://127.0.0.1:9/x.tar.gz')
