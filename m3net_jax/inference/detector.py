@@ -79,12 +79,12 @@ class Event(NamedTuple):
 
 
 def default(classes: Sequence[str], features: Features, threshold: float = 0.8) -> Settings:
-  """A detector that no data chose: a window every quarter of a clip, three of them averaged.
+  """A detector that no data chose: a window every eighth of a clip, three of them averaged.
 
   After an event nothing is reported for a clip.
   """
-  hop_frames = max(1, round(features.num_samples / 4 / features.hop_length))
-  refractory = -(-features.num_samples // (hop_frames * features.hop_length))
+  hop_frames = max(1, round(features.num_samples / 8 / features.hop_length))
+  refractory = round(features.num_samples / (hop_frames * features.hop_length))
   stored = max(1, round(threshold * ONE))
   return Settings(
     hop_frames,

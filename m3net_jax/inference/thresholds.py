@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from data_prep.features import Features
 from data_prep.negatives import is_negative
@@ -16,6 +17,7 @@ SMOOTHS = (1, 2, 3, 4, 6)
 MIN_WINDOWS = (1, 2, 3)
 # Probabilities that are tried, closer to each other where they are close to 1.
 LEVELS = tuple(round(ONE * (1 - 0.8 * 0.88**step)) for step in range(50))
+_CONFIDENCE = 0.84  # one standard deviation
 _SWEEPS = 2  # over the classes
 _HOPELESS = 10.0  # times too many false alarms
 
@@ -78,7 +80,9 @@ def choose(
 ) -> Settings:
   """The constants that find the most words of validation streams.
 
-  In none of the streams may there be more than `per_hour` false alarms an hour. First `smooth`,
+  In none of the streams may the upper bound of `_CONFIDENCE` of the rate of false alarms (Poisson)
+  be above `per_hour`: of the constants that keep a limit in a stream, the best ones were lucky
+  there, and have more false alarms in another. First `smooth`,
   `min_windows` and one threshold for all classes are chosen from a grid, then the threshold of
   each class in turn is moved to its best place. Of equally good constants the strictest are taken.
 
@@ -130,7 +134,8 @@ def _value(
   for heard, total in zip(streams, sums):
     counts = score(detector.from_totals(total, settings), heard, settings, features)
     hits, wrong = hits + counts.hits, wrong + counts.wrong
-    excess = max(excess, counts.per_hour - per_hour)
+    bound = stats.chi2.ppf(_CONFIDENCE, 2 * counts.false_alarms + 2) / 2 / counts.seconds * 3600
+    excess = max(excess, bound - per_hour)
   # Where no constants keep the limit, those that break it least are taken.
   return -max(0.0, excess), hits - wrong, sum(settings.thresholds)
 
