@@ -25,12 +25,10 @@ def converted(name):
 def test_a_mirrored_map_is_multiplied_before_a_sum():
   content = converted(f'{attentions.__name__}:EvenOdd')
   assert operators.count(content)['REVERSE_V2'] == 3
-  assert operators.rescaled(content) == []
-  operators.check(content, 'EvenOdd', 'int8')
+  assert 'REVERSE_V2' in operators.check(content, 'EvenOdd', 'int8')
 
 
 def test_a_wrong_scale_is_refused():
   content = converted('tests.attentions:SumOfMirrors')
-  assert operators.rescaled(content) == ['REVERSE_V2']
-  with pytest.raises(UserError, match='would answer wrongly: .* scale within REVERSE_V2'):
+  with pytest.raises(UserError, match='would answer wrongly: .* scale within REVERSE_V2: '):
     operators.check(content, 'mine', 'int8')
