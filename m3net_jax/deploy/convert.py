@@ -1,4 +1,4 @@
-"""Converts a trained network to .tflite files: float32, int8 and int16x8, each in its own process.
+"""Converts a trained network to .tflite files: float32, int8 and int16x8, in a process of its own.
 
 The converter is C++ and ends its process on some graphs; in its own process that is an error like
 any other. int8 and int16x8 are calibrated on images. Their inputs and outputs are integers, and
@@ -10,14 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cloudpickle
 import numpy as np
 
-from data_prep import workers
+from data_prep import files
 from data_prep.errors import UserError
 from m3net_jax.network.variants import Architecture
 
@@ -37,44 +37,42 @@ class Network(NamedTuple):
 
 def convert(
   network: Network, calibration: np.ndarray, kinds: tuple[str, ...] = KINDS
-) -> dict[str, bytes]:
-  """Converts a network to one .tflite file per kind: images [1, height, width, channels] to logits.
+) -> Iterator[tuple[str, bytes]]:
+  """Converts a network to .tflite files: images [1, height, width, channels] to logits.
 
   Args:
     calibration: images [n, height, width, channels] float32 that set the ranges of the integers.
+    kinds: some of `KINDS`.
+
+  Yields:
+    A kind and its file, in the order of `kinds`.
 
   Raises:
-    UserError: a conversion failed, with the converter's reason.
+    UserError: the next conversion failed, with the converter's reason.
   """
   with tempfile.TemporaryDirectory(prefix='m3net_convert_') as name:
     folder = Path(name)
     # A user's own module may be a class of a notebook, which no import finds: cloudpickle takes it.
     (folder / 'network.pickle').write_bytes(cloudpickle.dumps(network))
     np.save(folder / 'calibration.npy', calibration)
-    with ThreadPoolExecutor(workers.num_cores()) as pool:
-      return dict(
-        zip(kinds, pool.map(lambda kind: _run_converter(folder, network.variant, kind), kinds))
-      )
-
-
-def _run_converter(folder: Path, variant: str, kind: str) -> bytes:
-  settings = {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': '', 'JAX_PLATFORMS': 'cpu'}
-  process = subprocess.run(
-    [sys.executable, '-m', 'm3net_jax.deploy.convert', str(folder), kind],
-    env={**os.environ, **settings},
-    stdin=subprocess.DEVNULL,
-    capture_output=True,
-    text=True,
-    errors='replace',
-    check=False,
-  )
-  converted = folder / f'{kind}.tflite'
-  if process.returncode or not converted.exists():
-    raise UserError(
-      f'variant {variant}: conversion to {kind} failed ({_ending(process.returncode)}): '
-      f'{_reason(process.stderr)}{FIXES.get(kind, "")}'
+    settings = {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': '', 'JAX_PLATFORMS': 'cpu'}
+    process = subprocess.run(
+      [sys.executable, '-m', 'm3net_jax.deploy.convert', name, *kinds],
+      env={**os.environ, **settings},
+      stdin=subprocess.DEVNULL,
+      capture_output=True,
+      text=True,
+      errors='replace',
+      check=False,
     )
-  return converted.read_bytes()
+    for kind in kinds:
+      converted = folder / f'{kind}.tflite'
+      if not converted.exists():
+        raise UserError(
+          f'variant {network.variant}: conversion to {kind} failed '
+          f'({_ending(process.returncode)}): {_reason(process.stderr)}{FIXES.get(kind, "")}'
+        )
+      yield kind, converted.read_bytes()
 
 
 def _ending(status: int) -> str:
@@ -90,42 +88,49 @@ def _reason(output: str) -> str:
   return (errors or lines[-1:] or ['it printed nothing'])[0][:300]
 
 
-def _worker(folder: Path, kind: str) -> None:
-  """Reads what `convert` wrote and writes KIND.tflite; runs in its own process."""
+def convert_here(
+  network: Network, calibration: np.ndarray, kinds: tuple[str, ...]
+) -> Iterator[tuple[str, bytes]]:
+  """As `convert`, in this process, which the converter ends on some graphs."""
   tf = _tensorflow()
   from jax.experimental import jax2tf
 
   from m3net_jax.network import models
 
-  _, architecture, num_classes, input_shape, variables = cloudpickle.loads(
-    (folder / 'network.pickle').read_bytes()
-  )
   # The converter recognises grouped convolutions; static switches leave no conditional.
-  model = models.M3Net(architecture, num_classes, 'tflite')
+  model = models.M3Net(network.architecture, network.num_classes, 'tflite')
   logits = lambda images: model.apply(
-    variables, images, train=False, switches=architecture.switches
+    network.variables, images, train=False, switches=network.architecture.switches
   )[0]
   module = tf.Module()
   module.logits = tf.function(
     jax2tf.convert(logits, with_gradient=False),
     autograph=False,
-    input_signature=[tf.TensorSpec((1, *input_shape), tf.float32, 'image')],
+    input_signature=[tf.TensorSpec((1, *network.input_shape), tf.float32, 'image')],
   )
-  converter = tf.lite.TFLiteConverter.from_concrete_functions(
-    [module.logits.get_concrete_function()], module
-  )
-  if kind != 'float32':
-    calibration = np.load(folder / 'calibration.npy')
-    operators = tf.lite.OpsSet
-    integers, operators = {
-      'int8': (tf.int8, operators.TFLITE_BUILTINS_INT8),
-      'int16x8': (tf.int16, operators.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8),
-    }[kind]
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([image[None]] for image in calibration)
-    converter.target_spec.supported_ops = [operators]
-    converter.inference_input_type = converter.inference_output_type = integers
-  (folder / f'{kind}.tflite').write_bytes(converter.convert())
+  traced = module.logits.get_concrete_function()
+  sets = tf.lite.OpsSet
+  integers = {
+    'int8': (tf.int8, sets.TFLITE_BUILTINS_INT8),
+    'int16x8': (tf.int16, sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8),
+  }
+  for kind in kinds:
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], module)
+    if kind in integers:
+      dtype, operators = integers[kind]
+      converter.optimizations = [tf.lite.Optimize.DEFAULT]
+      converter.representative_dataset = lambda: ([image[None]] for image in calibration)
+      converter.target_spec.supported_ops = [operators]
+      converter.inference_input_type = converter.inference_output_type = dtype
+    yield kind, converter.convert()
+
+
+def _worker(folder: Path, kinds: tuple[str, ...]) -> None:
+  """Reads what `convert` wrote and writes KIND.tflite for each kind; runs in its own process."""
+  network = cloudpickle.loads((folder / 'network.pickle').read_bytes())
+  calibration = np.load(folder / 'calibration.npy')
+  for kind, content in convert_here(network, calibration, kinds):
+    files.write_bytes(folder / f'{kind}.tflite', content)
 
 
 def _tensorflow() -> Any:
@@ -139,4 +144,4 @@ def _tensorflow() -> Any:
 
 
 if __name__ == '__main__':
-  _worker(Path(sys.argv[1]), sys.argv[2])
+  _worker(Path(sys.argv[1]), tuple(sys.argv[2:]))

@@ -129,9 +129,9 @@ def _convert(
     variant, architecture_of(variant), len(spec.classes), spec.input_shape, lane.variables
   )
   converted, names = {}, {}
-  for group in (kinds[:1], kinds[1:]):  # float32 first: its errors say more
-    converted |= convert.convert(network, images, group)
-    names |= {kind: operators.check(converted[kind], variant, kind) for kind in group}
+  for kind, content in convert.convert(network, images, kinds):  # float32 first
+    names[kind] = operators.check(content, variant, kind)  # says more than a failure of the next
+    converted[kind] = content
   return converted, names
 
 

@@ -4,8 +4,8 @@ The list has operators that TFLite Micro runs in int8 and that the converter qua
 SUM and MEAN are not on it: 16-bit quantisation breaks them silently.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from data_prep.errors import UserError
 
@@ -50,16 +50,24 @@ COPYING = frozenset(
 )
 
 
+class _Operator(NamedTuple):
+  """An operator of a .tflite file and the graph that it is part of, as the schema has them."""
+
+  name: str
+  graph: Any
+  content: Any
+
+
 def count(model: bytes) -> dict[str, int]:
   """Counts the operators of a .tflite file, {name: number}; a custom one by its own name."""
   count: dict[str, int] = {}
-  for name, _, _ in _operators(model):
-    count[name] = count.get(name, 0) + 1
+  for operator in _operators(model):
+    count[operator.name] = count.get(operator.name, 0) + 1
   return dict(sorted(count.items()))
 
 
-def rescaled(model: bytes) -> list[str]:
-  """The names of operators that copy integers into a tensor of another scale or zero point.
+def _rescaled(operators: Iterable[_Operator]) -> list[str]:
+  """The names of those that copy integers into a tensor of another scale or zero point, sorted.
 
   Such a model runs everywhere and its answers are wrong: the converter of TensorFlow 2.21 makes it
   of `x + flip(x)`.
@@ -73,21 +81,22 @@ def rescaled(model: bytes) -> list[str]:
     scales = tuple(float(f'{value:.5g}') for value in quantisation.scale)
     return (*scales, *map(int, quantisation.zeroPoint))
 
-  return [
-    name
-    for name, graph, operator in _operators(model)
-    if name in COPYING
-    # SPLIT has its axis first and its map last; the others have their map first.
-    and any(
-      scale(graph.tensors[output])
-      != scale(graph.tensors[operator.inputs[-1 if name == 'SPLIT' else 0]])
-      for output in operator.outputs
-    )
-  ]
+  return sorted(
+    {
+      name
+      for name, graph, operator in operators
+      if name in COPYING
+      # SPLIT has its axis first and its map last; the others have their map first.
+      and any(
+        scale(graph.tensors[output])
+        != scale(graph.tensors[operator.inputs[-1 if name == 'SPLIT' else 0]])
+        for output in operator.outputs
+      )
+    }
+  )
 
 
-def _operators(model: bytes) -> Iterator[tuple[str, Any, Any]]:
-  """The operators of a .tflite file: name, graph, operator."""
+def _operators(model: bytes) -> list[_Operator]:
   from ai_edge_litert import schema_py_generated as schema
 
   names = {
@@ -101,9 +110,11 @@ def _operators(model: bytes) -> Iterator[tuple[str, Any, Any]]:
     else names[max(code.builtinCode, code.deprecatedBuiltinCode)]
     for code in parsed.operatorCodes
   ]
-  for graph in parsed.subgraphs:
-    for operator in graph.operators:
-      yield codes[operator.opcodeIndex], graph, operator
+  return [
+    _Operator(codes[operator.opcodeIndex], graph, operator)
+    for graph in parsed.subgraphs
+    for operator in graph.operators
+  ]
 
 
 def check(model: bytes, variant: str, kind: str) -> list[str]:
@@ -111,16 +122,17 @@ def check(model: bytes, variant: str, kind: str) -> list[str]:
 
   Raises:
     UserError: firmware cannot run all of them; the message names those that are not on the list.
-      Or the converter gave one of them a wrong scale (`rescaled`).
+      Or the converter gave one of them a wrong scale.
   """
-  names = list(count(model))
+  found = _operators(model)
+  names = sorted({operator.name for operator in found})
   if missing := [name for name in names if name not in RESOLVER]:
     raise UserError(
       f'variant {variant}: the {kind} model needs {", ".join(missing)}, off the list of operators '
       f'that firmware runs ({", ".join(RESOLVER)}): write the module without, such as '
       "layers.global_mean(x, 'tflite') for a mean"
     )
-  if wrong := sorted(set(rescaled(model))):
+  if wrong := _rescaled(found):
     raise UserError(
       f'variant {variant}: the {kind} model would answer wrongly: the converter changes the scale '
       f'within {", ".join(wrong)}: multiply a map that was flipped or cut before you add to it, as '

@@ -114,6 +114,11 @@ def name_of(variant: str | type['nn.Module']) -> str:
   return name
 
 
+def short_name(variant: str) -> str:
+  """A variant without its module, for labels of pictures: `my.module:Mine` is `Mine`."""
+  return variant.rpartition(':')[2]
+
+
 def architecture_of(variant: str) -> Architecture:
   """The architecture of a variant's name or of `module.path:Name`, a user's own Flax module.
 

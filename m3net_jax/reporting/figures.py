@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data_prep import files
+from m3net_jax.network.variants import short_name
 from m3net_jax.study import sweeps
 
 
@@ -52,21 +53,21 @@ def learning_curves(results: dict[str, Any], metrics: list[dict[str, Any]]) -> F
     line = left.plot(
       epochs,
       [_mean(values) for values in by_epoch('validation_loss')],
-      label=f'{variant.split(":")[-1]}, validation',
+      label=f'{short_name(variant)}, validation',
     )[0]
     left.plot(
       epochs,
       [_mean(values) for values in by_epoch('train_loss')],
       color=line.get_color(),
       linestyle=':',
-      label=f'{variant.split(":")[-1]}, training',
+      label=f'{short_name(variant)}, training',
     )
     accuracy = by_epoch('validation_accuracy')
     right.plot(
       epochs,
       [100 * _mean(values) for values in accuracy],
       color=line.get_color(),
-      label=f'{variant.split(":")[-1]}, mean of {len(accuracy[0])} lanes',
+      label=f'{short_name(variant)}, mean of {len(accuracy[0])} lanes',
     )
     right.fill_between(
       epochs,
@@ -131,7 +132,7 @@ def draw_accuracies(
     axes.plot(points, place + offsets, 'o', markersize=5, alpha=0.6, color=color)
   # The name of a user's variant is long: show only its class, the tables show the rest.
   labels = [
-    f'{name.split(":")[-1]}  {100 * variant["mean"]:.2f} %' for name, variant in variants.items()
+    f'{short_name(name)}  {100 * variant["mean"]:.2f} %' for name, variant in variants.items()
   ]
   axes.set_yticks(places, labels)
   axes.set(xlabel='test accuracy at the best validation epoch (%)')
@@ -168,7 +169,7 @@ def draw_sweep(axes, content: dict[str, Any], ink: str = 'black', color: str | N
       if values:
         axes.plot([np.mean(values)] * 2, [place - 0.35, place + 0.35], color=ink, linewidth=1.5)
       chosen = setting in content['chosen'][variant].values()
-      name = f'{variant.split(":")[-1]}: ' * several + sweeps.text_of(content['settings'][setting])
+      name = f'{short_name(variant)}: ' * several + sweeps.text_of(content['settings'][setting])
       labels.append(f'{name}{" *" if chosen else ""}')
   axes.set_yticks(range(0, -len(labels), -1), labels)
   unit = '' if percent == 1 else ' (%)'

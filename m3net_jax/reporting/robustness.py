@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from data_prep import background
+from m3net_jax.network.variants import short_name
 from m3net_jax.reporting import tables
 from m3net_jax.reporting.tables import Table
 from m3net_jax.study.robustness import NAME
@@ -79,7 +80,7 @@ def text(content: Mapping[str, Any]) -> str:
   for first in range(0, len(variants), 2):
     some = variants[first : first + 2]
     lines.append(
-      f'{"test accuracy, %":<26}' + ''.join(f'{name.split(":")[-1][-25:]:>26}' for name in some)
+      f'{"test accuracy, %":<26}' + ''.join(f'{short_name(name)[-25:]:>26}' for name in some)
     )
     for row in content['conditions']:
       cells = ''
@@ -150,7 +151,7 @@ def draw(axes, content: Mapping[str, Any]) -> None:
       panel.legend(styles, noises, fontsize='small', loc='lower right')
     elif kind == 'gain' and len(variants) > 1:
       colours = [Line2D([], [], color=f'C{number}') for number in range(len(variants))]
-      names = [variant.split(':')[-1] for variant in variants]
+      names = [short_name(variant) for variant in variants]
       panel.legend(colours, names, fontsize='small', loc='lower center')
 
 

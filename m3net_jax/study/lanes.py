@@ -336,7 +336,13 @@ def make_programs(
   compile_all = functools.partial(over_lanes, lanes_at_once=lanes_at_once, mesh=mesh)
   train_all, score_all = compile_all(train, donate=True), compile_all(score)
   sharding = NamedSharding(mesh, PartitionSpec('lanes'))
-  init_all = jax.jit(jax.vmap(functools.partial(init_lane, model, input_shape, training)))
+  init_all = jax.jit(
+    jax.vmap(functools.partial(init_lane, model, input_shape, training)),
+    # It runs once. On a CPU, optimising it took as long as optimising the program of training.
+    compiler_options={'xla_backend_optimization_level': 0}
+    if jax.default_backend() == 'cpu'
+    else {},
+  )
   finish_all = jax.jit(jax.vmap(functools.partial(finish_epoch, training)), donate_argnums=0)
   put = lambda tree: jax.device_put(tree, sharding)
   jitted = (init_all, train_all, score_all, finish_all)

@@ -4,7 +4,7 @@ import pytest
 
 from data_prep.errors import UserError
 from m3net_jax.network import attentions, cost, rivals
-from m3net_jax.network.variants import RIVALS, VARIANTS, architecture_of
+from m3net_jax.network.variants import RIVALS, VARIANTS, architecture_of, short_name
 
 NOT_A_CLASS = (32, 24, 3)
 
@@ -13,10 +13,14 @@ def test_only_switched_variants_share_a_program():
   assert len({architecture.program for architecture in VARIANTS.values()}) == 7
 
 
+def test_labels_leave_the_module_out():
+  assert [short_name(name) for name in ('full', 'my.module:Mine')] == ['full', 'Mine']
+
+
 def test_forms_and_rivals_are_found_by_their_names():
   assert architecture_of('long_kernels').attention is attentions.LongKernels
   for name, path in RIVALS.items():
-    assert architecture_of(name).network is getattr(rivals, path.partition(':')[2])
+    assert architecture_of(name).network is getattr(rivals, short_name(path))
   size = lambda variant: cost.size(architecture_of(variant), 12, (64, 64, 1))
   assert size('long_kernels') == size('full')
 
