@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data_prep import background
+from m3net_jax.network.variants import short_name
 from m3net_jax.reporting import tables
 from m3net_jax.reporting.tables import Table
 from m3net_jax.study.workdir import DETECTION
@@ -48,7 +49,7 @@ def table(content: Mapping[str, Any], caption: str) -> Table:
     for row, stream in zip(of_streams, _tested(content), strict=True):
       rows.append(
         [
-          variant.rpartition(':')[-1],
+          short_name(variant),
           f'{stream["snr_db"]:g}',
           f'{stream["words"]:,}',
           tables.percent(row['hit_rate']['mean']),
@@ -79,7 +80,7 @@ def text(content: Mapping[str, Any]) -> str:
   """The table for a terminal, at most 79 columns."""
   lines = []
   for variant, of_streams in content['variants'].items():
-    lines.append(variant.rpartition(':')[-1])
+    lines.append(short_name(variant))
     lines.append(
       f'  {"stream":<16}{"words":>6}{"found":>9}{"wrong":>7}{"alarms/h":>10}{"delay":>8}'
       f'{"  every window":>19}'
@@ -111,7 +112,7 @@ def draw(axes, content: Mapping[str, Any]) -> None:
     for number, variant in enumerate(content['variants']):
       lanes = [lane for lane in content['lanes'] if lane['variant'] == variant]
       colour = f'C{place + number * len(streams)}'
-      name = f'{stream["snr_db"]:g} dB' + (f', {variant.rpartition(":")[-1]}' if several else '')
+      name = f'{stream["snr_db"]:g} dB' + (f', {short_name(variant)}' if several else '')
       for position, lane in enumerate(lanes):
         row = lane['streams'][place]
         alarms, hits = np.array(row['curve']).T
