@@ -19,6 +19,7 @@ import numpy as np
 
 from data_prep import files
 from data_prep.errors import UserError
+from m3net_jax.deploy.compact import compact
 from m3net_jax.network.variants import Architecture
 
 KINDS = ('float32', 'int8', 'int16x8')
@@ -122,7 +123,7 @@ def convert_here(
       converter.representative_dataset = lambda: ([image[None]] for image in calibration)
       converter.target_spec.supported_ops = [operators]
       converter.inference_input_type = converter.inference_output_type = dtype
-    yield kind, converter.convert()
+    yield kind, compact(converter.convert())
 
 
 def _worker(folder: Path, kinds: tuple[str, ...]) -> None:
