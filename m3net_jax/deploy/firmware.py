@@ -1,7 +1,7 @@
 """The C++ that firmware compiles: constants of one model as text. Pure functions.
 
-frontend.h, frontend.cc and example.cc in the folder `cc` are the same for every model: they are
-copied.
+What the folder `cc` holds is the same for every model and is copied. `packaging` writes the other
+files that a build system reads.
 """
 
 import json
@@ -22,15 +22,6 @@ from m3net_jax.network import image
 _HEADROOM = 1.05  # arena of the firmware / measured arena
 _KIB = 1024
 GOLDEN_WINDOWS = 400  # of the detector's test
-_OF_LIBC = """// glibc has a features.h too, and its headers find this one if this folder is given
-// by -I. So glibc's is passed on, and nothing else is included here.
-#ifdef __has_include_next
-#if __has_include_next(<features.h>)
-#include_next <features.h>
-#endif
-#endif
-
-"""
 
 
 def check(spec: ModelSpec) -> None:
@@ -65,9 +56,10 @@ def _sines(n_fft: int) -> np.ndarray:
 
 
 def ram(spec: ModelSpec, measured: int) -> dict[str, int]:
-  """Bytes of the static arrays of example.cc and frontend.cc, by content.
+  """Bytes of the static arrays of m3net_listener.cc and frontend.cc, by content.
 
-  A few single numbers, the stack and the objects that TFLite Micro puts on it are not included.
+  A few single numbers, TFLite Micro's interpreter, the stack and the buffer of the microphone are
+  not included.
 
   Args:
     measured: measured bytes of the tensor arena.
@@ -75,8 +67,7 @@ def ram(spec: ModelSpec, measured: int) -> dict[str, int]:
   features, float_bytes, sample_bytes, ring = spec.features, 4, 2, rings(spec)
   return {
     'tensor arena': arena_bytes(measured),
-    'samples': sample_bytes
-    * ((features.n_fft if ring else features.num_samples) + features.hop_length),
+    'samples': sample_bytes * (features.n_fft if ring else features.num_samples),
     'spectrogram': (
       features.frames * spec.input_shape[0]
       if ring
@@ -128,7 +119,7 @@ def files(
     f'{cc_text.lines(f"0x{byte:02x}" for byte in model)}\n}};\n\n}}  // namespace m3net\n',
     'op_resolver.h': _resolver(operator_names),
     'labels.h': _labels(spec.classes),
-    'features.h': _features(spec),
+    'model_features.h': _features(spec),
     'detector_constants.h': _detector(spec, tensors[1]),
     'golden.h': _golden_header(spec, len(golden[0]), len(golden_events(spec, tensors[1]))),
     'golden.cc': _golden(spec, *tensors, *golden),
@@ -261,12 +252,9 @@ def _features(spec: ModelSpec) -> str:
   ]
   reference = cc_text.float_literal(10 * np.log10(max(features.amin, features.ref)))
   mean, deviation = cc_text.float_literal(spec.mean), cc_text.float_literal(spec.std)
-  return (
-    _OF_LIBC
-    + '#ifdef __cplusplus\n'
-    + cc_text.header(
-      'features',
-      f"""// The clip.
+  return cc_text.header(
+    'model_features',
+    f"""// The clip.
 inline constexpr int kSampleRate = {features.sample_rate};  // Hz
 inline constexpr int kNumSamples = {features.num_samples};  // {features.clip_seconds:g} s
 
@@ -308,8 +296,6 @@ inline constexpr int kDeltaWidth = {deltas.shape[1]};
 inline constexpr int kNumColours = {len(colours)};
 {cc_text.array('float', 'kColours', colours, 'kNumColours][3')}
 """,
-    )
-    + '#endif  // __cplusplus\n'
   )
 
 
