@@ -88,9 +88,9 @@ Its accuracy, its memory and its licences: [MODEL_CARD.md](MODEL_CARD.md).
 | `idf_component.yml`, `examples/esp_idf` | ESP-IDF |
 | `CMakeLists.txt`, `host/listen.cc` | ESP-IDF; a computer |
 
-All C++ is C++17 and needs TFLite Micro of July 2025 or later if `op_resolver.h` has
-`AddReverseV2`. `Begin` tests the build: if features, outputs or events differ from `golden.cc`, it
-says so.
+All C++ is C++14. TFLite Micro may need more; it must be of July 2025 or later if `op_resolver.h`
+has `AddReverseV2`. `Begin` tests the build: if features, outputs or events differ from `golden.cc`,
+it says so.
 
 ## Arduino
 

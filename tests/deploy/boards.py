@@ -16,7 +16,7 @@ _TFLITE_MICRO = """
 #include <cstdint>
 enum TfLiteStatus { kTfLiteOk, kTfLiteError };
 struct TfLiteTensor { struct { int8_t* int8; } data; };
-inline constexpr std::size_t kInput = SIZES;
+constexpr std::size_t kInput = SIZES;
 bool Infer(const int8_t* input, int8_t* output);
 namespace tflite {
 struct Model {};
@@ -66,7 +66,7 @@ struct Printer {
   void println(const char*) {}
   void println(double, int = 2) {}
 };
-inline Printer Serial;
+extern Printer Serial;
 inline void delay(unsigned long) {}
 """
 
@@ -79,7 +79,7 @@ struct PDMClass {
   int available() { return 0; }
   int read(void*, std::size_t) { return 0; }
 };
-inline PDMClass PDM;
+extern PDMClass PDM;
 """
 
 _I2S = """
@@ -147,10 +147,12 @@ def esp_idf(folder: Path) -> None:
     _write(folder / name, text)
 
 
-def compile_all(compiler: list[str], includes: list[Path], sources: list[Path], out: Path) -> None:
+def compile_all(
+  compiler: list[str], includes: list[Path], sources: list[Path], out: Path, std: str = 'c++17'
+) -> None:
   """Compiles each source to an object file in the folder `out`; warnings are errors."""
   subprocess.run(
-    [*compiler, '-std=c++17', *WARNINGS, '-c', *(f'-I{path}' for path in includes), *sources],
+    [*compiler, f'-std={std}', *WARNINGS, '-c', *(f'-I{path}' for path in includes), *sources],
     cwd=out,
     check=True,
   )

@@ -118,4 +118,5 @@ def test_the_programs_of_boards_compile(folder, tmp_path, compiler):
     [tmp_path / 'sketch.cc', folder / 'examples' / 'esp_idf' / 'main' / 'main.cc']
     + [*folder.glob('src/*.cc'), folder / 'host' / 'listen.cc'],
     tmp_path,
+    std='gnu++14',  # of some of Arduino's cores
   )

@@ -11,7 +11,7 @@
 namespace m3net {
 
 // Samples from one window to the next. The first window ends with sample kNumSamples.
-inline constexpr int kHopSamples = kHopFrames * kHopLength;
+constexpr int kHopSamples = kHopFrames * kHopLength;
 
 // What was heard in the window that ends with the sample before number `end`, counted from 0.
 struct Heard {
