@@ -2,11 +2,9 @@
 
     model_float32.tflite, model_int8.tflite, model_int16x8.tflite (the last is optional)
     model.json          features, normalisation, classes, hashes of the models; predict reads it
-    model_data.cc/.h    the int8 model as an array, its arena and quantisation
-    op_resolver.h, labels.h, features.h
-    golden.cc/.h        inputs and outputs that a build must reproduce
-    frontend.cc/.h      from samples to the input; example.cc, the loop
-    detector.h, detector_constants.h    from outputs to events
+    src/                the C++ of this model (`firmware`), and that of the folder cc/src
+    examples/, host/    programs: for Arduino, for ESP-IDF, for a computer
+    README.md, library.properties, idf_component.yml, CMakeLists.txt (`packaging`)
     export.json         accuracy of every runtime and all figures; also copied to the study's folder
     MODEL_CARD.md       the same for people
 
@@ -75,12 +73,20 @@ def write_models(folder: Path, spec: ModelSpec, models: dict[str, bytes]) -> Non
   )
 
 
-def write_sources(folder: Path, sources: dict[str, str]) -> None:
-  """Writes the C++ of this model, {name: text}, and the C++ that is the same for all models."""
-  for name, text in sources.items():
-    files.write_bytes(folder / name, text.encode())
-  for file in (resources.files('m3net_jax.deploy') / 'cc').iterdir():
-    files.write_bytes(folder / file.name, file.read_bytes())
+def write_sources(folder: Path, sources: dict[str, str], package: dict[str, str]) -> None:
+  """Writes what a build needs: two of {name: text}, and what is the same for all models.
+
+  Args:
+    sources: of this model, for the folder src.
+    package: files for the folder itself.
+  """
+  for place, texts in ((folder / 'src', sources), (folder, package)):
+    for name, text in texts.items():
+      files.write_bytes(place / name, text.encode())
+  with resources.as_file(resources.files('m3net_jax.deploy') / 'cc') as same:
+    for path in same.rglob('*'):
+      if path.is_file():
+        files.write_bytes(folder / path.relative_to(same), path.read_bytes())
 
 
 def golden(

@@ -24,7 +24,7 @@ def array(kind: str, name: str, values: ArrayLike, size: str = '') -> str:
   """A constant array of `kind` ('float', 'short'); `size` is C++, as 'kRows][3' for two axes."""
   flat = np.asarray(values).ravel()
   literals = map(float_literal, flat) if kind == 'float' else map(str, flat.tolist())
-  return f'inline constexpr {kind} {name}[{size}] = {{\n{lines(literals)}\n}};'
+  return f'constexpr {kind} {name}[{size}] = {{\n{lines(literals)}\n}};'
 
 
 def lines(values: Iterable[str], columns: int = 110) -> str:

@@ -10,7 +10,16 @@ from data_prep import files, store
 from data_prep.errors import UserError
 from data_prep.files import json_sha256
 from data_prep.store import Store
-from m3net_jax.deploy import bundle, calibration, convert, firmware, npu, operators, parity
+from m3net_jax.deploy import (
+  bundle,
+  calibration,
+  convert,
+  firmware,
+  npu,
+  operators,
+  packaging,
+  parity,
+)
 from m3net_jax.inference import classifier, runtimes
 from m3net_jax.inference.best_lane import TrainedLane
 from m3net_jax.inference.classifier import ModelSpec
@@ -83,7 +92,7 @@ def write(
       operator_names=operator_names['int8'],
       golden=bundle.golden(reference, model, mels, predicted),
     )
-    bundle.write_sources(folder, sources)
+    bundle.write_sources(folder, sources, packaging.files(out_dir.resolve().name, spec, converted))
     clips = store.read_clips(prepared.path)
     architecture = architecture_of(lane.name.variant)
     installed_npus = npu.ACCELERATORS if npu.installed() else ()

@@ -1,7 +1,7 @@
 """The C++ that firmware compiles: constants of one model as text. Pure functions.
 
-frontend.h, frontend.cc and example.cc in the folder `cc` are the same for every model: they are
-copied.
+What the folder `cc` holds is the same for every model and is copied. `packaging` writes the other
+files that a build system reads.
 """
 
 import json
@@ -22,15 +22,6 @@ from m3net_jax.network import image
 _HEADROOM = 1.05  # arena of the firmware / measured arena
 _KIB = 1024
 GOLDEN_WINDOWS = 400  # of the detector's test
-_OF_LIBC = """// glibc has a features.h too, and its headers find this one if this folder is given
-// by -I. So glibc's is passed on, and nothing else is included here.
-#ifdef __has_include_next
-#if __has_include_next(<features.h>)
-#include_next <features.h>
-#endif
-#endif
-
-"""
 
 
 def check(spec: ModelSpec) -> None:
@@ -65,9 +56,10 @@ def _sines(n_fft: int) -> np.ndarray:
 
 
 def ram(spec: ModelSpec, measured: int) -> dict[str, int]:
-  """Bytes of the static arrays of example.cc and frontend.cc, by content.
+  """Bytes of the static arrays of m3net_listener.cc and frontend.cc, by content.
 
-  A few single numbers, the stack and the objects that TFLite Micro puts on it are not included.
+  A few single numbers, TFLite Micro's interpreter, the stack and the buffer of the microphone are
+  not included.
 
   Args:
     measured: measured bytes of the tensor arena.
@@ -75,8 +67,7 @@ def ram(spec: ModelSpec, measured: int) -> dict[str, int]:
   features, float_bytes, sample_bytes, ring = spec.features, 4, 2, rings(spec)
   return {
     'tensor arena': arena_bytes(measured),
-    'samples': sample_bytes
-    * ((features.n_fft if ring else features.num_samples) + features.hop_length),
+    'samples': sample_bytes * (features.n_fft if ring else features.num_samples),
     'spectrogram': (
       features.frames * spec.input_shape[0]
       if ring
@@ -128,7 +119,7 @@ def files(
     f'{cc_text.lines(f"0x{byte:02x}" for byte in model)}\n}};\n\n}}  // namespace m3net\n',
     'op_resolver.h': _resolver(operator_names),
     'labels.h': _labels(spec.classes),
-    'features.h': _features(spec),
+    'model_features.h': _features(spec),
     'detector_constants.h': _detector(spec, tensors[1]),
     'golden.h': _golden_header(spec, len(golden[0]), len(golden_events(spec, tensors[1]))),
     'golden.cc': _golden(spec, *tensors, *golden),
@@ -153,18 +144,18 @@ def _model_header(model: bytes, arena: int, input_: Tensor, output: Tensor) -> s
 
 // The int8 network as a .tflite file, and what an interpreter of it needs.
 extern const unsigned char kModel[];
-inline constexpr std::size_t kModelBytes = {len(model)};
+constexpr std::size_t kModelBytes = {len(model)};
 // TFLite Micro's recording allocator counted {arena} bytes on a 64-bit computer with its portable
 // kernels; 5 % are added. Kernels with buffers of their own, such as CMSIS-NN's, may need more:
 // then AllocateTensors() fails, and arena_used_bytes() of an interpreter with a larger arena says
 // how much.
-inline constexpr std::size_t kArenaBytes = {arena_bytes(arena)};
-inline constexpr int kInputBytes = {int(np.prod(input_.shape))};
+constexpr std::size_t kArenaBytes = {arena_bytes(arena)};
+constexpr int kInputBytes = {int(np.prod(input_.shape))};
 // A real value is scale * (stored - zero point).
-inline constexpr float kInputScale = {cc_text.float_literal(input_.scale)};
-inline constexpr int kInputZeroPoint = {input_.zero_point};
-inline constexpr float kOutputScale = {cc_text.float_literal(output.scale)};
-inline constexpr int kOutputZeroPoint = {output.zero_point};
+constexpr float kInputScale = {cc_text.float_literal(input_.scale)};
+constexpr int kInputZeroPoint = {input_.zero_point};
+constexpr float kOutputScale = {cc_text.float_literal(output.scale)};
+constexpr int kOutputZeroPoint = {output.zero_point};
 """,
   )
 
@@ -193,8 +184,8 @@ def _labels(classes: tuple[str, ...]) -> str:
   names = '\n'.join(f'    {json.dumps(name, ensure_ascii=False)},' for name in classes)
   return cc_text.header(
     'labels',
-    f"""inline constexpr int kNumLabels = {len(classes)};
-inline constexpr const char* kLabels[kNumLabels] = {{
+    f"""constexpr int kNumLabels = {len(classes)};
+constexpr const char* kLabels[kNumLabels] = {{
 {names}
 }};
 """,
@@ -215,8 +206,8 @@ def _detector(spec: ModelSpec, output: Tensor) -> str:
 #include "detector.h"
 
 // For detector.h; {chosen}.
-inline constexpr int kHopFrames = {settings.hop_frames};  // frames from one window to the next
-inline constexpr DetectorSettings kDetector = {{
+constexpr int kHopFrames = {settings.hop_frames};  // frames from one window to the next
+constexpr DetectorSettings kDetector = {{
     {settings.smooth},  // windows in the mean
     {settings.min_windows},  // windows in a row
     {settings.refractory},  // windows of rest
@@ -261,31 +252,28 @@ def _features(spec: ModelSpec) -> str:
   ]
   reference = cc_text.float_literal(10 * np.log10(max(features.amin, features.ref)))
   mean, deviation = cc_text.float_literal(spec.mean), cc_text.float_literal(spec.std)
-  return (
-    _OF_LIBC
-    + '#ifdef __cplusplus\n'
-    + cc_text.header(
-      'features',
-      f"""// The clip.
-inline constexpr int kSampleRate = {features.sample_rate};  // Hz
-inline constexpr int kNumSamples = {features.num_samples};  // {features.clip_seconds:g} s
+  return cc_text.header(
+    'model_features',
+    f"""// The clip.
+constexpr int kSampleRate = {features.sample_rate};  // Hz
+constexpr int kNumSamples = {features.num_samples};  // {features.clip_seconds:g} s
 
 // The log-Mel spectrogram: librosa.feature.melspectrogram, then librosa.power_to_db.
-inline constexpr int kFftSize = {features.n_fft};
-inline constexpr int kHopLength = {features.hop_length};
-inline constexpr int kNumFrames = {features.frames};
+constexpr int kFftSize = {features.n_fft};
+constexpr int kHopLength = {features.hop_length};
+constexpr int kNumFrames = {features.frames};
 // Whether a frame depends on its own samples alone and is one column of the input.
-inline constexpr bool kStreams = {str(rings(spec)).lower()};
+constexpr bool kStreams = {str(rings(spec)).lower()};
 // sin(2 pi i / kFftSize), a quarter of a wave.
 {cc_text.array('float', 'kSines', _sines(features.n_fft), 'kFftSize / 4 + 1')}
 // Zeros around the clip, half a window on each side.
-inline constexpr bool kCentred = {str(features.center).lower()};
+constexpr bool kCentred = {str(features.center).lower()};
 // Filters from {features.fmin:g} to {features.fmax:g} Hz.
-inline constexpr int kNumMels = {features.n_mels};
-inline constexpr float kLeastPower = {cc_text.float_literal(features.amin)};
-inline constexpr float kReferenceDecibels = {reference};
+constexpr int kNumMels = {features.n_mels};
+constexpr float kLeastPower = {cc_text.float_literal(features.amin)};
+constexpr float kReferenceDecibels = {reference};
 // Range below the loudest value of a clip.
-inline constexpr float kRangeDecibels = {cc_text.float_literal(min(features.range_db, 1e30))};
+constexpr float kRangeDecibels = {cc_text.float_literal(min(features.range_db, 1e30))};
 {cc_text.array('float', 'kWindow', tables.window, 'kFftSize')}
 // Filter m weighs kFilterLength[m] bins from kFilterFirst[m] on; all weights are in one array.
 {cc_text.array('short', 'kFilterFirst', first, 'kNumMels')}
@@ -293,23 +281,21 @@ inline constexpr float kRangeDecibels = {cc_text.float_literal(min(features.rang
 {cc_text.array('float', 'kFilterWeights', bank.data)}
 
 // The image; its row 0 is the lowest frequency.
-inline constexpr int kHeight = {height}, kWidth = {width}, kChannels = {channels};
+constexpr int kHeight = {height}, kWidth = {width}, kChannels = {channels};
 enum Normalisation {{ kOfTrainingClips, kOfEachClip, kPicture }};
-inline constexpr Normalisation kNormalisation = {normalisation};
-inline constexpr float kMean = {mean}, kDeviation = {deviation};  // dB, of the training clips
-inline constexpr float kFloor = {cc_text.float_literal(image.FLOOR)};  // dB, least divisor
+constexpr Normalisation kNormalisation = {normalisation};
+constexpr float kMean = {mean}, kDeviation = {deviation};  // dB, of the training clips
+constexpr float kFloor = {cc_text.float_literal(image.FLOOR)};  // dB, least divisor
 // Row r of the image weighs kRowTaps rows of the spectrogram from kRowFirst[r] on; columns too.
 {_band('Row', 'kHeight', *rows)}
 {_band('Column', 'kWidth', *columns)}
 // Channels 1 and 2 if they are differences in time.
-inline constexpr int kDeltaWidth = {deltas.shape[1]};
+constexpr int kDeltaWidth = {deltas.shape[1]};
 {cc_text.array('float', 'kDelta', deltas, '2][kDeltaWidth')}
 // The colours of a picture from its lowest to its highest value; one black if it has none.
-inline constexpr int kNumColours = {len(colours)};
+constexpr int kNumColours = {len(colours)};
 {cc_text.array('float', 'kColours', colours, 'kNumColours][3')}
 """,
-    )
-    + '#endif  // __cplusplus\n'
   )
 
 
@@ -326,7 +312,7 @@ def resizing(size: int, to: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _band(name: str, size: str, first: np.ndarray, weights: np.ndarray) -> str:
   return (
-    f'inline constexpr int k{name}Taps = {weights.shape[1]};\n'
+    f'constexpr int k{name}Taps = {weights.shape[1]};\n'
     + cc_text.array('short', f'k{name}First', first, size)
     + '\n'
     + cc_text.array('float', f'k{name}Weights', weights.ravel(), f'{size} * k{name}Taps')
@@ -340,7 +326,7 @@ def _golden_header(spec: ModelSpec, count: int, events: int) -> str:
 
 // Stored inputs and outputs of the network for test clips, one per class that it answers, as TFLite
 // Micro computes them on a computer.
-inline constexpr int kNumGolden = {count};
+constexpr int kNumGolden = {count};
 extern const int8_t kGoldenInputs[kNumGolden][{int(np.prod(spec.input_shape))}];
 extern const int8_t kGoldenOutputs[kNumGolden][{len(spec.classes)}];
 
@@ -368,7 +354,7 @@ struct GoldenEvent {{
 }};
 // The events of these windows with kDetector and kPowers of detector_constants.h, but with every
 // threshold a half, kOne / 2.
-inline constexpr int kGoldenWindows = {GOLDEN_WINDOWS}, kNumGoldenEvents = {events};
+constexpr int kGoldenWindows = {GOLDEN_WINDOWS}, kNumGoldenEvents = {events};
 extern const GoldenEvent kGoldenEvents[];
 bool GoldenEventsAreFound();
 """,

@@ -84,7 +84,7 @@ class.
 | multiply-adds | {study['macs']:,} |
 | int8 file | {file['bytes']:,} bytes |
 | tensor arena, int8, TFLite Micro on a 64-bit computer | {file['arena']['total']:,} bytes |
-| RAM of example.cc and frontend.cc, without stack | {sum(ram.values()):,} bytes: {_parts(ram)} |
+| RAM of the C++ in src/, without stack | {sum(ram.values()):,} bytes: {_parts(ram)} |
 | features for one answer | {front_end['frames']} frames, {front_end['macs']:,} multiply-adds |
 | operators | {', '.join(file['operators'])} |
 {_npu(exported['npu'])}

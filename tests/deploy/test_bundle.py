@@ -15,6 +15,7 @@ from data_prep.features import Features
 from m3net_jax.deploy import bundle, firmware, operators
 from m3net_jax.inference.classifier import ModelSpec
 from m3net_jax.inference.runtimes import Tensor
+from tests.deploy import boards
 
 FEATURES = Features(sample_rate=8000, clip_seconds=0.5, n_fft=256, hop_length=126, n_mels=32)
 SPEC = ModelSpec(
@@ -102,9 +103,8 @@ def sound(count):
 )
 def test_compiled_front_end_makes_the_input_that_python_makes(tmp_path, change):
   spec = dataclasses.replace(SPEC, **change)
-  bundle.write_sources(tmp_path, sources(spec))
+  bundle.write_sources(tmp_path, sources(spec), {})
   (tmp_path / 'program.cc').write_text(PROGRAM)
-  # With -I, as build systems give folders: glibc's own features.h must still be found behind ours.
   subprocess.run(
     [
       'g++',
@@ -113,13 +113,13 @@ def test_compiled_front_end_makes_the_input_that_python_makes(tmp_path, change):
       '-Wall',
       '-Wextra',
       '-Werror',
-      f'-I{tmp_path}',
+      '-Isrc',
       '-o',
       'program',
       'program.cc',
-      'frontend.cc',
-      'golden.cc',
-      'model_data.cc',
+      'src/frontend.cc',
+      'src/golden.cc',
+      'src/model_data.cc',
     ],
     cwd=tmp_path,
     check=True,
@@ -160,18 +160,18 @@ def test_compiled_front_end_makes_the_input_that_python_makes(tmp_path, change):
 
 
 @needs_compiler
-def test_c_programs_still_find_libcs_features(tmp_path):
-  bundle.write_sources(tmp_path, sources(SPEC))
+def test_c_programs_find_the_headers_of_libc_beside_ours(tmp_path):
+  bundle.write_sources(tmp_path, sources(SPEC), {})
   (tmp_path / 'program.c').write_text(
     '#include <stdio.h>\nint main(void) { return puts("c") < 0; }\n'
   )
-  subprocess.run(['gcc', f'-I{tmp_path}', 'program.c', '-o', 'program'], cwd=tmp_path, check=True)
+  subprocess.run(['gcc', '-Isrc', 'program.c', '-o', 'program'], cwd=tmp_path, check=True)
 
 
 def test_constants_of_the_headers():
   made = sources(SPEC)
   number = lambda name: float(
-    re.search(rf'\b{name} = (-?[\d.e-]+)', made['features.h'] + made['model_data.h'])[1]
+    re.search(rf'\b{name} = (-?[\d.e-]+)', made['model_features.h'] + made['model_data.h'])[1]
   )
   assert number('kMean') == -43.25 and number('kDeviation') == 17.5
   assert (
@@ -186,7 +186,7 @@ def test_constants_of_the_headers():
   assert re.findall(r'resolver\.(\w+)\(', made['op_resolver.h']) == ['AddAdd', 'AddReverseV2']
   assert 'MicroMutableOpResolver<2>' in made['op_resolver.h']
   # Every constant that the fixed files name is made.
-  fixed = ' '.join(path.read_text() for path in sorted((firmware_folder()).iterdir()))
+  fixed = ' '.join(path.read_text() for path in sorted((firmware_folder() / 'src').iterdir()))
   named = (
     set(re.findall(r'\bk[A-Z]\w+', fixed))
     - set(re.findall(r'(?:constexpr |<)\w+ (k\w+)', fixed))
@@ -288,13 +288,13 @@ def test_a_ring_holds_the_newest_window(tmp_path, rows):
   samples = sound(3 * features.num_samples)
   for name, spec in (('ring', ring), ('whole', whole)):
     folder = tmp_path / name
-    bundle.write_sources(folder, sources(spec))
+    bundle.write_sources(folder, sources(spec), {})
     (folder / 'program.cc').write_text(
       '#include <cstdlib>\n' + RING.replace('RINGS', str(name == 'ring').lower())
     )
     subprocess.run(
       ['g++', '-std=c++17', '-O1', '-Wall', '-Wextra', '-Wdouble-promotion', '-Werror']
-      + [f'-I{folder}', '-o', 'program', 'program.cc', 'frontend.cc', 'model_data.cc'],
+      + ['-Isrc', '-o', 'program', 'program.cc', 'src/frontend.cc', 'src/model_data.cc'],
       cwd=folder,
       check=True,
     )
@@ -326,20 +326,20 @@ def test_a_ring_holds_the_newest_window(tmp_path, rows):
 def test_our_parts_compile_for_a_cortex_m(tmp_path, streams):
   features = dataclasses.replace(FEATURES, center=False, top_db=0.0) if streams else FEATURES
   spec = dataclasses.replace(SPEC, features=features, input_shape=(32, features.frames, 1))
-  bundle.write_sources(tmp_path, sources(spec))
-  warnings = ['-Wall', '-Wextra', '-Wdouble-promotion', '-Wfloat-conversion', '-Werror']
+  bundle.write_sources(tmp_path, sources(spec), {})
+  boards.tflite_micro(tmp_path, int(np.prod(spec.input_shape)), 3)
   (tmp_path / 'detector.cc').write_text(
     '#include "detector_constants.h"\ntemplate class m3net::Detector<3>;\n'
   )
-  subprocess.run(
+  boards.compile_all(
     ['arm-none-eabi-g++', '-mcpu=cortex-m4', '-mthumb', '-mfloat-abi=hard', '-mfpu=fpv4-sp-d16']
-    + ['-std=c++17', '-Os', '-fno-exceptions', '-fno-rtti', *warnings, '-c', f'-I{tmp_path}']
-    + ['frontend.cc', 'golden.cc', 'detector.cc', 'model_data.cc'],
-    cwd=tmp_path,
-    check=True,
+    + ['-Os', '-fno-exceptions', '-fno-rtti', '-Wdouble-promotion', '-Wfloat-conversion'],
+    [tmp_path, tmp_path / 'src'],
+    [tmp_path / 'detector.cc', *sorted((tmp_path / 'src').glob('*.cc'))],
+    tmp_path,
   )
   symbols = subprocess.run(
-    ['arm-none-eabi-nm', '-u', 'frontend.o', 'detector.o'],
+    ['arm-none-eabi-nm', '-u', 'frontend.o', 'detector.o', 'm3net_listener.o'],
     cwd=tmp_path,
     capture_output=True,
     text=True,

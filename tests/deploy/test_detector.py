@@ -39,7 +39,7 @@ int main() {
 
 
 def compiled(folder, spec):
-  bundle.write_sources(folder, sources(spec))
+  bundle.write_sources(folder, sources(spec), {})
   (folder / 'program.cc').write_text(PROGRAM)
   subprocess.run(
     [
@@ -52,7 +52,7 @@ def compiled(folder, spec):
       '-Wconversion',
       '-fsanitize=undefined',
     ]
-    + ['-fno-sanitize-recover', f'-I{folder}', '-o', 'program', 'program.cc', 'golden.cc'],
+    + ['-fno-sanitize-recover', '-Isrc', '-o', 'program', 'program.cc', 'src/golden.cc'],
     cwd=folder,
     check=True,
   )

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "features.h"
+#include "model_features.h"
 
 namespace m3net {
 

@@ -115,12 +115,17 @@ Affine AffineOf(const float* decibels) {
   return {mean, std::max(std::sqrt(squares / kValues), kFloor)};
 }
 
+template <typename Number>
+Number Clamped(Number value, Number least, Number most) {
+  return std::min(std::max(value, least), most);
+}
+
 // The normalised spectrogram (plane 0), or its first or second difference in time.
 float Value(const float* row, Affine affine, int frame, int plane) {
   if (plane == 0) return (row[frame] - affine.shift) / affine.divide;
   float sum = 0.0f;
   for (int tap = 0; tap < kDeltaWidth; ++tap) {
-    const int at = std::clamp(frame + tap - kDeltaWidth / 2, 0, kNumFrames - 1);
+    const int at = Clamped(frame + tap - kDeltaWidth / 2, 0, kNumFrames - 1);
     sum += kDelta[plane - 1][tap] * (row[at] - affine.shift) / affine.divide;
   }
   return sum;
@@ -142,7 +147,7 @@ float Pixel(const float* decibels, Affine affine, int row, int column, int plane
 
 int8_t Quantised(float value, float scale, int zero_point) {
   const long whole = std::lround(value / scale) + zero_point;
-  return static_cast<int8_t>(std::clamp(whole, -128L, 127L));
+  return static_cast<int8_t>(Clamped(whole, -128L, 127L));
 }
 
 }  // namespace
@@ -183,7 +188,7 @@ void FillInput(const float* decibels, float scale, int zero_point, int8_t* input
       int8_t* pixel = input + (row * kWidth + column) * kChannels;
       if (kNormalisation == kPicture) {
         const float shade = Pixel(decibels, affine, row, column, 0) * kNumColours;
-        const int colour = std::clamp(static_cast<int>(shade), 0, kNumColours - 1);
+        const int colour = Clamped(static_cast<int>(shade), 0, kNumColours - 1);
         for (int c = 0; c < kChannels; ++c) pixel[c] = Quantised(kColours[colour][c % 3], scale, zero_point);
       } else {
         for (int c = 0; c < kChannels; ++c) {

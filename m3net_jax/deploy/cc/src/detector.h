@@ -8,7 +8,7 @@
 namespace m3net {
 
 // The stored probability 1.
-inline constexpr int32_t kOne = 32768;
+constexpr int32_t kOne = 32768;
 
 struct DetectorSettings {
   int smooth;       // windows over which probabilities are averaged, 1 to 16
