@@ -36,7 +36,7 @@ class PlainLane(NamedTuple):
 
 @functools.cache
 def functions(architecture, num_classes):
-  """The network, and its gradient and logits, compiled once for all variants that share it."""
+  """The network, its variables, gradient and logits, compiled once for variants that share it."""
   model = M3Net(architecture, num_classes, 'conv')
   # Of the shares of the teacher's answers, which sum to its weight.
   log_of = lambda shares: (
@@ -67,15 +67,41 @@ def functions(architecture, num_classes):
   def logits_of(variables, batch, switches):
     return model.apply(variables, batch, train=False, switches=switches)[0]
 
-  return model, gradient_of, logits_of
+  init = jax.jit(
+    functools.partial(models.init, model),
+    static_argnums=1,
+    compiler_options={'xla_backend_optimization_level': 0},
+  )
+  return init, gradient_of, logits_of
 
 
-def train(config, store, split, seed, variant, steps, noise=None, teacher=None) -> PlainLane:
+@jax.jit
+def moved(variables, average, moments, gradient, batch_stats, rate, weight_decay, kept):
+  """A step of Adam with decoupled weight decay, and of the moving average."""
+  updates, moments = optax.scale_by_adam().update(gradient, moments)
+  params = jax.tree.map(
+    lambda value, update: value - rate * (update + weight_decay * value * (value.ndim > 1)),
+    variables['params'],
+    updates,
+  )
+  variables = {'params': params, 'batch_stats': batch_stats}
+  average = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, variables)
+  return variables, average, moments
+
+
+def augmentation(config, store, noise):
+  """A function of a random key and the log-Mel arrays of a batch, compiled once for all lanes."""
+  rule = Rule(config.parts, store.features, mel.level_weights(store.features))
+  bank = None if noise is None else jax.numpy.asarray(noise)
+  return jax.jit(lambda key, clips: augment.augmented(rule, key, clips, config.settings[0], bank))
+
+
+def train(config, store, split, seed, variant, steps, changed, teacher=None) -> PlainLane:
   """Trains one lane; the input of the network has the size of the store's log-Mel.
 
   Args:
     steps: of an epoch.
-    noise: powers of windows of noise.
+    changed: of `augmentation`.
     teacher: logits [clips, classes].
   """
   recipe = config.settings[0]
@@ -83,9 +109,6 @@ def train(config, store, split, seed, variant, steps, noise=None, teacher=None) 
   mean, std = mels[split.train].mean(), mels[split.train].std()
   image_of = lambda mels: ((mels - mean) / std).astype(np.float32)[..., None]
   images = image_of(mels)
-  rule = Rule(config.parts, store.features, mel.level_weights(store.features))
-  bank = None if noise is None else jax.numpy.asarray(noise)
-  changed = jax.jit(lambda key, clips: augment.augmented(rule, key, clips, recipe, bank))
   taught = np.zeros((len(labels), len(store.classes)), np.float32)
   if teacher is not None:
     powers = np.exp(teacher / 2)
@@ -95,10 +118,9 @@ def train(config, store, split, seed, variant, steps, noise=None, teacher=None) 
     counts = np.array([(labels[split.train] == c).sum() for c in range(len(store.classes))])
     weights = len(split.train) / (len(store.classes) * counts)
   switches = VARIANTS[variant].switches
-  model, gradient_of, logits_of = functions(VARIANTS[variant].program, len(weights))
-  variables = dict(models.init(model, jax.random.key(seed), images.shape[1:]))
-  adam = optax.scale_by_adam()
-  moments = adam.init(variables['params'])
+  init, gradient_of, logits_of = functions(VARIANTS[variant].program, len(weights))
+  variables = init(jax.random.key(seed), images.shape[1:])
+  moments = optax.scale_by_adam().init(variables['params'])
   average = variables
 
   def judged(variables, clips):
@@ -134,18 +156,17 @@ def train(config, store, split, seed, variant, steps, noise=None, teacher=None) 
       (loss, batch_stats), gradient = gradient_of(
         variables, batch.astype(np.float32), targets, answers, switches
       )
-      updates, moments = adam.update(gradient, moments)
-      rate = rate_of(step)
-      params = jax.tree.map(
-        lambda value, update: (
-          value - rate * (update + recipe.weight_decay * value * (value.ndim > 1))
-        ),
-        variables['params'],
-        updates,
-      )
-      variables = {'params': params, 'batch_stats': batch_stats}
       kept = min(recipe.ema, (1 + step) / (10 + step))
-      average = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, variables)
+      variables, average, moments = moved(
+        variables,
+        average,
+        moments,
+        gradient,
+        batch_stats,
+        rate_of(step),
+        recipe.weight_decay,
+        kept,
+      )
       losses.append(float(loss))
     rate = rate_of(epoch * steps + steps - 1)  # of the last step
     predicted, validation_loss = judged(average, split.validation)

@@ -55,11 +55,12 @@ def compare(store, path, config, steps):
   rows, metrics, predictions, splits = run(store, path, config)
   shared = ingredients.obtain(path, config, store, lambda: splits)
   noise = None if shared.noise is None else shared.noise.powers
+  changed = plain_loop.augmentation(config, store, noise)
   loops = {}
   for name, row in rows.items():
     split = splits[name.split]
     teacher = None if shared.teacher is None else shared.teacher.logits[:, name.split]
-    loop = plain_loop.train(config, store, split, name.seed, name.variant, steps, noise, teacher)
+    loop = plain_loop.train(config, store, split, name.seed, name.variant, steps, changed, teacher)
     epochs = [
       entry
       for entry in metrics
