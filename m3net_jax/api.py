@@ -442,8 +442,7 @@ class Study:
     from m3net_jax.deploy import convert, export
     from m3net_jax.reporting import model_card, robustness
 
-    content, bank = self.results(), noise_bank.read(self.path)
-    noises = [] if bank is None else bank.recorded
+    content, noises = self.results(), [name for name, _ in noise_bank.recorded(self.path)]
     exported = export.write(
       Path(out_dir).absolute(),
       self._workdir,

@@ -48,11 +48,6 @@ class NoiseBank(NamedTuple):
     """[windows, n_mels, frames] float32, each of level 1."""
     return (10.0 ** (self.decibels.astype(np.float32) / 10)).astype(np.float32)
 
-  @property
-  def recorded(self) -> list[str]:
-    """The names of those that were not generated."""
-    return self.names[self.sha256 != ''].tolist()
-
   def text(self) -> str:
     """What it holds, for people."""
     return f'{len(self.decibels)} windows of {background.some(self.names.tolist())}'
@@ -155,6 +150,17 @@ def make(
 def write(workdir: Path, bank: NoiseBank) -> None:
   """Writes noise.npz, completely or not at all."""
   arrays_file.write(workdir / NAME, **bank._asdict())
+
+
+def recorded(workdir: Path) -> list[tuple[str, str]]:
+  """The recordings of noise.npz, names and SHA-256, without reading its windows.
+
+  Empty if it is not there or all noise was generated; UserError if it cannot be read.
+  """
+  if not (workdir / NAME).exists():
+    return []
+  names, sha256 = arrays_file.read(workdir / NAME, 'names', 'sha256')
+  return [(name, file) for name, file in zip(names.tolist(), sha256.tolist()) if file]
 
 
 def read(workdir: Path) -> NoiseBank | None:

@@ -75,6 +75,14 @@ def test_the_noise_is_of_the_folder_or_of_the_corpus_or_generated(tones, folder,
   assert names(bank) == ['long.wav', 'short.wav'] and all(len(hash) == 64 for hash in bank.sha256)
 
 
+def test_recordings_of_the_noise_are_named_without_its_windows(tones, folder, tmp_path):
+  assert noise_bank.recorded(tmp_path) == []
+  noises = [*background.recordings([folder], tones.features), *background.coloured(tones.features)]
+  noise_bank.write(tmp_path, noise_bank.make(noises, tones.features))
+  expected = [(noise.name, noise.sha256) for noise in noises[:2]]
+  assert noise_bank.recorded(tmp_path) == expected and len(noises) == 5
+
+
 def test_a_study_continues_with_the_noise_that_it_began_with(tones, folder, tmp_path):
   config = dataclasses.replace(NOISY, noise_dir=(str(folder),))
   whole = api.train(tones, workdir=tmp_path / 'whole', config=config)
