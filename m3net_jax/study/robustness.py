@@ -133,16 +133,20 @@ def measure(
   )
   tried = conditions(bool(recorded), store.features.clip_seconds)
   lanes = _lanes(workdir, store, splits)
-  predicted = np.full((len(tried), len(lanes.names), len(store.labels)), -1, np.int32)
+  # A byte for every lane, condition and test clip, if there are at most 256 classes.
+  predicted = np.empty(
+    (len(tried), len(lanes.names), len(tested)), np.min_scalar_type(len(store.classes) - 1)
+  )
   with tqdm(total=len(tested), desc='clips', unit='', ncols=79, disable=None) as bar:
-    for block in np.split(tested, range(BLOCK, len(tested), BLOCK)):
+    for start in range(0, len(tested), BLOCK):
+      block = tested[start : start + BLOCK]
       copies = np.empty((len(tried), len(block), *store.features.shape), DTYPE)
       for place, arrays in _copies(root, block, clips, store.features, recorded, tried):
         copies[:, place] = arrays
         bar.update(len(place))
       for i, mels in enumerate(copies):
-        predicted[i][:, block] = lanes.answers(mels)
-  return _content(workdir, content, store, splits, tried, lanes.names, predicted, recorded)
+        predicted[i, :, start : start + len(block)] = lanes.answers(mels)
+  return _content(workdir, content, store, splits, tried, lanes.names, tested, predicted, recorded)
 
 
 class _Lanes:
@@ -265,9 +269,16 @@ def _content(
   splits: list[Split],
   tried: Sequence[Condition],
   names: Sequence[LaneName],
+  tested: np.ndarray,
   predicted: np.ndarray,
   recorded: Sequence[Noise],
 ) -> dict[str, Any]:
+  """The content of robustness.json.
+
+  Args:
+    tested: ascending positions of the clips that any lane tests.
+    predicted: the classes of these clips [conditions, lanes, tested clips].
+  """
   ratio = resampled.ratio_of([split.sizes for split in splits])
   heard_speakers = content['corpus']['shared_groups'] > 0
   rows = []
@@ -276,14 +287,14 @@ def _content(
     for variant in content['variants']:
       places = [i for i, name in enumerate(names) if name.variant == variant]
       clips = [splits[names[i].split].test for i in places]
-      of_lanes = [answers[i][tested] for i, tested in zip(places, clips)]
+      of_lanes = [answers[i][np.searchsorted(tested, own)] for i, own in zip(places, clips)]
       lanes = [
         {
           'seed': names[i].seed,
           'split': splits[names[i].split].name,
-          'test_accuracy': float((answer == store.labels[tested]).mean()),
+          'test_accuracy': float((answer == store.labels[own]).mean()),
         }
-        for i, answer, tested in zip(places, of_lanes, clips)
+        for i, answer, own in zip(places, of_lanes, clips)
       ]
       intervals = results.intervals_of(store, lanes, ratio, clips, of_lanes, heard_speakers)
       row['variants'][variant] = {
@@ -294,14 +305,13 @@ def _content(
       }
     rows.append(row)
   _say_if_clean_differs(content, rows[0])
-  bank = noise_bank.read(workdir.path)
-  trained = set() if bank is None else set(bank.sha256.tolist()) - {''}
+  trained = {sha256 for _, sha256 in noise_bank.recorded(workdir.path)}
   return {
     'conditions': rows,
     'noise': [noise.name for noise in recorded],
     'noise_heard_in_training': [noise.name for noise in recorded if noise.sha256 in trained],
     'generated_noise_heard_in_training': 'noise' in workdir.config.parts and not trained,
-    'clips': int(len(np.unique(np.concatenate([split.test for split in splits])))),
+    'clips': len(tested),
   }
 
 
