@@ -77,6 +77,15 @@ def test_colours_have_their_slope_and_are_the_same_in_every_call():
     assert np.log10(high / low) == pytest.approx(other - centre, abs=0.1)
 
 
+def test_every_colour_has_random_numbers_of_its_own():
+  phases = [
+    np.exp(1j * np.angle(np.fft.rfft(noise.samples)))[1:-1]
+    for noise in background.coloured(FEATURES)
+  ]
+  for i, j in ((0, 1), (0, 2), (1, 2)):
+    assert abs(np.mean(phases[i] * phases[j].conj())) < 0.01
+
+
 @pytest.mark.parametrize('snr', [20.0, 0.0, -5.0])
 def test_mixed_noise_has_its_signal_to_noise_ratio(snr):
   rng = np.random.default_rng(1)
