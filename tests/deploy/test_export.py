@@ -9,20 +9,24 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
 from data_prep import audio, files, store
 from data_prep.errors import UserError
 from data_prep.prepare import prepare
+from m3net_jax import api, edge
+from m3net_jax import export as export_command
 from m3net_jax.deploy import calibration, npu, operators, parity
 from m3net_jax.deploy import export as deploy_export
 from m3net_jax.inference import best_lane, classifier, predictions, runtimes
-from m3net_jax.network import image
+from m3net_jax.network import image, models
+from m3net_jax.network.variants import architecture_of
 from m3net_jax.reporting import bundles, model_card
 from m3net_jax.reporting.exported import rows as exported_rows
 from m3net_jax.study import splits, workdir
-from tests import small_study
+from tests import command, small_study
 from tests.conftest import FEATURES
 
 pytest.importorskip('tensorflow')
@@ -57,43 +61,36 @@ def exported(trained, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def mixed(tones_dir, tmp_path_factory):
-  """A study of tones and silence: two variants that firmware can run, three that it cannot."""
+  """A study of two variants on two tones and silence; its shapes are those of `trained`."""
   import soundfile
 
   folder = tmp_path_factory.mktemp('mixed')
-  shutil.copytree(tones_dir, folder / 'corpus')
-  (folder / 'corpus' / 'hush').mkdir()
-  for take in range(30):  # so many that the first clip chosen for calibration is one of them
-    soundfile.write(folder / 'corpus' / 'hush' / f'{take}.wav', np.zeros(2000), 8000)
+  for name in ('high', 'low'):
+    shutil.copytree(tones_dir / name, folder / 'corpus' / name)
+  # The last class: the first clip chosen for calibration is one of it.
+  (folder / 'corpus' / 'silence').mkdir()
+  for take in range(20):
+    soundfile.write(folder / 'corpus' / 'silence' / f'{take}.wav', np.zeros(2000), 8000)
   prepared = store.load(
     prepare('folder', folder / 'corpus', folder / 'stores', FEATURES, num_processes=1)
   )
   config = dataclasses.replace(
-    small_study.CONFIG,
-    num_seeds=1,
-    num_epochs=1,
-    variants=('full', 'stem16', f'{OWN}:Cosine', f'{OWN}:Sorted', f'{OWN}:HardSwish'),
+    small_study.CONFIG, num_seeds=1, num_epochs=1, variants=('full', 'plain')
   )
   return small_study.train(prepared, folder / 'study', config)
 
 
 @pytest.fixture(scope='module')
-def stem16(mixed, tmp_path_factory):
+def plain(mixed, tmp_path_factory):
   """A bundle of one variant of a study of several, without int16x8."""
-  folder = tmp_path_factory.mktemp('stem16') / 'bundle'
-  subprocess.run(
-    [
-      sys.executable,
-      '-m',
-      'm3net_jax.export',
-      f'--workdir={mixed.path}',
-      '--variant=stem16',
-      f'--out_dir={folder}',
-      '--max_drop=100',
-      '--noint16x8',
-    ],
-    check=True,
-    stdout=subprocess.DEVNULL,
+  folder = tmp_path_factory.mktemp('plain') / 'bundle'
+  command.call(
+    export_command,
+    f'--workdir={mixed.path}',
+    '--variant=plain',
+    f'--out_dir={folder}',
+    '--max_drop=100',
+    '--noint16x8',
   )
   return folder
 
@@ -247,9 +244,9 @@ def test_the_arena_is_enough_and_needed(exported):
     micro.from_bytes(model, arena_size=arena['total'] - 2048)
 
 
-def test_accuracy_against_memory(exported, stem16, tmp_path):
+def test_accuracy_against_memory(exported, plain, tmp_path, capsys):
   trained, folder = exported
-  told, of_stem16 = bundles.row(folder), bundles.row(stem16)
+  told, of_plain = bundles.row(folder), bundles.row(plain)
   found = trained.results()['variants']['full']
   export_json = json.loads((folder / 'export.json').read_text())
   assert (
@@ -263,33 +260,28 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
   )
   assert told['study_mean'] == found['mean'] and told['input'] == '16x16x1'
   assert told['ram_bytes'] == sum(export_json['firmware_ram'].values())
-  assert of_stem16['variant'] == 'stem16' and of_stem16['arena_bytes'] < told['arena_bytes']
+  assert of_plain['variant'] == 'plain' and of_plain['arena_bytes'] < told['arena_bytes']
   # The bundle has the test of the variant against the first; one pair of lanes has no p-value.
-  tested = json.loads((stem16 / 'export.json').read_text())['study']['test']
-  assert (tested['variant'], tested['against'], tested['n']) == ('stem16', 'full', 1)
-  assert of_stem16['p_value'] is None and 'Wilcoxon' not in (stem16 / 'MODEL_CARD.md').read_text()
+  tested = json.loads((plain / 'export.json').read_text())['study']['test']
+  assert (tested['variant'], tested['against'], tested['n']) == ('plain', 'full', 1)
+  assert of_plain['p_value'] is None and 'Wilcoxon' not in (plain / 'MODEL_CARD.md').read_text()
   with pytest.raises(
-    UserError, match='different clips .folder, random split, 12 clips; folder, .* 18 clips'
+    UserError, match='different recordings .folder, random split, 12 clips, but not the same'
   ):
-    bundles.compare([folder, stem16])
-  shutil.copytree(stem16, tmp_path / 'other')
-  changed = json.loads((stem16 / 'export.json').read_text())
+    bundles.compare([folder, plain])
+  shutil.copytree(plain, tmp_path / 'other')
+  changed = json.loads((plain / 'export.json').read_text())
   changed['study']['test'] |= {'p_value': 0.03125, 'p_holm': 0.0625}
   files.write_json(tmp_path / 'other' / 'export.json', changed)
-  files.write_json(tmp_path / 'strange' / 'export.json', {**changed, 'test_sha256': 'of others'})
+  files.write_json(tmp_path / 'strange' / 'export.json', {**changed, 'corpus': 'fsdd'})
   with pytest.raises(
-    UserError, match='different recordings .folder, random split, 18 clips, but not the same'
+    UserError, match='different clips .folder, random split, 12 clips; fsdd, .* 12 clips'
   ):
-    bundles.compare([stem16, tmp_path / 'strange'])
-  ended = subprocess.run(
-    [sys.executable, '-m', 'm3net_jax.edge', stem16, tmp_path / 'other', f'--out_dir={tmp_path}'],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert ended.returncode == 0, ended.stderr
-  shown = [f'{100 * of_stem16[field]:.2f}' for field in ('validation_accuracy', 'accuracy')]
-  assert [line.split()[-3:] for line in ended.stdout.splitlines()[1:3]] == [
+    bundles.compare([plain, tmp_path / 'strange'])
+  capsys.readouterr()
+  command.call(edge, plain, tmp_path / 'other', f'--out_dir={tmp_path}')
+  shown = [f'{100 * of_plain[field]:.2f}' for field in ('validation_accuracy', 'accuracy')]
+  assert [line.split()[-3:] for line in capsys.readouterr().out.splitlines()[1:3]] == [
     [*shown, '-'],
     [*shown, '0.062'],
   ]
@@ -300,21 +292,21 @@ def test_accuracy_against_memory(exported, stem16, tmp_path):
     bundles.row(tmp_path)
 
 
-def test_a_bundle_may_leave_int16x8_out(stem16):
-  told = json.loads((stem16 / 'export.json').read_text())
+def test_a_bundle_may_leave_int16x8_out(plain):
+  told = json.loads((plain / 'export.json').read_text())
   assert [(row['runtime'], row['kind']) for row in told['runtimes'][1:]] == [
     ('ai-edge-litert', 'float32'),
     ('ai-edge-litert', 'int8'),
     ('TFLite Micro', 'int8'),
   ]
   assert (
-    list(told['files']) == ['float32', 'int8'] and not (stem16 / 'model_int16x8.tflite').exists()
+    list(told['files']) == ['float32', 'int8'] and not (plain / 'model_int16x8.tflite').exists()
   )
-  assert 'int16x8' not in (stem16 / 'MODEL_CARD.md').read_text()
+  assert 'int16x8' not in (plain / 'MODEL_CARD.md').read_text()
 
 
-def test_the_card_says_what_the_study_and_its_figures_leave_open(mixed, stem16):
-  exported, results = json.loads((stem16 / 'export.json').read_text()), mixed.results()
+def test_the_card_says_what_the_study_and_its_figures_leave_open(mixed, plain):
+  exported, results = json.loads((plain / 'export.json').read_text()), mixed.results()
   exported['study']['test'] |= {
     'difference': -0.0117,
     'p_value': 0.03125,
@@ -324,10 +316,10 @@ def test_the_card_says_what_the_study_and_its_figures_leave_open(mixed, stem16):
   card = model_card.text(exported, results)
   assert 'Against full: -1.17 points, p = 0.062 (Wilcoxon over 6 pairs, Holm): ' in card
   assert 'was the only one to choose from' in card and '## Noise' not in card
-  exported['lane'] |= {'variant': f'{OWN}:Cosine', 'best_of': 3}
+  exported['lane'] |= {'variant': 'full', 'best_of': 3}
   entry = {'mean': 0.25, 'ci95': [0.125, 0.5]}
   measured = {
-    'conditions': [{'text': 'white noise, 20 dB', 'variants': {f'{OWN}:Cosine': entry}}],
+    'conditions': [{'text': 'white noise, 20 dB', 'variants': {'full': entry}}],
     'noise': [],
     'noise_heard_in_training': [],
     'generated_noise_heard_in_training': True,
@@ -659,44 +651,40 @@ def test_a_silent_calibration_set_is_caught(tones):
       calibration.check(silent, scaling)
 
 
+def is_refused(study, folder, **changes):
+  """Exports a lane, which must fail with one line and write nothing; returns that line."""
+  before = sorted((path, path.stat().st_mtime_ns) for path in study.path.iterdir())
+  lane = best_lane.load(study, 'full')
+  if 'variant' in changes:
+    variant = changes.pop('variant')
+    network = models.M3Net(architecture_of(variant), 3, 'conv')
+    variables = jax.tree.map(
+      lambda leaf: np.random.default_rng(0).uniform(0.05, 1.2, leaf.shape).astype(np.float32),
+      jax.eval_shape(lambda: models.init(network, jax.random.key(0), (16, 16, 1))),
+    )
+    lane = lane._replace(name=lane.name._replace(variant=variant), variables=variables)
+  with pytest.raises(UserError) as raised:
+    api.open_study(study.path).export(folder / 'bundle', lane, **changes)
+  assert not list(folder.iterdir())
+  assert sorted((path, path.stat().st_mtime_ns) for path in study.path.iterdir()) == before
+  assert '\n' not in str(raised.value)
+  return str(raised.value)
+
+
 @pytest.mark.parametrize(
-  'arguments, reason',
+  'name, reason',
   [
-    ([f'--variant={OWN}:Cosine'], 'Cosine: the float32 model needs COS, off the list of operators'),
-    (
-      [f'--variant={OWN}:Sorted'],
-      "Sorted: conversion to float32 failed (exit status 1): 'vhlo.sort_v1' op is not",
-    ),
-    (
-      [f'--variant={OWN}:HardSwish'],
-      "yet supported for op: 'HARD_SWISH'.; --noint16x8 leaves it out",
-    ),
-    (
-      ['--variant=full', '--calibration_clips=1'],
-      'calibration: the 1 clips have mean -100.0 dB and deviation 0.0 dB',
-    ),
+    ('Sorted', "Sorted: conversion to float32 failed (exit status 1): 'vhlo.sort_v1' op is not"),
+    ('HardSwish', "yet supported for op: 'HARD_SWISH'.; --noint16x8 leaves it out"),
   ],
-  ids=['operator off the list', 'no operator', 'no 16-bit operator', 'silence'],
 )
-def test_what_cannot_be_exported_is_refused_with_its_reason(mixed, tmp_path, arguments, reason):
-  before = sorted((path, path.stat().st_mtime_ns) for path in mixed.path.iterdir())
-  ended = subprocess.run(
-    [
-      sys.executable,
-      '-m',
-      'm3net_jax.export',
-      f'--workdir={mixed.path}',
-      f'--out_dir={tmp_path / "bundle"}',
-      *arguments,
-    ],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert ended.returncode == 2 and reason in ended.stderr, ended.stderr
-  assert ended.stderr.startswith('error: ') and ended.stderr.count('\n') == 1
-  assert not list(tmp_path.iterdir())
-  assert sorted((path, path.stat().st_mtime_ns) for path in mixed.path.iterdir()) == before
+def test_what_cannot_be_converted_is_refused_with_its_reason(mixed, tmp_path, name, reason):
+  assert reason in is_refused(mixed, tmp_path, variant=f'{OWN}:{name}')
+
+
+def test_a_study_that_is_calibrated_with_silence_is_refused(mixed, tmp_path):
+  silence = 'calibration: the 1 clips have mean -100.0 dB and deviation 0.0 dB'
+  assert silence in is_refused(mixed, tmp_path, calibration_clips=1)
 
 
 def test_a_file_that_is_not_the_bundles_is_refused(exported, tmp_path):
