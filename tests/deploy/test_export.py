@@ -392,8 +392,8 @@ def test_the_ram_of_the_card_is_what_the_compiler_sets_aside(exported, tmp_path)
   static = [
     int(size, 16) for size in re.findall(r'^[0-9a-f]+ ([0-9a-f]+) [bBdD] ', symbols, re.MULTILINE)
   ]
-  # Of the objects' few single numbers the card says nothing.
-  assert sum(told.values()) <= sum(static) <= sum(told.values()) + 100
+  # Of single numbers and the interpreter, here the stand-in, the card says nothing.
+  assert sum(told.values()) <= sum(static) <= sum(told.values()) + 150
   assert (
     told['tensor arena'] in static
     and told['samples'] == 2 * 2000
@@ -503,10 +503,10 @@ def test_the_program_for_a_computer_hears_what_detect_hears(exported, tones_dir,
   np.testing.assert_allclose([row[2] for row in said], [row[2] for row in found], atol=0.02)
 
   for name, values, rate, kind, reason in (
-    ('rate', stream, 16000, 'PCM_16', "give the model's rate, kSampleRate"),
+    ('rate', stream, 16000, 'PCM_16', "16000 Hz: give 8000 Hz, the model's rate"),
     ('channels', np.stack([stream, stream], 1), 8000, 'PCM_16', 'give one channel'),
     ('bits', stream, 8000, 'PCM_24', 'give WAV with samples of 16 bits (PCM)'),
-    ('short', stream[:1], 8000, 'PCM_16', 'shorter than one window, kNumSamples'),
+    ('short', stream[:1], 8000, 'PCM_16', '1 samples: give at least a window, 2000 samples'),
   ):
     soundfile.write(tmp_path / f'{name}.wav', values, rate, kind)
     expected = (1, [], f'error: standard input: {reason}\n')

@@ -42,7 +42,12 @@ const char* ReadHeader(uint32_t* left) {
         return "standard input: give WAV with samples of 16 bits (PCM)";
       }
       if (Number(bytes + 2, 2) != 1) return "standard input: give one channel";
-      if (Number(bytes + 4, 4) != m3net::kSampleRate) return "standard input: give the model's rate, kSampleRate";
+      if (Number(bytes + 4, 4) != m3net::kSampleRate) {
+        static char text[80];
+        std::snprintf(text, sizeof text, "standard input: %lu Hz: give %d Hz, the model's rate",
+                      static_cast<unsigned long>(Number(bytes + 4, 4)), m3net::kSampleRate);
+        return text;
+      }
       known = true;
       size -= 16;
     }
@@ -83,6 +88,11 @@ int main() {
     if (left != UINT32_MAX) left -= static_cast<uint32_t>(size);
     size = 0;
   }
-  if (samples < m3net::kNumSamples) return Fail("standard input: shorter than one window, kNumSamples");
+  if (samples < m3net::kNumSamples) {
+    char text[80];
+    std::snprintf(text, sizeof text, "standard input: %d samples: give at least a window, %d samples",
+                  static_cast<int>(samples), m3net::kNumSamples);
+    return Fail(text);
+  }
   return 0;
 }
