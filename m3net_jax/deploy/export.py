@@ -191,6 +191,10 @@ def measure_runtimes(
 
 def _arena(content: bytes, kind: str) -> runtimes.Arena:
   try:
-    return runtimes.arena(content)
+    measured = runtimes.arena(content)
   except UserError as error:
     raise UserError(f'{kind}: {error}{convert.FIXES.get(kind, "")}') from error
+  # Planning the memory needs some too, more than the maps of a small input.
+  while not runtimes.allocates(content, firmware.arena_bytes(measured.total)):
+    measured = measured._replace(total=measured.total + 1024, head=measured.head + 1024)
+  return measured

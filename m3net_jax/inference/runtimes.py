@@ -116,6 +116,16 @@ def arena(content: bytes) -> Arena:
   return Arena(*(int(counts[part]) for part in Arena._fields))
 
 
+def allocates(content: bytes, arena_size: int) -> bool:
+  """Whether TFLite Micro can run a model in an arena of `arena_size` bytes."""
+  with stderr.captured():
+    try:
+      package('tflite_micro').runtime.Interpreter.from_bytes(content, arena_size=arena_size)
+    except RuntimeError:
+      return False
+  return True
+
+
 def package(name: str) -> Any:
   """Imports a module of the extras `export` and `predict`; UserError if it is not installed."""
   try:
