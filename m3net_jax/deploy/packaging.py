@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 
+from m3net_jax.deploy import firmware
 from m3net_jax.inference.classifier import ModelSpec
 
 _VERSION = '1.0.0'
@@ -67,6 +68,7 @@ dependencies:
 
 def _readme(name: str, spec: ModelSpec, kinds: Iterable[str]) -> str:
   rate = spec.features.sample_rate
+  hop = 1000 * firmware.settings_of(spec).hop_frames * spec.features.hop_length // rate
   models = ', '.join(f'`model_{kind}.tflite`' for kind in kinds)
   return f"""# {name}
 
@@ -90,7 +92,8 @@ Its accuracy, its memory and its licences: [MODEL_CARD.md](MODEL_CARD.md).
 
 All C++ is C++14. TFLite Micro may need more; it must be of July 2025 or later if `op_resolver.h`
 has `AddReverseV2`. `Begin` tests the build: if features, outputs or events differ from `golden.cc`,
-it says so.
+it says so. A board must compute features and network in less than {hop} ms, the time from one
+window to the next.
 
 ## Arduino
 

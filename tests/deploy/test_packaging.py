@@ -97,7 +97,7 @@ def test_the_readme_lists_every_file(folder):
     known = [f'`{name}`', f'`{name.name}`', f'`{stem}.h`, `.cc`', f'`{"/".join(name.parts[:2])}`']
     assert any(each in table for each in known), name
   assert '`model_float32.tflite`, `model_int8.tflite` |' in table
-  assert '8,000 Hz' in text and '-ar 8000' in text
+  assert '8,000 Hz' in text and '-ar 8000' in text and 'less than 63 ms' in text
   # The sketch's folder has its name, as Arduino asks.
   assert [path.parent.name for path in folder.rglob('*.ino')] == ['listen']
 

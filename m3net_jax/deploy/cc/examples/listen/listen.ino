@@ -4,8 +4,8 @@
 #include <TensorFlowLite.h>  // the header that your library of TFLite Micro has
 #include <m3net_listener.h>
 
-// The microphone's interrupt writes here while the network computes.
-constexpr int kSize = 2 * m3net::kHopSamples;
+// The microphone's interrupt writes here while the network computes: half a second.
+constexpr int kSize = m3net::kSampleRate / 2;
 int16_t samples[kSize];
 volatile int written = 0, taken = 0;  // positions
 volatile bool lost = false;

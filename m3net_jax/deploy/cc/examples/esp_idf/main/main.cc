@@ -15,9 +15,9 @@ constexpr gpio_num_t kClock = GPIO_NUM_4, kWord = GPIO_NUM_5, kData = GPIO_NUM_6
 
 i2s_chan_handle_t Microphone() {
   i2s_chan_config_t channel = I2S_CHANNEL_DEFAULT_CONFIG(I2S_NUM_AUTO, I2S_ROLE_MASTER);
-  // They hold the samples that come while the network computes, at least a hop of them.
+  // They hold the samples that come while the network computes: half a second.
   channel.dma_frame_num = 500;
-  channel.dma_desc_num = m3net::kHopSamples / 500 + 2;
+  channel.dma_desc_num = m3net::kSampleRate / 2 / 500 + 1;
   i2s_chan_handle_t microphone = nullptr;
   ESP_ERROR_CHECK(i2s_new_channel(&channel, nullptr, &microphone));
   i2s_std_config_t config = {};
