@@ -116,6 +116,11 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
   from m3net_jax import api  # slow to import: not for --help
   from m3net_jax.reporting import detections
 
+  if (Path(values.model) / 'model.json').exists() or values.model.endswith('.tflite'):
+    raise UserError(
+      f'--model={values.model}: --{given[0]} is for a study: give its folder, and export it again '
+      'afterwards'
+    )
   study = api.open_study(values.model)
   if values.make_stream:
     written = study.make_streams(

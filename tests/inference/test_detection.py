@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,6 +250,9 @@ def test_mistakes_are_one_line(calibrated, study, folder, noise, tmp_path, monke
       run(f'--model={study.path}', *arguments)
     assert '\n' not in str(error.value)
   assert not (tmp_path / 's').exists()
+  bundle = Path(__file__).parents[2] / 'models' / 'digits'
+  with pytest.raises(UserError, match='--calibrate is for a study'):
+    run(f'--model={bundle}', f'--calibrate={made}')
 
 
 def test_a_damaged_file_is_named(calibrated, study, tmp_path):
