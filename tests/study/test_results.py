@@ -114,6 +114,7 @@ def test_the_corpus_and_its_splits_are_described():
     'classes': ['0', '1', '2'],
     'largest_class': {'name': '0', 'accuracy': 1 / 3},
     'skipped_recordings': 3,
+    'silence_clips': None,
     'num_groups': len(set(made.groups[6:])),
     'split': 'random',
     'split_seeds': False,
