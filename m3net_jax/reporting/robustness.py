@@ -148,7 +148,7 @@ def draw(axes, content: Mapping[str, Any]) -> None:
     panel.grid(alpha=0.3)
     if kind == 'noise':
       styles = [Line2D([], [], color='grey', linestyle=_STYLES[noise]) for noise in noises]
-      panel.legend(styles, noises, fontsize='small', loc='lower right')
+      panel.legend(styles, noises, fontsize='small', loc='best')
     elif kind == 'gain' and len(variants) > 1:
       colours = [Line2D([], [], color=f'C{number}') for number in range(len(variants))]
       names = [short_name(variant) for variant in variants]
