@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep import audio, files, mel, statistics, store
+from data_prep import audio, files, mel, names, statistics, store
 from data_prep.corpora.base import check_counts
 from data_prep.errors import UserError
 from data_prep.features import Features
@@ -40,7 +40,7 @@ def prepare(
 
   Raises:
     UserError: the lengths differ, a clip is not a finite array [samples], or a class has fewer
-      than 3 clips.
+      than 3 clips or a control character in its name.
   """
   groups = list(groups) if groups is not None else [''] * len(clips)
   labels = [str(label) for label in labels]
@@ -49,11 +49,12 @@ def prepare(
       raise UserError(f'{name}: {len(values)} for {len(clips)} clips: give one per clip')
   samples = [_checked(number, clip) for number, clip in enumerate(clips)]
   classes = tuple(sorted(set(labels)))
+  names.check_classes(classes, 'labels')
   check_counts(classes, labels, 'labels')
   hashes = [hashlib.sha256(clip.tobytes()).hexdigest() for clip in samples]
   digest = files.json_sha256([hashes, labels, groups, sample_rate, features.to_json()])[:10]
   path = Path(store_dir) / f'{CORPUS}-{digest}'
-  with files.locked(path):
+  with files.locked(path, files.lock_beside(path)):
     if not path.exists():
       _write(path, samples, labels, list(map(str, groups)), hashes, sample_rate, features)
   return store.load(path, features)

@@ -4,11 +4,17 @@ An incomplete archive stays as .NAME.part beside its folder until its checksum i
 appears complete or not at all.
 """
 
+import errno
+import lzma
 import os
+import shutil
+import stat
 import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +27,20 @@ from data_prep.errors import UserError
 _ATTEMPTS = 4
 _TIMEOUT = 60  # seconds without a byte
 _CHUNK = 2**14  # bytes; an interruption loses no more
+_MOST_TIMES = 20  # bytes unpacked per byte of the archive; recordings have 1 to 3
+_SMALL = 2 * 10**7  # bytes that any archive may have unpacked
+_BLOCK = 4096  # bytes of the disk that a member takes at least
+# What tarfile and zipfile raise for damaged, encrypted and unknown content.
+_DAMAGED = (
+  tarfile.TarError,
+  zipfile.BadZipFile,
+  zlib.error,
+  lzma.LZMAError,
+  EOFError,
+  OSError,
+  RuntimeError,
+  ValueError,
+)
 
 
 class Archive(NamedTuple):
@@ -82,43 +102,79 @@ def unpack(archive: Path, folder: Path) -> None:
   """Unpacks a tar or zip archive if all its members are plain files and folders below `folder`.
 
   Raises:
-    UserError: a member's path leaves the folder, a member is a link or a device, or the archive
-      is damaged.
+    UserError: a member's path leaves the folder, a member is a link or a device, the members are
+      far larger than the archive or than the free space, or the archive is damaged.
   """
   try:
     if zipfile.is_zipfile(archive):
       with zipfile.ZipFile(archive) as file:
-        for member in file.infolist():
-          _inside(archive, folder, member.filename)
-          if (member.external_attr >> 16) & 0o170000 == 0o120000:
-            raise UserError(f'{archive}: {member.filename} is a link: the archive is not unpacked')
+        _check(archive, folder, map(_of_zip, file.infolist()))
         file.extractall(folder)
     else:
       with tarfile.open(archive) as file:
-        for member in file:
-          _inside(archive, folder, member.name)
-          if not (member.isfile() or member.isdir()):
-            raise UserError(
-              f'{archive}: {member.name} is a link or a device: the archive is not unpacked'
-            )
+        _check(archive, folder, map(_of_tar, file))
+        while file.fileobj.read(2**20):  # gzip compares its checksum at the end
+          pass
         # Python checks too; before 3.11.4 it does not, and only the checks above apply.
         file.extraction_filter = getattr(tarfile, 'data_filter', None)
         file.extractall(folder)
-  except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+  except _DAMAGED as error:
+    if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):
+      raise UserError(
+        f'{archive}: cannot be unpacked ({_short(error)}): free some space and run again'
+      ) from error
     raise UserError(
       f'{archive}: cannot be unpacked ({_short(error)}): delete it and run again'
     ) from error
 
 
-def _inside(archive: Path, folder: Path, name: str) -> None:
-  """Raises UserError if the member `name` would be written outside of `folder`."""
+class _Member(NamedTuple):
+  """`size` is in bytes; Python writes no more of a member than its size in the archive's index."""
+
+  name: str
+  size: int
+  is_plain: bool
+
+
+def _of_tar(member: tarfile.TarInfo) -> _Member:
+  return _Member(member.name, member.size, member.isfile() or member.isdir())
+
+
+def _of_zip(member: zipfile.ZipInfo) -> _Member:
+  kind = stat.S_IFMT(member.external_attr >> 16)  # 0 if a system without modes made the archive
+  return _Member(member.filename, member.file_size, kind in (0, stat.S_IFREG, stat.S_IFDIR))
+
+
+def _check(archive: Path, folder: Path, members: Iterable[_Member]) -> None:
+  """Raises UserError if a member must not be unpacked, or if all members are too large."""
   base = os.path.realpath(folder)
-  if os.path.commonpath(
-    [base, os.path.realpath(os.path.join(base, name))]
-  ) != base or os.path.isabs(name):
-    raise UserError(
-      f'{archive}: {name} would be written outside of its folder: the archive is not unpacked'
-    )
+  most = max(_SMALL, _MOST_TIMES * archive.stat().st_size)
+  free = shutil.disk_usage(folder).free
+  size = 0
+  for member in members:
+    name = ascii(member.name)[1:-1]
+    target = os.path.normpath(os.path.join(base, member.name))  # there are no links
+    if os.path.isabs(member.name) or os.path.commonpath([base, target]) != base:
+      raise UserError(
+        f'{archive}: {name} would be written outside of its folder: the archive is not unpacked'
+      )
+    if not member.is_plain:
+      raise UserError(f'{archive}: {name} is a link or a device: the archive is not unpacked')
+    size += member.size + _BLOCK
+    if size > most:
+      raise UserError(
+        f'{archive}: its members have more than {most:,} bytes, which is too much for an '
+        f'archive of {archive.stat().st_size:,}: the archive is not unpacked'
+      )
+  if size > free:
+    raise _no_space(archive.parent, size, free)
+
+
+def _no_space(path: Path, size: int, free: int) -> UserError:
+  return UserError(
+    f'{path}: needs {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: free some space and run '
+    'again'
+  )
 
 
 def _resume(root: Path) -> Any:
@@ -148,7 +204,10 @@ def _continue(url: str, part: Path) -> None:
     answer.raise_for_status()
     if answer.status_code != 206:
       size = 0  # the server ignores ranges and sends all bytes
-    total = size + int(answer.headers.get('Content-Length', 0))
+    missing = int(answer.headers.get('Content-Length', 0))
+    total, free = size + missing, shutil.disk_usage(part.parent).free
+    if missing > free:
+      raise _no_space(part.parent, missing, free)
     bar = tqdm(
       desc=part.name.strip('.').removesuffix('.part'),
       total=total or None,

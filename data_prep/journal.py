@@ -1,16 +1,23 @@
 """Keeps the finished rows of an incomplete store, so that an interrupted preparation continues."""
 
-import json
+import contextlib
+import os
+import shutil
+import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from data_prep import store
 from data_prep.compute import Key, Measured, Result
 from data_prep.features import Features
+from data_prep.files import naming, row_of, row_text, write_bytes
+
+_OWNER = 'raw_dir'  # file with the folder of the recordings
 
 
 class Done(NamedTuple):
@@ -33,40 +40,55 @@ class Done(NamedTuple):
   measured: Measured
 
 
+def folder_of(path: Path) -> Path:
+  """The folder of the journal of the store at `path`."""
+  return path.with_name(f'.{path.name}.partial')
+
+
+def owner(folder: Path) -> str:
+  """The folder of the recordings of the journal in `folder`; '' if there is no journal."""
+  try:
+    return os.fsdecode((folder / _OWNER).read_bytes())
+  except OSError:
+    return ''
+
+
 class Journal:
   """Finished clips on disk, in the order in which they were finished.
 
-  The arrays are in rows.bin; rows.jsonl has one line per clip.
+  The arrays are in rows.bin; rows.jsonl has one line per clip, with checksums of the line and of
+  the array. A clip whose array or line was damaged or cut off is computed again. The file raw_dir
+  names the folder of the recordings, because recordings of another one may have the same names,
+  sizes and times.
 
   Attributes:
     done: the clips that were finished when the journal was opened.
   """
 
-  def __init__(self, folder: Path, features: Features):
+  def __init__(self, folder: Path, features: Features, raw_dir: str):
+    """Opens the journal in `folder`; what it holds of another folder than `raw_dir` is deleted."""
     self._row_bytes = store.DTYPE.itemsize * features.n_mels * features.frames
-    self.done: dict[Key, Done] = {}
-    folder.mkdir(parents=True, exist_ok=True)
+    if owner(folder) != raw_dir:
+      shutil.rmtree(folder, ignore_errors=True)
+      write_bytes(folder / _OWNER, os.fsencode(raw_dir))
     self._rows_path = folder / 'rows.bin'
     self._rows, self._lines = (
       open(self._rows_path, 'ab'),
-      open(folder / 'rows.jsonl', 'a+', encoding='utf-8'),
+      open(folder / 'rows.jsonl', 'a+b'),
     )
-    num_rows = self._rows.tell() // self._row_bytes
     self._lines.seek(0)
-    valid = 0  # bytes: the lines are ASCII
-    for line in self._lines.read().splitlines(keepends=True):
-      # A line is written after its row; a clip whose row or line was cut off is computed again.
-      if not line.endswith('\n') or len(self.done) >= num_rows:
-        break
-      try:
-        key, *rest, measured = json.loads(line)
-      except ValueError:
-        break
-      self.done[tuple(key)] = Done(self._rows_path, 0, *rest, Measured(*measured))
-      valid += len(line)
+    content = self._lines.read()
+    lines = content[: content.rfind(b'\n') + 1].splitlines(keepends=True)
+    with open(self._rows_path, 'rb') as rows:
+      whole = [clip for line in lines if (clip := self._clip(line, rows)) is not None]
+    self.done = dict(whole)
+    if damaged := len(lines) - len(whole):
+      print(
+        f'{folder}: {damaged} of {len(lines)} finished clips were damaged and are computed again',
+        file=sys.stderr,
+      )
     self._count = 1 + max((done.row for done in self.done.values()), default=-1)
-    self._lines.seek(valid)
-    self._lines.truncate()
+    self._lines.truncate(sum(map(len, lines)))
     self._rows.truncate(self._count * self._row_bytes)
 
   def __enter__(self) -> 'Journal':
@@ -75,20 +97,36 @@ class Journal:
   def __exit__(
     self, kind: type | None, error: BaseException | None, trace: TracebackType | None
   ) -> None:
-    self._rows.close()
-    self._lines.close()
+    for file in (self._rows, self._lines):
+      with contextlib.suppress(OSError):  # what a full disk did not take was not counted as done
+        file.close()
 
   def add(self, result: Result) -> Done:
     """Writes a finished clip to the journal."""
-    self._rows.write(result.array)
-    self._rows.flush()
     done = Done(
       self._rows_path, 0, self._count, result.size, result.mtime_ns, result.sha256, result.measured
     )
-    self._count += 1
-    self._lines.write(json.dumps([result.key, *done[2:]]) + '\n')
-    self._lines.flush()
+    with naming(self._rows_path.parent):
+      self._rows.write(result.array)
+      self._rows.flush()
+      self._count += 1
+      line = {'key': result.key, **done._asdict(), 'array': zlib.crc32(result.array)}
+      del line['rows'], line['offset']
+      self._lines.write(row_text(line).encode())
+      self._lines.flush()
     return done
+
+  def _clip(self, line: bytes, rows: BinaryIO) -> tuple[Key, Done] | None:
+    """The clip of a line; None if the line or the clip's array was damaged."""
+    values = row_of(line)
+    if values is None:
+      return None
+    key, crc, measured = (values.pop(name) for name in ('key', 'array', 'measured'))
+    rows.seek(values['row'] * self._row_bytes)
+    if zlib.crc32(rows.read(self._row_bytes)) != crc:
+      return None
+    path, start, gain = key
+    return (path, start, gain), Done(self._rows_path, 0, **values, measured=Measured(*measured))
 
 
 def blocks(sources: Sequence[Done], features: Features, rows: int = 1024) -> Iterator[np.ndarray]:

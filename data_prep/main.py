@@ -20,11 +20,11 @@ def define(values: flags.FlagValues) -> None:
   """Defines the flags of this command."""
   define_store_flags(values)
   flags.DEFINE_bool('describe', False, 'also print what the store holds', flag_values=values)
-  flags.DEFINE_string(
+  cli.define_path(
     'figure',
     None,
     'PNG file to draw: one clip of each class and the distribution of all values',
-    flag_values=values,
+    values=values,
   )
 
 
@@ -38,18 +38,18 @@ def define_store_flags(values: flags.FlagValues) -> None:
     'clips.csv; "synthetic_commands" is spoken by a program and needs no recordings',
     flag_values=values,
   )
-  flags.DEFINE_string(
+  cli.define_path(
     'raw_dir',
     'corpora',
     'folder of the recordings, or a folder with a subfolder named after the corpus; downloads go '
     'there',
-    flag_values=values,
+    values=values,
   )
-  flags.DEFINE_string(
+  cli.define_path(
     'store_dir',
     'stores',
     'folder of the stores (features, computed once per setting)',
-    flag_values=values,
+    values=values,
   )
   flags.DEFINE_float(
     'clip_seconds',

@@ -5,7 +5,9 @@ Training and inference both call `log_mel`. It equals `librosa.feature.melspectr
 """
 
 import functools
+import importlib.util
 import warnings
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ import scipy.fft
 import scipy.optimize
 import scipy.sparse
 
+from data_prep import surroundings
 from data_prep.features import Features
 
 
@@ -31,6 +34,7 @@ class Tables(NamedTuple):
 @functools.lru_cache(maxsize=8)
 def tables(features: Features) -> Tables:
   """librosa's window and Mel filters; the first call takes about a second to import librosa."""
+  surroundings.give_numba_a_cache(Path(importlib.util.find_spec('librosa').origin).parent)
   from librosa import filters, util
 
   window = filters.get_window(features.window, features.win_length, fftbins=True)

@@ -4,6 +4,7 @@ Finished clips go to a journal beside the store, so that an interrupted preparat
 corpus has changed, the unchanged clips of its store are kept.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -22,9 +23,9 @@ from data_prep.compute import Key, Result
 from data_prep.corpora.base import Corpus, check_counts, files, is_recording
 from data_prep.errors import UserError
 from data_prep.features import Features
-from data_prep.files import locked, write_bytes
-from data_prep.journal import Done, Journal, blocks
-from data_prep.previous import PreviousStore
+from data_prep.files import lock_beside, locked, write_bytes
+from data_prep.journal import Done, Journal, blocks, folder_of
+from data_prep.previous import PreviousStore, place
 
 CHUNK = 64  # clips per call of a worker
 _MAX_SERIAL = 2 * CHUNK  # up to this many clips, one process is faster than several
@@ -48,7 +49,8 @@ def prepare(
   Args:
     corpus_name: one of `corpora.NAMES`.
     raw_dir: see `corpora.locate`.
-    store_dir: the folder of stores.
+    store_dir: the folder of stores. Corpora of one's own with the same features have stores of
+      their own in it, see `previous.place`.
     features: the settings of the features.
     skip_unreadable: leave out recordings that cannot be decoded; they are listed in the manifest.
     download: download the corpus if its folder is absent.
@@ -61,8 +63,8 @@ def prepare(
 
   Raises:
     UserError: the corpus is unknown; its folder is absent, empty or not as expected; a class has
-      fewer than three clips; recordings cannot be decoded; silence is asked for without noise; or
-      the store was altered.
+      fewer than three clips; recordings cannot be decoded; silence is asked for without noise; the
+      store was altered; or the folder is absent and the store was made from another one.
   """
   module = corpora.get(corpus_name)
   root = corpora.locate(corpus_name, raw_dir)
@@ -71,23 +73,29 @@ def prepare(
   if can_download and is_raw_dir and not any(map(is_recording, files(root))):
     raw_dir = root = root / corpus_name  # the folder has files, but no recordings
   path = Path(store_dir) / store.name(corpus_name, features)
-  with locked(path):
+  with locked(path, lock_beside(path)):
     if not root.exists():
-      if (path / 'manifest.json').exists():
-        _say(f'{root} is not there; using {path} without comparing it with its recordings')
-        manifest = store.read_manifest(path, hash_mels=False)
-        store.same_features(path, Features.from_json(manifest['features']), features)
-        return path
-      with locked(root):
+      folders = [root, Path(raw_dir), *([root.parent] if root.suffix == '.csv' else [])]
+      if found := _without_recordings(path, corpus_name, folders, can_download):
+        _say(f'{root} is not there; using {found} without comparing it with its recordings')
+        manifest = store.read_manifest(found, hash_mels=False)
+        store.same_features(found, Features.from_json(manifest['features']), features)
+        return found
+      with locked(root, lock_beside(root)):
         if not root.exists():
           _obtain(module, root, download, num_processes)
     corpus = corpora.read(corpus_name, raw_dir, silence_clips, features.clip_seconds)
+    if corpus_name in corpora.OWN:
+      path = place(path, corpus)
     previous = PreviousStore.read(path, corpus_name, features, corpus.root)
     done: dict[Key, Done] = {}
     if previous is not None:
       difference = previous.difference(corpus)
       if not difference:
         _refuse_unreadable(path, previous.skipped, len(previous.files), skip_unreadable)
+        if previous.has_moved:
+          with contextlib.suppress(OSError):  # such as that the store cannot be written to
+            store.relocate(path, os.path.abspath(corpus.root))
         return path
       _say(f'{path}: {difference}; the store is prepared again')
       done = previous.reusable()
@@ -95,6 +103,34 @@ def prepare(
       _say(f'{corpus_name}: {note}')
     _make(path, corpus_name, corpus, features, done, skip_unreadable, silence_clips, num_processes)
   return path
+
+
+def _without_recordings(
+  path: Path, corpus_name: str, raw_dirs: Sequence[Path], can_download: bool
+) -> Path | None:
+  """The store at `path`, or of one's own corpora one of those beside it, if it fits absent folders.
+
+  It fits if it was made from one of the folders, or if a program makes the corpus.
+
+  Raises:
+    UserError: there are stores, and all were made from other folders.
+  """
+  beside = path.parent.glob(f'{path.name}-*') if corpus_name in corpora.OWN else ()
+  made_from = {
+    each: store.claims(each)['raw_dir']
+    for each in (path, *sorted(beside))
+    if (each / 'manifest.json').exists()
+  }
+  for each, folder in made_from.items():
+    if folder in map(os.path.abspath, raw_dirs) or hasattr(corpora.get(corpus_name), 'make'):
+      return each
+  if made_from and not can_download:
+    raise UserError(
+      f'--raw_dir: {raw_dirs[0]} is not there, and '
+      + ', '.join(f'{each} was made from {folder}' for each, folder in made_from.items())
+      + ': correct it; to use a store without its recordings, give the folder it was made from'
+    )
+  return None
 
 
 def _obtain(module: ModuleType, root: Path, download: bool, num_processes: int | None) -> None:
@@ -123,8 +159,8 @@ def _make(
   num_processes: int | None,
 ) -> None:
   """Computes the clips of a corpus that are not in `done` and writes the store."""
-  partial = path.with_name(f'.{path.name}.partial')
-  with Journal(partial, features) as journal:
+  partial, raw_dir = folder_of(path), os.path.abspath(corpus.root)
+  with Journal(partial, features, raw_dir) as journal:
     done = done | journal.done
     files = {clip.path: None for clip in corpus.clips}
     states = {name: compute.state(corpus.root / name) for name in files}
@@ -166,7 +202,7 @@ def _make(
   ]
   manifest = {
     'corpus': corpus_name,
-    'raw_dir': os.path.abspath(corpus.root),
+    'raw_dir': raw_dir,
     'features': features.to_json(),
     'classes': list(corpus.classes),
     'ignored': list(corpus.ignored),
@@ -218,7 +254,8 @@ def _refuse_unreadable(path: Path, reasons: dict[str, str], total: int, skip: bo
   """Raises UserError with the first three unreadable recordings; lists all of them in a file."""
   listing = path.with_name(f'{path.name}.unreadable.txt')
   if not reasons or skip:
-    listing.unlink(missing_ok=True)
+    if listing.exists():  # a disk that is read-only refuses to delete what is not there
+      listing.unlink()
     return
   text = ''.join(f'{name}\t{reason}\n' for name, reason in sorted(reasons.items()))
   write_bytes(listing, text.encode(errors='surrogateescape'))

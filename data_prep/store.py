@@ -23,7 +23,7 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.features import Features
-from data_prep.files import json_sha256, replacing_folder
+from data_prep.files import json_sha256, one_line, replacing_folder, write_bytes
 
 FORMAT = 3
 DTYPE = np.dtype(np.float16)
@@ -149,10 +149,30 @@ def write(
       'skipped': skipped,
       'files': {file: _signature(folder / file) for file in _FILES},
     }
-    content['sha256'] = json_sha256(content)
-    with open(folder / 'manifest.json', 'w', encoding='utf-8', errors='surrogateescape') as file:
-      json.dump(content, file, indent=1, ensure_ascii=False)
-      _to_disk(file)
+    _write_manifest(folder, content)
+
+
+def relocate(path: Path, raw_dir: str) -> None:
+  """Records in the store at `path` that its recordings have moved to the folder `raw_dir`."""
+  _write_manifest(path, read_manifest(path, hash_mels=False) | {'raw_dir': raw_dir})
+
+
+def claims(path: Path) -> dict[str, str]:
+  """What a store says of itself, unchecked: where its recordings were, and its SHA-256.
+
+  Returns:
+    'raw_dir' and 'sha256' (of mels.npy); both '' if there is no readable store at `path`.
+  """
+  try:
+    manifest = json.loads(
+      (path / 'manifest.json').read_text(encoding='utf-8', errors='surrogateescape')
+    )
+    return {
+      'raw_dir': manifest['raw_dir'],
+      'sha256': manifest['files']['mels.npy']['sha256'],
+    }
+  except (OSError, ValueError, KeyError, TypeError):
+    return {'raw_dir': '', 'sha256': ''}
 
 
 def read_manifest(path: str | os.PathLike[str], *, hash_mels: bool = True) -> dict[str, Any]:
@@ -178,8 +198,8 @@ def read_manifest(path: str | os.PathLike[str], *, hash_mels: bool = True) -> di
       if path.is_dir()
       else UserError(f'{path}: no store: prepare it with python -m data_prep.main')
     ) from error
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise _refused(path, f'manifest.json cannot be read ({error})') from error
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    raise _refused(path, f'manifest.json cannot be read ({one_line(error)})') from error
   if version != FORMAT:
     raise _refused(path, f'its format is {version}, this program reads {FORMAT}')
   if sha256 != json_sha256(manifest):
@@ -269,6 +289,12 @@ def _signature(path: Path) -> dict[str, Any]:
       'bytes': os.fstat(file.fileno()).st_size,
       'sha256': hashlib.file_digest(file, 'sha256').hexdigest(),
     }
+
+
+def _write_manifest(folder: Path, content: dict[str, Any]) -> None:
+  """Writes manifest.json with its own hash, completely or not at all."""
+  text = json.dumps({**content, 'sha256': json_sha256(content)}, indent=1, ensure_ascii=False)
+  write_bytes(folder / 'manifest.json', text.encode('utf-8', 'surrogateescape'))
 
 
 def _to_disk(file: Any) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import arrays, audio, background, corpora, files
+from data_prep import arrays, audio, background, corpora, files, surroundings
 from data_prep import prepare as preparation
 from data_prep import store as stores
 from data_prep.errors import UserError
@@ -136,6 +136,7 @@ def train(
   workdir: PathLike,
   config: Config | None = None,
   tensorboard: bool = False,
+  checkpoint_minutes: float = trainer.CHECKPOINT_MINUTES,
   **settings: Any,
 ) -> 'Study':
   """Trains a study, continues one that was stopped, or reads one that is finished.
@@ -145,6 +146,7 @@ def train(
     workdir: folder of the study; a folder holds one study.
     config: all settings; otherwise pass them one by one.
     tensorboard: also write event files for TensorBoard (extra `tensorboard`).
+    checkpoint_minutes: time after which a checkpoint is written within an epoch.
     **settings: fields of `Config`, such as num_seeds, num_epochs, batch_size, input_shape (height,
       width, channels), split. `variants` may name variants and hold Flax classes, which take the
       place of Mirror Attention: maps [clips, height, width, channels] in and out.
@@ -152,30 +154,39 @@ def train(
   Raises:
     UserError: a setting is out of range, or `workdir` holds something else.
   """
-  study = create(store, Path(workdir), config or Config(**settings))
-  if not study.finished:
-    study.train(store, tensorboard=tensorboard)
+  config = config or Config(**settings)
+  with owned(workdir):
+    study = create(store, Path(workdir), config)
+    if not study.finished:
+      study.train(store, tensorboard=tensorboard, checkpoint_minutes=checkpoint_minutes)
   return study
+
+
+def owned(path: PathLike) -> contextlib.AbstractContextManager[None]:
+  """Holds the lock of a study's folder for several calls; another command that writes waits."""
+  return workdir.owned(Path(path))
 
 
 def create(store: Store, path: Path, config: Config) -> 'Study':
   """Makes the workdir of a study, or opens the one of the same settings; trains nothing.
 
-  A finished study that lacks its report, because it was stopped before, gets it.
+  A finished study of which a part of the report is missing, or older than the results, gets it.
   """
-  shared = ingredients.NONE
-  adds_seeds = workdir.lacking(path, config, store.features, store.sha256) != [config.seeds]
-  if adds_seeds or not (path / 'results.json').exists():
-    # Before the workdir is made, so that a folder without noise leaves none behind.
-    make_splits = lambda: splits.make(store, config.split, config.split_seeds_of(config.seeds))
-    shared = ingredients.obtain(path, config, store, make_splits)
-  opened = workdir.open_for(path, config, store)
-  ingredients.write(path, shared)
-  study = Study(opened.path)
-  if study.finished:
-    study._test_within(config.margin)
-  if study.finished and not (study.path / 'report.html').exists():
-    study.report()
+  with owned(path):
+    shared = None
+    if workdir.lacking(path, config, store.features, store.sha256):
+      # Before anything computes, as a new teacher does: then the devices cannot change.
+      devices.use_all_cores(path.absolute().parent / '.compiled')
+      # Before the workdir is made, so that a folder without noise leaves none behind.
+      make_splits = lambda: splits.make(store, config.split, config.split_seeds_of(config.seeds))
+      shared = ingredients.obtain(path, config, store, make_splits)
+    opened = workdir.open_for(path, config, store)
+    if shared is not None:
+      ingredients.write(path, shared)
+    study = Study(opened.path, shared)
+    if study.finished:
+      study._test_within(config.margin)
+      study._complete_report()
   return study
 
 
@@ -184,25 +195,45 @@ def plan(store: Store, path: Path, config: Config) -> str:
 
   Times a few training steps and discards them.
 
-  If `path` holds a finished study of the same settings, only the seeds that it lacks are planned.
+  If `path` holds finished seeds of the same settings, only those that it lacks are planned.
   """
   # Read before anything is timed: a workdir that cannot be read is reported at once.
-  finished = workdir.read(path).results() if (path / 'results.json').exists() else None
+  finished = None
+  if (path / 'results.json').exists():
+    finished = workdir.read(path).finished_part().results()
   study_splits = splits.make(store, config.split, config.split_seeds_of(config.seeds))
-  seed_ranges = workdir.lacking(path, config, store.features, store.sha256)
+  lacking = workdir.lacking(path, config, store.features, store.sha256)
+  seed_ranges = lacking or [config.seeds]
   devices.use_all_cores(path.absolute().parent / '.compiled')
   shared = ingredients.obtain(path, config, store, lambda: study_splits)
   measured = measure(config, seed_ranges, store, study_splits, shared)
   text = plan_text.text(config, len(store.classes), study_splits, measured, finished)
   if seed_ranges == [config.seeds]:
     return text
-  new = seed_ranges[0]
-  return f'{path}: seeds {new.start} to {new.stop - 1} are not trained yet\n{text}'
+  return f'{path}: seeds {lacking[0].start} to {lacking[-1].stop - 1} are not trained yet\n{text}'
 
 
 def open_study(path: PathLike) -> 'Study':
-  """Reads a study; UserError if the folder holds none."""
-  return Study(workdir.read(path).path)
+  """Reads a study; UserError if the folder holds none.
+
+  If seeds are being added, a line says which ones are finished: all that is read is about these.
+  """
+  return Study(_read(path).path)
+
+
+def _read(path: PathLike) -> workdir.Workdir:
+  """Reads the folder of a study; if seeds are being added, without these, as a line says."""
+  opened = workdir.read(path)
+  if not (opened.path / 'results.json').exists():
+    return opened
+  part = opened.finished_part()
+  if part != opened:
+    print(
+      f'{path}: seeds {part.config.seeds.stop} to {opened.config.seeds.stop - 1} are not finished; '
+      f'this is about seeds {part.config.first_seed} to {part.config.seeds.stop - 1}',
+      file=sys.stderr,
+    )
+  return part
 
 
 def compare(*studies: 'Study | PathLike') -> Comparison:
@@ -215,7 +246,7 @@ def compare(*studies: 'Study | PathLike') -> Comparison:
     UserError: see `reporting.compare.compare`.
   """
   paths = [study.path if isinstance(study, Study) else study for study in studies]
-  return compare_workdirs([workdir.read(path) for path in paths])
+  return compare_workdirs([_read(path) for path in paths])
 
 
 def load_model(path: PathLike, variant: str | None = None, seed: int | None = None) -> Classifier:
@@ -295,6 +326,10 @@ class Study:
   """A study on disk; `path` is its workdir."""
 
   path: Path
+  # What `create` read or made, so that `train` does not read it again.
+  _ingredients: ingredients.Ingredients | None = dataclasses.field(
+    default=None, repr=False, compare=False
+  )
 
   @property
   def finished(self) -> bool:
@@ -310,20 +345,36 @@ class Study:
   def _workdir(self) -> workdir.Workdir:
     return workdir.read(self.path)
 
-  def train(self, store: Store, *, tensorboard: bool = False) -> list[Path]:
+  @property
+  def _finished_part(self) -> workdir.Workdir:
+    return self._workdir.finished_part()
+
+  def train(
+    self,
+    store: Store,
+    *,
+    tensorboard: bool = False,
+    checkpoint_minutes: float = trainer.CHECKPOINT_MINUTES,
+  ) -> list[Path]:
     """Trains and tests the remaining lanes; writes results, figures and report.
 
     Args:
       store: the store of the study.
       tensorboard: also write event files for TensorBoard (extra `tensorboard`).
+      checkpoint_minutes: time after which a checkpoint is written within an epoch.
 
     Returns:
       The files written.
     """
+    with owned(self.path):
+      return self._train(store, tensorboard, checkpoint_minutes)
+
+  def _train(self, store: Store, tensorboard: bool, checkpoint_minutes: float) -> list[Path]:
     opened = self._workdir
     config = opened.config
     study_splits = opened.splits(store)
-    devices.use_all_cores(self.path.absolute().parent / '.compiled')
+    if self._ingredients is None:
+      devices.use_all_cores(self.path.absolute().parent / '.compiled')
     opened, changes = workdir.compute_under(opened, devices.environment(config))
     if changes:
       print(
@@ -331,8 +382,10 @@ class Study:
         'from those of one run; results.json names both',
         file=sys.stderr,
       )
-    shared = ingredients.obtain(self.path, config, store, lambda: study_splits)
-    ingredients.write(self.path, shared)
+    shared = self._ingredients
+    if shared is None:
+      shared = ingredients.obtain(self.path, config, store, lambda: study_splits)
+      ingredients.write(self.path, shared)
     if shared.noise is not None:
       print(f'{self.path}: noise: {shared.noise.text()}', file=sys.stderr)
     start = time.monotonic()
@@ -343,11 +396,17 @@ class Study:
       if tensorboard:
         on_epoch = stack.enter_context(Board(self.path / 'tensorboard', num_lanes)).add
       finished = trainer.train(
-        config, opened.seed_ranges, store, study_splits, self.path, on_epoch, shared
+        config,
+        opened.seed_ranges,
+        store,
+        study_splits,
+        self.path,
+        on_epoch,
+        shared,
+        checkpoint_minutes,
       )
     seconds = time.monotonic() - start
     predictions = trainer.predictions_by_key(finished, study_splits)
-    opened.write_predictions(predictions)
     metrics = opened.metrics()
     content = results.build(
       config,
@@ -360,11 +419,10 @@ class Study:
       compilations=sum(cohort.compilations for cohort in finished),
       seconds=max(seconds, *(row['seconds'] for row in metrics)),
     )
-    from m3net_jax.reporting import figures  # imports matplotlib: not before training
-
-    pictures = figures.write(self.path / 'figures', content, metrics)
-    files.write_json(self.path / 'results.json', content)
-    return [self.path / 'results.json', *self.report(), *pictures]
+    with workdir.reporting(self.path):  # a report is of one study
+      opened.write_predictions(predictions)
+      files.write_json(self.path / 'results.json', content)
+    return [self.path / 'results.json', *self.report()]
 
   def _test_within(self, margin: float) -> None:
     """Tests a finished study anew if its margin, in points, was another one."""
@@ -372,6 +430,12 @@ class Study:
     if any(test['margin'] != margin / 100 for test in content['tests']):
       content['tests'] = results.tests(content, margin)
       files.write_json(self.path / 'results.json', content)
+
+  def _complete_report(self) -> None:
+    """Writes the report if a part of it is missing or older than the results."""
+    from m3net_jax.reporting import report
+
+    if not report.is_complete(self.path):
       self.report()
 
   def robustness(
@@ -391,18 +455,16 @@ class Study:
     Raises:
       UserError: see `study.robustness.measure`.
     """
-    from m3net_jax.reporting import figures
-    from m3net_jax.reporting import robustness as pictures
     from m3net_jax.study import robustness
 
-    opened, content = self._workdir, self.results()
-    store = stores.load(opened.store)
-    devices.use_all_cores(self.path.absolute().parent / '.compiled')
-    measured = robustness.measure(opened, store, noise_dir, raw_dir)
-    picture = pictures.figure(measured, figures.title(content))
-    files.write_figure(self.path / 'figures' / 'robustness.png', picture)
-    files.write_json(self.path / robustness.NAME, measured)
-    self.report()
+    with owned(self.path):
+      opened = self._finished_part
+      files.check_writable(self.path)  # before an hour of work
+      store = opened.load_store()
+      devices.use_all_cores(self.path.absolute().parent / '.compiled')
+      measured = robustness.measure(opened, store, noise_dir, raw_dir)
+      files.write_json(self.path / robustness.NAME, measured)
+      self.report()
     return measured
 
   def make_streams(
@@ -427,7 +489,7 @@ class Study:
       UserError: see `inference.detection.make_streams`.
     """
     opened = self._workdir
-    store = stores.load(opened.store)
+    store = opened.load_store()
     if not noise_dir:
       raise UserError('--noise_dir: streams need noise: give a folder of noise recordings')
     noises = background.recordings(noise_dir, store.features)
@@ -450,19 +512,17 @@ class Study:
     Raises:
       UserError: see `inference.detection.measure`.
     """
-    from m3net_jax.reporting import detections, figures
-
-    opened, content = self._workdir, self.results()
-    measured = detection.measure(opened, stores.load(opened.store), Path(folder), false_alarms)
-    picture = detections.figure(measured, figures.title(content))
-    files.write_figure(self.path / 'figures' / 'detection.png', picture)
-    files.write_json(self.path / workdir.DETECTION, measured)
-    self.report()
+    with owned(self.path):
+      opened = self._finished_part
+      files.check_writable(self.path)
+      measured = detection.measure(opened, opened.load_store(), Path(folder), false_alarms)
+      files.write_json(self.path / workdir.DETECTION, measured)
+      self.report()
     return measured
 
   def results(self) -> dict[str, Any]:
-    """The content of results.json; accuracies are fractions. UserError if it is not finished."""
-    return self._workdir.results()
+    """The content of results.json; accuracies are fractions. UserError if no seed is finished."""
+    return self._finished_part.results()
 
   def metrics(self) -> list[dict[str, Any]]:
     """One row per lane and epoch: losses, validation accuracy, learning rate, status, seconds."""
@@ -493,14 +553,15 @@ class Study:
     return summary.text(self.results())
 
   def report(self) -> list[Path]:
-    """Writes report.html, report.md and tables/; returns their paths."""
+    """Writes report.html, report.md, tables/ and figures/; returns the paths."""
     from m3net_jax.reporting import report
 
-    return report.write(self._workdir)
+    with workdir.reporting(self.path):
+      return report.write(self._finished_part)
 
   def best_lane(self, variant: str | None = None, seed: int | None = None) -> TrainedLane:
     """The lane with the best validation accuracy, among those of `variant` and `seed` if given."""
-    return best_lane.load(self._workdir, variant, seed)
+    return best_lane.load(self._finished_part, variant, seed)
 
   def classifier(self, variant: str | None = None, seed: int | None = None) -> Classifier:
     """The best lane as a model for `classify`."""
@@ -538,7 +599,7 @@ class Study:
     content, noises = self.results(), [name for name, _ in noise_bank.recorded(self.path)]
     exported = export.write(
       Path(out_dir).absolute(),
-      self._workdir,
+      self._finished_part,
       lane or self.best_lane(),
       calibration_clips=calibration_clips,
       max_drop=max_drop,
@@ -547,5 +608,6 @@ class Study:
         exported, content, robustness.read(self.path), noises, detections.read(self.path)
       ),
     )
-    self.report()
+    if surroundings.can_write(self.path):
+      self.report()
     return exported

@@ -29,7 +29,7 @@ _POLICY = (
 
 def define(values: flags.FlagValues) -> None:
   """Defines the flags of this command."""
-  flags.DEFINE_string('model', None, 'folder of a bundle', required=True, flag_values=values)
+  cli.define_path('model', None, 'folder of a bundle', values=values, required=True)
   flags.DEFINE_integer(
     'port', 8017, 'port of the page; 0: any that is free', 0, 65535, flag_values=values
   )

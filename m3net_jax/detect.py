@@ -20,23 +20,21 @@ from data_prep.errors import UserError
 
 def define(values: flags.FlagValues) -> None:
   """Defines the flags of this command."""
-  flags.DEFINE_string(
+  cli.define_path(
     'model',
     None,
     "folder of a study, folder of a bundle (its int8 model), or a bundle's .tflite file",
+    values=values,
     required=True,
-    flag_values=values,
   )
   flags.DEFINE_string('variant', None, 'variant of the study to use', flag_values=values)
   flags.DEFINE_integer('seed', None, 'seed of the lane to use', flag_values=values)
-  flags.DEFINE_string(
-    'stream', None, 'recording to listen to; - for standard input', flag_values=values
-  )
-  flags.DEFINE_string(
+  cli.define_path('stream', None, 'recording to listen to; - for standard input', values=values)
+  cli.define_path(
     'truth',
     None,
     "what is said in it: a csv with start,end,label, or Audacity's labels; counts hits and alarms",
-    flag_values=values,
+    values=values,
   )
   flags.DEFINE_float(
     'threshold',
@@ -51,28 +49,26 @@ def define(values: flags.FlagValues) -> None:
     'output: table for people; json; csv; audacity, a label track',
     flag_values=values,
   )
-  flags.DEFINE_string(
+  cli.define_path(
     'plot',
     None,
     'picture to write: probabilities and events over time (.png, .svg or .pdf)',
-    flag_values=values,
+    values=values,
   )
-  flags.DEFINE_string(
+  cli.define_path(
     'save_false_alarms',
     None,
     'folder for the windows of false alarms as WAV, to be used as _unknown_; without --truth every '
     'event is one',
-    flag_values=values,
+    values=values,
   )
-  flags.DEFINE_string(
+  cli.define_path(
     'make_stream',
     None,
     'folder for labelled streams of the validation and test clips of a study (needs --noise_dir)',
-    flag_values=values,
+    values=values,
   )
-  flags.DEFINE_list(
-    'noise_dir', [], 'folders of noise recordings for --make_stream', flag_values=values
-  )
+  cli.define_paths('noise_dir', 'folders of noise recordings for --make_stream', values=values)
   flags.DEFINE_list(
     'snr_db',
     ['20', '10', '0'],
@@ -82,17 +78,17 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_float(
     'minutes', 60.0, 'length of every stream of --make_stream', 1.0, 600.0, flag_values=values
   )
-  flags.DEFINE_string(
+  cli.define_path(
     'raw_dir',
     None,
     'folder of the recordings (default: where they were when the store was made)',
-    flag_values=values,
+    values=values,
   )
-  flags.DEFINE_string(
+  cli.define_path(
     'calibrate',
     None,
     'folder of --make_stream: chooses the thresholds of a study there and measures them',
-    flag_values=values,
+    values=values,
   )
   flags.DEFINE_float(
     'false_alarms',

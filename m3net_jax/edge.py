@@ -16,9 +16,7 @@ from data_prep.errors import UserError
 
 def define(values: flags.FlagValues) -> None:
   """Defines the flags of this command."""
-  flags.DEFINE_string(
-    'out_dir', None, 'folder for edge.csv and edge.png', required=True, flag_values=values
-  )
+  cli.define_path('out_dir', None, 'folder for edge.csv and edge.png', values=values, required=True)
 
 
 def main(arguments: list[str], values: flags.FlagValues) -> None:

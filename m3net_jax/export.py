@@ -7,17 +7,15 @@ validation clips. The test split is read once, afterwards, for the table. Run ag
 made anew.
 """
 
-from pathlib import Path
-
 from absl import flags
 
-from data_prep import cli
+from data_prep import cli, surroundings
 
 
 def define(values: flags.FlagValues) -> None:
   """Defines the flags of this command."""
-  flags.DEFINE_string('workdir', None, 'the finished study', required=True, flag_values=values)
-  flags.DEFINE_string('out_dir', None, 'the folder to write', required=True, flag_values=values)
+  cli.define_path('workdir', None, 'the finished study', values=values, required=True)
+  cli.define_path('out_dir', None, 'the folder to write', values=values, required=True)
   flags.DEFINE_string(
     'variant',
     None,
@@ -70,7 +68,10 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
     int16x8=values.int16x8,
   )
   print(f'\n{exported.text(content)}\n\n{exported.accepted(content)}\n')
-  print(f'wrote {values.out_dir} and {Path(values.workdir) / "export.json"}')
+  if surroundings.can_write(study.path):
+    print(f'wrote {values.out_dir} and {study.path / "export.json"}')
+  else:
+    print(f'wrote {values.out_dir}; {study.path} is read-only: its report stays as it is')
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 
     python -m m3net_jax.main --flagfile=launch/quick.flags
 
-The same command continues a stopped study from its last epoch; a finished one says so and does
+The same command continues a stopped study from its last checkpoint; a finished one says so and does
 nothing.
 """
 
@@ -23,11 +23,11 @@ def define(values: flags.FlagValues) -> None:
   """Defines the flags of this command: of the store, of the study (`Config`) and its own."""
   store_command.define_store_flags(values)
   flags.adopt_module_key_flags(store_command, values)
-  flags.DEFINE_string(
+  cli.define_path(
     'workdir',
     None,
     'checkpoints and results of this study (default: studies/CORPUS)',
-    flag_values=values,
+    values=values,
   )
   flags.DEFINE_bool(
     'plan',
@@ -41,6 +41,13 @@ def define(values: flags.FlagValues) -> None:
     False,
     'also write WORKDIR/tensorboard: loss, accuracy and learning rate of every lane by epoch, and '
     'their mean, lowest and highest',
+    flag_values=values,
+  )
+  flags.DEFINE_float(
+    'checkpoint_minutes',
+    10.0,
+    'a checkpoint is written at the end of every epoch, and within an epoch after this time',
+    lower_bound=0.0,
     flag_values=values,
   )
   flags.DEFINE_list(
@@ -58,19 +65,18 @@ def define(values: flags.FlagValues) -> None:
     "height (frequency), width (time) and channels of the network's input",
     flag_values=values,
   )
-  flags.DEFINE_list(
+  cli.define_paths(
     'noise_dir',
-    [],
     "folders of noise recordings for --noise, comma-separated (default: the corpus's own noise, or "
     'if it has none, generated coloured noise)',
-    flag_values=values,
+    values=values,
   )
-  flags.DEFINE_string(
+  cli.define_path(
     'teacher',
     Config.teacher,
     'workdir of a finished study on the same store and splits, whose lanes teach these ones '
     '(distillation)',
-    flag_values=values,
+    values=values,
   )
   flags.DEFINE_multi_string(
     'sweep',
@@ -186,12 +192,15 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
   if values.plan:
     print(api.plan(store, path, config))
     return
-  study = api.create(store, path, config)
-  if study.finished:
-    print(f'{path}: this study is finished; give another --workdir to train a new one\n')
-    print(study.summary())
-    return
-  written = study.train(store, tensorboard=values.tensorboard)
+  with api.owned(path):
+    study = api.create(store, path, config)
+    if study.finished:
+      print(f'{path}: this study is finished; give another --workdir to train a new one\n')
+      print(study.summary())
+      return
+    written = study.train(
+      store, tensorboard=values.tensorboard, checkpoint_minutes=values.checkpoint_minutes
+    )
   print(f'\n{study.summary()}\n')
   print('\n'.join(f'wrote {file}' for file in written))
 

@@ -14,16 +14,17 @@ from absl import flags
 
 from data_prep import cli
 from data_prep.errors import UserError
+from data_prep.names import visible
 
 
 def define(values: flags.FlagValues) -> None:
   """Defines the flags of this command."""
-  flags.DEFINE_string(
+  cli.define_path(
     'model',
     None,
     "folder of a study, folder of a bundle (its int8 model), or a bundle's .tflite file",
+    values=values,
     required=True,
-    flag_values=values,
   )
   flags.DEFINE_string(
     'variant',
@@ -57,12 +58,12 @@ def define(values: flags.FlagValues) -> None:
     'seconds from one window of a long recording to the next (default: half a clip)',
     flag_values=values,
   )
-  flags.DEFINE_string(
+  cli.define_path(
     'plot',
     None,
     'picture of one recording to write: spectrogram and probabilities over time (.png, .svg or '
     '.pdf)',
-    flag_values=values,
+    values=values,
   )
   flags.DEFINE_float(
     'microphone',
@@ -126,7 +127,7 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
     show = {'table': predictions.as_table, 'csv': predictions.as_csv}[values.format]
     print(show(classified, values.top_k))
   for name, reason in skipped:
-    print(f'skipped {name}: {reason}', file=sys.stderr)
+    print(f'skipped {visible(name)}: {reason}', file=sys.stderr)
   if values.plot:
     timeline.write(Path(values.plot), classified[0], features)
     print(f'wrote {values.plot}', file=sys.stderr)

@@ -14,18 +14,17 @@ from data_prep.errors import UserError
 
 def define(values: flags.FlagValues) -> None:
   """Defines the flags of this command."""
-  flags.DEFINE_list(
+  cli.define_paths(
     'noise_dir',
-    [],
     "folders of noise recordings, comma-separated (default: the corpus's own, if any); white "
     'and pink noise are always tried',
-    flag_values=values,
+    values=values,
   )
-  flags.DEFINE_string(
+  cli.define_path(
     'raw_dir',
     None,
     'folder of the recordings (default: where they were when the store was made)',
-    flag_values=values,
+    values=values,
   )
 
 

@@ -16,23 +16,28 @@ CONFIG = Config(
 )
 
 
-def train(tones, path, config=CONFIG):
-  """Trains on the store of tones; returns the finished workdir."""
+def train(tones, path, config=CONFIG, **options):
+  """Trains on the store of tones, with options of `trainer.train`; returns the finished workdir."""
   study = workdir.open_for(path, config, tones)
   study_splits = study.splits(tones)
-  finished = trainer.train(config, study.seed_ranges, tones, study_splits, study.path)
+  finished = trainer.train(config, study.seed_ranges, tones, study_splits, study.path, **options)
+  write_results(study, tones, study_splits, finished)
+  return study
+
+
+def write_results(study, tones, study_splits, finished):
+  """Writes predictions and results of trained cohorts; then the study is finished."""
   predictions = trainer.predictions_by_key(finished, study_splits)
   study.write_predictions(predictions)
   rows = [row for cohort in finished for row in cohort.rows]
   content = results.build(
-    config,
+    study.config,
     tones,
     study_splits,
     rows,
     predictions,
-    environments=[devices.environment(config)],
+    environments=[devices.environment(study.config)],
     compilations=sum(cohort.compilations for cohort in finished),
     seconds=1,
   )
-  files.write_json(path / 'results.json', json.loads(json.dumps(content)))
-  return study
+  files.write_json(study.path / 'results.json', json.loads(json.dumps(content)))

@@ -1,5 +1,6 @@
 """The functions for notebooks and programs, on a small study of tones."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import soundfile
 from flax import linen as nn
 
 import m3net_jax as m3
+from m3net_jax import api
 from m3net_jax.study import checkpoint
 from tests.conftest import CLASSES, CLIPS, FEATURES
 
@@ -126,14 +128,31 @@ def test_another_margin_tests_a_finished_study_anew(study, store, own_class, tmp
 
 
 def test_train_again_reads_what_is_finished(study, store, own_class):
-  before = {path: path.stat().st_mtime_ns for path in study.path.rglob('*')}
+  times = lambda: {
+    path: path.stat().st_mtime_ns for path in study.path.rglob('*') if path.suffix != '.lock'
+  }
+  before = times()
   again = m3.train(store, workdir=study.path, variants=['full', own_class], **SETTINGS)
   assert again == study and again.results() == study.results()
-  assert before == {path: path.stat().st_mtime_ns for path in study.path.rglob('*')}
+  assert before == times()
   with pytest.raises(m3.UserError, match='holds a study with batch_size=12, this one has 10'):
     m3.train(
       store, workdir=study.path, variants=['full', own_class], **{**SETTINGS, 'batch_size': 10}
     )
+
+
+def test_while_seeds_are_added_the_finished_ones_are_read(study, store, tmp_path, capsys):
+  path = shutil.copytree(study.path, tmp_path / 'study')
+  again = api.create(store, path, study.config)
+  again.report()
+  report = (path / 'report.md').read_text()
+  begun = api.create(store, path, dataclasses.replace(study.config, num_seeds=4))
+  assert not begun.finished and begun.results() == study.results()
+  begun.report()
+  assert (path / 'report.md').read_text() == report
+  assert m3.open_study(path).classifier(seed=1).spec.name == study.classifier(seed=1).spec.name
+  assert 'seeds 2 to 3 are not finished; this is about seeds 0 to 1' in capsys.readouterr().err
+  assert api.create(store, path, study.config).finished
 
 
 def test_the_best_lane_classifies_arrays_and_files(study, recordings, tones_dir):

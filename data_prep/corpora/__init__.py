@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from data_prep import names
 from data_prep.corpora import base, folder
 from data_prep.errors import UserError
 from data_prep.features import Features
@@ -20,7 +21,7 @@ NAMES = (
   'folder',
   'csv',
 )
-_OWN = ('folder', 'csv')  # the user's own recordings, always --raw_dir itself
+OWN = ('folder', 'csv')  # the user's own recordings, always --raw_dir itself
 
 
 def get(name: str) -> ModuleType:
@@ -58,7 +59,7 @@ def locate(name: str, raw_dir: str | Path) -> Path:
   --raw_dir can also name the folder of one corpus.
   """
   raw = Path(raw_dir)
-  if name in _OWN or raw.is_file():
+  if name in OWN or raw.is_file():
     return raw
   # Archives use capitals in the name, UrbanSound8K for example.
   entries = raw.iterdir() if raw.is_dir() else ()
@@ -91,8 +92,8 @@ def read(
     silence_clips, clip_seconds: see `folder.read`; other corpora do not use them.
 
   Raises:
-    UserError: the folder is absent, empty or not as expected; a class has fewer than 3 clips; or
-      silence is asked for and the corpus is not `folder`.
+    UserError: the folder is absent, empty or not as expected; a class has fewer than 3 clips or a
+      name that is not text of one line; or silence is asked for and the corpus is not `folder`.
   """
   root = locate(name, raw_dir)
   if silence_clips is not None and (name != 'folder' or silence_clips < 0):
@@ -108,5 +109,6 @@ def read(
     corpus = folder.read(root, silence_clips, clip_seconds)
   else:
     corpus = get(name).read(root)
+  names.check_classes(corpus.classes, f'--raw_dir: {root}')
   base.check_counts(corpus.classes, [clip.label for clip in corpus.clips], f'--raw_dir: {root}')
   return corpus

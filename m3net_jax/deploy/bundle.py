@@ -7,12 +7,14 @@
     README.md, library.properties, idf_component.yml, CMakeLists.txt (`packaging`)
     export.json         accuracy of every runtime and all figures; also copied to the study's folder
     MODEL_CARD.md       the same for people
+    SHA256SUMS          hashes of all of these files, as `sha256sum` writes and checks them
 
 It is written completely or not at all.
 """
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -25,6 +27,7 @@ from m3net_jax.inference.classifier import FORMAT, Classifier, ModelSpec
 from m3net_jax.inference.runtimes import Model
 
 GOLDEN_CLIPS = 4
+CHECKSUMS = 'SHA256SUMS'
 
 
 @contextlib.contextmanager
@@ -62,15 +65,14 @@ def write_models(folder: Path, spec: ModelSpec, models: dict[str, bytes]) -> Non
   named = {f'model_{kind}.tflite': content for kind, content in models.items()}
   for name, content in named.items():
     files.write_bytes(folder / name, content)
-  files.write_json(
-    folder / 'model.json',
-    {
-      'format': FORMAT,
-      **spec.to_json(),
-      'sha256': spec.digest(),
-      'files': {name: hashlib.sha256(content).hexdigest() for name, content in named.items()},
-    },
-  )
+  described = {
+    'format': FORMAT,
+    **spec.to_json(),
+    'sha256': spec.digest(),
+    'files': {name: hashlib.sha256(content).hexdigest() for name, content in named.items()},
+  }
+  text = json.dumps(described, indent=1, allow_nan=False)
+  files.write_bytes(folder / 'model.json', f'{text}\n'.encode())
 
 
 def write_sources(folder: Path, sources: dict[str, str], package: dict[str, str]) -> None:
@@ -82,11 +84,21 @@ def write_sources(folder: Path, sources: dict[str, str], package: dict[str, str]
   """
   for place, texts in ((folder / 'src', sources), (folder, package)):
     for name, text in texts.items():
-      files.write_bytes(place / name, text.encode())
+      files.write_bytes(place / name, text.encode('utf-8', 'replace'))
   with resources.as_file(resources.files('m3net_jax.deploy') / 'cc') as same:
     for path in same.rglob('*'):
       if path.is_file():
         files.write_bytes(folder / path.relative_to(same), path.read_bytes())
+
+
+def write_checksums(folder: Path) -> None:
+  """Writes SHA256SUMS of all files in a bundle, for `sha256sum --check`."""
+  paths = sorted(path for path in folder.rglob('*') if path.is_file() and path.name != CHECKSUMS)
+  lines = [
+    f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n'
+    for path in paths
+  ]
+  files.write_bytes(folder / CHECKSUMS, ''.join(lines).encode())
 
 
 def golden(

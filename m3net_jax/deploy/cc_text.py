@@ -5,11 +5,13 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from data_prep.names import is_shown
+
 
 def header(name: str, body: str, includes: str = '') -> str:
   """A header file with its guard, includes (those of `body` and `includes`) and namespace."""
   guard = f'M3NET_{name.upper()}_H_'
-  body_lines = body.splitlines()
+  body_lines = body.split('\n')
   system = '\n'.join(line for line in body_lines if line.startswith('#include'))
   rest = '\n'.join(line for line in body_lines if not line.startswith('#include')).strip('\n')
   includes = '\n'.join(filter(None, (system, includes.strip())))
@@ -25,6 +27,19 @@ def array(kind: str, name: str, values: ArrayLike, size: str = '') -> str:
   flat = np.asarray(values).ravel()
   literals = map(float_literal, flat) if kind == 'float' else map(str, flat.tolist())
   return f'constexpr {kind} {name}[{size}] = {{\n{lines(literals)}\n}};'
+
+
+def string(text: str) -> str:
+  """Text as a C++ literal in UTF-8: `"`, `\\` and `?` (of trigraphs) escaped, the rest readable."""
+
+  def escaped(sign: str) -> str:
+    if sign in '"\\?':
+      return f'\\{sign}'
+    if is_shown(sign):
+      return sign
+    return ''.join(f'\\{byte:03o}' for byte in sign.encode('utf-8', 'replace'))
+
+  return f'"{"".join(map(escaped, text))}"'
 
 
 def lines(values: Iterable[str], columns: int = 110) -> str:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cloudpickle
 import numpy as np
 
 from data_prep import files
@@ -53,8 +52,7 @@ def convert(
   """
   with tempfile.TemporaryDirectory(prefix='m3net_convert_') as name:
     folder = Path(name)
-    # A user's own module may be a class of a notebook, which no import finds: cloudpickle takes it.
-    (folder / 'network.pickle').write_bytes(cloudpickle.dumps(network))
+    (folder / 'network.mlir').write_bytes(_compute(network))
     np.save(folder / 'calibration.npy', calibration)
     settings = {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': '', 'JAX_PLATFORMS': 'cpu'}
     process = subprocess.run(
@@ -93,8 +91,18 @@ def convert_here(
   network: Network, calibration: np.ndarray, kinds: tuple[str, ...]
 ) -> Iterator[tuple[str, bytes]]:
   """As `convert`, in this process, which the converter ends on some graphs."""
-  tf = _tensorflow()
-  from jax.experimental import jax2tf
+  return _convert(_compute(network), calibration, kinds)
+
+
+def _compute(network: Network) -> bytes:
+  """The computation of the network, with its parameters, as StableHLO that JAX serialised.
+
+  So the other process needs no class of a user's own module, which may be in a notebook.
+
+  Raises:
+    UserError: the network cannot be written without conditionals and with grouped convolutions.
+  """
+  import jax
 
   from m3net_jax.network import models
 
@@ -103,11 +111,30 @@ def convert_here(
   logits = lambda images: model.apply(
     network.variables, images, train=False, switches=network.architecture.switches
   )[0]
+  image = jax.ShapeDtypeStruct((1, *network.input_shape), np.float32)
+  try:
+    return bytes(jax.export.export(jax.jit(logits), platforms=('cpu',))(image).serialize())
+  except Exception as error:  # of a user's own module
+    raise UserError(
+      f'variant {network.variant}: cannot be traced for conversion '
+      f'({type(error).__name__}: {" ".join(str(error).split())[:300]})'
+    ) from error
+
+
+def _convert(
+  computation: bytes, calibration: np.ndarray, kinds: tuple[str, ...]
+) -> Iterator[tuple[str, bytes]]:
+  """`convert` of what `_compute` returned."""
+  tf = _tensorflow()
+  import jax
+  from jax.experimental import jax2tf
+
+  logits = jax.export.deserialize(bytearray(computation))
   module = tf.Module()
   module.logits = tf.function(
-    jax2tf.convert(logits, with_gradient=False),
+    jax2tf.convert(logits.call, with_gradient=False),
     autograph=False,
-    input_signature=[tf.TensorSpec((1, *network.input_shape), tf.float32, 'image')],
+    input_signature=[tf.TensorSpec(logits.in_avals[0].shape, tf.float32, 'image')],
   )
   traced = module.logits.get_concrete_function()
   sets = tf.lite.OpsSet
@@ -128,9 +155,9 @@ def convert_here(
 
 def _worker(folder: Path, kinds: tuple[str, ...]) -> None:
   """Reads what `convert` wrote and writes KIND.tflite for each kind; runs in its own process."""
-  network = cloudpickle.loads((folder / 'network.pickle').read_bytes())
+  computation = (folder / 'network.mlir').read_bytes()
   calibration = np.load(folder / 'calibration.npy')
-  for kind, content in convert_here(network, calibration, kinds):
+  for kind, content in _convert(computation, calibration, kinds):
     files.write_bytes(folder / f'{kind}.tflite', content)
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import files, store
+from data_prep import files, store, surroundings
 from data_prep.errors import UserError
 from data_prep.files import json_sha256
-from data_prep.store import Store
 from m3net_jax.deploy import (
   bundle,
   calibration,
@@ -55,7 +54,8 @@ def write(
     card: makes the text of MODEL_CARD.md from the content of export.json.
 
   Returns:
-    The content of export.json, which also lies in the study's folder.
+    The content of export.json, which is also written into the study's folder if that can be
+    written to.
 
   Raises:
     UserError: a check failed; nothing is written then.
@@ -63,7 +63,7 @@ def write(
   bundle.check_place(out_dir)
   for name in ('ai_edge_litert.interpreter', 'tflite_micro'):
     runtimes.package(name)  # before any work is done
-  prepared = load_store(study)
+  prepared = study.load_store()
   split = study.splits(prepared)[lane.name.split]
   reference = classifier.from_lane(study, lane, 'conv')
   spec = reference.spec
@@ -124,8 +124,12 @@ def write(
       'versions': versions(_PACKAGES),
     }
     files.write_json(folder / 'export.json', content)
-    files.write_bytes(folder / 'MODEL_CARD.md', card(content).encode())
-  files.write_json(study.path / 'export.json', content)
+    files.write_bytes(folder / 'MODEL_CARD.md', card(content).encode('utf-8', 'replace'))
+    bundle.write_checksums(folder)
+    if surroundings.can_write(study.path):  # before the bundle takes its place: both, or neither
+      with workdir.reporting(study.path):  # another export may have written since
+        content['arenas'] = study.arenas() | {lane.name.variant: arenas['int8'].total}
+        files.write_json(study.path / 'export.json', content)
   return content
 
 
@@ -153,17 +157,6 @@ def _study(results: dict[str, Any], variant: str) -> dict[str, Any]:
     **{name: content[name] for name in ('mean', 'std', 'ci95')},
     'test': tests[0] if tests else None,
   }
-
-
-def load_store(study: Workdir) -> Store:
-  """The store of a study; UserError if it is not the one that the study was trained on."""
-  prepared = store.load(study.store, study.features)
-  if prepared.sha256 != study.store_sha256:
-    raise UserError(
-      f'{study.store}: is not the store that {study.path} was trained on: prepare it again with '
-      'the same recordings and settings'
-    )
-  return prepared
 
 
 def measure_runtimes(

@@ -4,8 +4,6 @@ What the folder `cc` holds is the same for every model and is copied. `packaging
 files that a build system reads.
 """
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -180,8 +178,7 @@ inline TfLiteStatus AddOperators(OpResolver& resolver) {{
 
 
 def _labels(classes: tuple[str, ...]) -> str:
-  # For all characters of a folder's name the escapes of JSON are those of C++.
-  names = '\n'.join(f'    {json.dumps(name, ensure_ascii=False)},' for name in classes)
+  names = '\n'.join(f'    {cc_text.string(name)},' for name in classes)
   return cc_text.header(
     'labels',
     f"""constexpr int kNumLabels = {len(classes)};

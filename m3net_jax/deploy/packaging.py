@@ -80,6 +80,7 @@ Its accuracy, its memory and its licences: [MODEL_CARD.md](MODEL_CARD.md).
 | {models} | the models |
 | `model.json` | features, normalisation, classes, hashes: what programs in Python read |
 | `export.json`, `MODEL_CARD.md` | all figures, for programs and for people |
+| `SHA256SUMS` | `sha256sum --check SHA256SUMS` names every file that was changed since the export |
 | `src/m3net_listener.h`, `.cc` | what a program calls: `Begin` once, then `Push` with samples |
 | `src/model_data.h`, `.cc` | the int8 model as an array, its arena and quantisation |
 | `src/op_resolver.h`, `labels.h`, `model_features.h` | its operators, classes and features |

@@ -1,6 +1,5 @@
 """The lane of a finished study that is exported or classifies: the best in validation."""
 
-import json
 from typing import Any, NamedTuple
 
 from data_prep.errors import UserError
@@ -8,7 +7,7 @@ from m3net_jax.inference.detector import Settings
 from m3net_jax.network.image import Scaling
 from m3net_jax.study import checkpoint, results
 from m3net_jax.study.cohorts import LaneName
-from m3net_jax.study.workdir import DETECTION, Workdir
+from m3net_jax.study.workdir import Workdir, read_detection
 
 
 class TrainedLane(NamedTuple):
@@ -83,13 +82,8 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
 
 
 def _detector(workdir: Workdir, name: LaneName, classes: list[str]) -> Settings | None:
-  path = workdir.path / DETECTION
-  if not path.exists():
-    return None
-  try:
-    for lane in json.loads(path.read_text())['lanes']:
-      if (lane['variant'], lane['seed']) == (name.variant, name.seed):
-        return Settings.from_json(lane['settings'], classes)
-  except (ValueError, KeyError, TypeError) as error:
-    raise UserError(f'{path}: is damaged ({error}): delete it and calibrate again') from error
+  content = read_detection(workdir.path)
+  for lane in content['lanes'] if content else ():
+    if (lane['variant'], lane['seed']) == (name.variant, name.seed):
+      return Settings.from_json(lane['settings'], classes)
   return None

@@ -16,7 +16,7 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.features import Features
-from data_prep.files import json_sha256
+from data_prep.files import json_sha256, one_line
 from m3net_jax.inference import best_lane, runtimes
 from m3net_jax.inference.best_lane import TrainedLane
 from m3net_jax.inference.detector import Settings
@@ -146,7 +146,7 @@ def load(model: str | Path, variant: str | None = None, seed: int | None = None)
         "study's folder"
       )
     return from_tflite(path)
-  study = workdir.read(path)
+  study = workdir.read(path).finished_part()
   return from_lane(
     study, best_lane.load(study, variant, seed), ops.lowering_for(jax.default_backend())
   )
@@ -194,8 +194,8 @@ def from_tflite(path: Path, runtime: str = runtimes.RUNTIMES[0]) -> Classifier:
   except OSError as error:
     raise UserError(f'{path}: {error.strerror}: give a .tflite file') from error
   spec_path = path.with_name('model.json')
-  spec, digest = read_spec(spec_path), json.loads(spec_path.read_text())['files'].get(path.name)
-  if hashlib.sha256(content).hexdigest() != digest:
+  spec, hashes = _described(spec_path)
+  if hashlib.sha256(content).hexdigest() != hashes.get(path.name):
     raise UserError(f'{path}: is not the file that {spec_path} describes: export the bundle again')
   model = runtimes.Model(content, runtime)
   return Classifier(spec, model.logits, model.output.scale)
@@ -207,26 +207,33 @@ def read_spec(path: Path) -> ModelSpec:
   Raises:
     UserError: the file is absent, was altered or has another format.
   """
+  return _described(path)[0]
+
+
+def _described(path: Path) -> tuple[ModelSpec, dict[str, str]]:
+  """The specification in a bundle's model.json, and {name: SHA-256} of its models."""
   try:
-    content = json.loads(path.read_text())
-    if content['format'] != FORMAT:
+    content = json.loads(path.read_bytes())
+    version, sha256, hashes = (content.pop(name) for name in ('format', 'sha256', 'files'))
+    if version != FORMAT:
       raise UserError(
-        f'{path}: its format is {content["format"]}, this program reads {FORMAT}: '
-        'export the bundle again'
+        f'{path}: its format is {version}, this program reads {FORMAT}: export the bundle again'
       )
-    spec = ModelSpec.from_json(content)
-    if content['sha256'] != spec.digest():
+    # Before anything is made of it, because a wrong value may be one that nothing can be made of.
+    if sha256 != json_sha256(content):
       raise UserError(
         f'{path}: was altered (its SHA-256 is not the one in it): export the bundle again'
       )
-    return spec
+    return ModelSpec.from_json(content), dict(hashes)
   except FileNotFoundError as error:
     raise UserError(
       f'{path}: is missing; it holds the features and classes of the model beside it: copy the '
       'complete bundle that python -m m3net_jax.export wrote'
     ) from error
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise UserError(f'{path}: cannot be read ({error}): export the bundle again') from error
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    raise UserError(
+      f'{path}: cannot be read ({one_line(error)}): export the bundle again'
+    ) from error
 
 
 def blocks(mels: np.ndarray) -> Iterator[np.ndarray]:

@@ -23,7 +23,7 @@ from m3net_jax.inference.classifier import Classifier
 from m3net_jax.inference.detector import Event, Settings
 from m3net_jax.inference.thresholds import Heard
 from m3net_jax.network import ops
-from m3net_jax.stats import intervals
+from m3net_jax.stats import detections, intervals
 from m3net_jax.stats.detections import Score, Truth
 from m3net_jax.study import noise_bank, results, streams
 from m3net_jax.study.streams import Word
@@ -353,10 +353,12 @@ def measure(workdir: Workdir, store: Store, folder: Path, per_hour: float) -> di
   start = detector.default(spec.classes, spec.features)
   detector.check(start, spec.classes)
   heard = [_hear(models, folder, row, start) for row in described['streams']]
-  rows = [
-    _lane(lane.variant, lane.seed, position, heard, start, spec.features, spec.classes, per_hour)
-    for position, lane in enumerate(tqdm(lanes, desc='detectors', unit='', ncols=79, disable=None))
-  ]
+  rows, scores = [], []
+  for position, lane in enumerate(tqdm(lanes, desc='detectors', unit='', ncols=79, disable=None)):
+    of_lane = [Heard(stream.heard[position], stream.truth) for stream in heard]
+    row, score = _lane(of_lane, heard, start, spec.features, spec.classes, per_hour)
+    rows.append({'variant': lane.variant, 'seed': lane.seed, **row})
+    scores.append(score)
   return {
     'per_hour': per_hour,
     'one': detector.ONE,  # the stored probability 1
@@ -374,7 +376,9 @@ def measure(workdir: Workdir, store: Store, folder: Path, per_hour: float) -> di
     ],
     'lanes': rows,
     'variants': {
-      variant: _over_lanes([row for row in rows if row['variant'] == variant])
+      variant: _over_lanes(
+        [(row, score) for row, score in zip(rows, scores) if row['variant'] == variant]
+      )
       for variant in dict.fromkeys(row['variant'] for row in rows)
     },
   }
@@ -382,8 +386,8 @@ def measure(workdir: Workdir, store: Store, folder: Path, per_hour: float) -> di
 
 def _described(folder: Path) -> dict[str, Any]:
   try:
-    return json.loads((folder / STREAMS).read_text())
-  except (OSError, ValueError) as error:
+    return files.read_json(folder / STREAMS, 'make the streams again')
+  except FileNotFoundError as error:
     raise UserError(
       f'{folder}: holds no {STREAMS} of --make_stream: make streams there first'
     ) from error
@@ -405,37 +409,34 @@ def _hear(
 
 
 def _lane(
-  variant: str,
-  seed: int,
-  position: int,
+  of_lane: Sequence[Heard],
   heard: Sequence[_Stream],
   start: Settings,
   features: Features,
   classes: Sequence[str],
   per_hour: float,
-) -> dict[str, Any]:
-  """The detector of one lane and its figures on the test streams."""
-  of_lane = [Heard(stream.heard[position], stream.truth) for stream in heard]
+) -> tuple[dict[str, Any], list[Score]]:
+  """The detector of one lane and its figures on the test streams.
+
+  Args:
+    of_lane: what the lane says about every stream of `heard`.
+  """
   validation = [each for each, stream in zip(of_lane, heard) if stream.side == 'validation']
   chosen = thresholds.choose(validation, start, features, classes, per_hour)
-  rows = []
+  rows, scores = [], []
   for each, stream in zip(of_lane, heard):
     if stream.side == 'test':
       loop = thresholds.every_window(each, classes, start)
+      scores.append(thresholds.measure(each, chosen, features))
       rows.append(
         {
           'name': stream.name,
-          **_counts(thresholds.measure(each, chosen, features)),
+          **_counts(scores[-1]),
           'every_window': _counts(thresholds.score(loop, each, start, features)),
           'curve': thresholds.curve(each, chosen, features),
         }
       )
-  return {
-    'variant': variant,
-    'seed': seed,
-    'settings': chosen.to_json(classes),
-    'streams': rows,
-  }
+  return {'settings': chosen.to_json(classes), 'streams': rows}, scores
 
 
 def _counts(score: Score) -> dict[str, Any]:
@@ -450,18 +451,41 @@ def _counts(score: Score) -> dict[str, Any]:
   }
 
 
-def _over_lanes(lanes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-  """Means over lanes with Student's interval, a row a test stream."""
+def _over_lanes(
+  lanes: Sequence[tuple[Mapping[str, Any], Sequence[Score]]],
+) -> list[dict[str, Any]]:
+  """Means over lanes with their 95 % intervals, the widest first; a row a test stream.
+
+  Args:
+    lanes: rows and scores on every test stream.
+  """
+  seeds = [lane['seed'] for lane, _ in lanes]
   rows = []
-  for place, first in enumerate(lanes[0]['streams']):
-    row: dict[str, Any] = {'name': first['name']}
-    for key in ('hit_rate', 'wrong', 'per_hour'):
-      of_lanes = [lane['streams'][place][key] for lane in lanes]
-      loop = [lane['streams'][place]['every_window'][key] for lane in lanes]
-      mean = intervals.mean_interval(of_lanes)
-      row[key] = {'mean': mean.mean, 'ci95': mean.interval}
-      row[f'every_window_{key}'] = intervals.mean_interval(loop).mean
-    delays = [lane['streams'][place]['median_delay'] for lane in lanes]
+  for place, of_lanes in enumerate(zip(*(scores for _, scores in lanes))):
+    streams_of = [lane['streams'][place] for lane, _ in lanes]
+    alarms = float(np.mean([score.false_alarms for score in of_lanes]))
+    over = {
+      'hit_rate': ('seeds and words', detections.hit_rate_interval(of_lanes, seeds)),
+      'per_hour': ('streams', detections.per_hour_interval(alarms, of_lanes[0].seconds)),
+      'wrong': ('', None),
+    }
+    row: dict[str, Any] = {'name': streams_of[0]['name']}
+    for key, other in over.items():
+      mean = intervals.mean_interval([stream[key] for stream in streams_of])
+      found = [
+        {'over': name, 'ci95': list(ends)}
+        for name, ends in (('seeds', mean.interval), other)
+        if ends
+      ]
+      found.sort(key=lambda entry: entry['ci95'][0] - entry['ci95'][1])
+      row[key] = {
+        'mean': mean.mean,
+        'ci95': found[0]['ci95'] if found else None,
+        'intervals': found,
+      }
+      loop = [stream['every_window'][key] for stream in streams_of]
+      row[f'every_window_{key}'] = float(np.mean(loop))
+    delays = [stream['median_delay'] for stream in streams_of]
     known = [delay for delay in delays if delay is not None]
     row['median_delay'] = float(np.mean(known)) if known else None
     rows.append(row)

@@ -10,6 +10,7 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.features import Features
+from data_prep.names import visible
 from m3net_jax.inference import windows
 from m3net_jax.inference.classifier import Classifier
 from m3net_jax.inference.windows import Segment
@@ -95,21 +96,22 @@ def hop_of(seconds: float | None, features: Features) -> int:
 
 def as_table(predictions: Sequence[Prediction], top_k: int) -> str:
   """For people: one line per recording, or per segment of a long one, with its top classes."""
-  name_width = max(len(each.name) for each in predictions)
+  names = [visible(each.name) for each in predictions]
+  name_width = max(map(len, names))
   lines = []
-  for each in predictions:
+  for name, each in zip(names, predictions, strict=True):
     label_width = max(map(len, each.classes))
 
     def columns(
       probabilities: np.ndarray, each: Prediction = each, width: int = label_width
     ) -> str:
       top = _top(probabilities, each.classes, top_k)
-      return ''.join(f'  {name:<{width}} {100 * p:5.1f} %' for name, p in top)
+      return ''.join(f'  {label:<{width}} {100 * p:5.1f} %' for label, p in top)
 
     if len(each.starts) == 1:
-      lines.append(f'{each.name:<{name_width}}{columns(each.probabilities[0])}')
+      lines.append(f'{name:<{name_width}}{columns(each.probabilities[0])}')
       continue
-    lines.append(f'{each.name}  {each.seconds:.1f} s, {len(each.starts)} windows')
+    lines.append(f'{name}  {each.seconds:.1f} s, {len(each.starts)} windows')
     for segment in each.segments:
       span = f'  {segment.start:8.2f} to {segment.end:8.2f} s'
       lines.append(f'{span}{columns(segment.probabilities)}')

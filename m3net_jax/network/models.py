@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import errors
 from flax import linen as nn
 
 from data_prep.errors import UserError
@@ -159,7 +160,13 @@ def _call_user_network(module: nn.Module, images: jax.Array, train: bool) -> jax
 
 def _call(module: nn.Module, x: jax.Array, train: bool) -> Any:
   takes_train = 'train' in inspect.signature(type(module).__call__).parameters
-  return module(x, train=train) if takes_train else module(x)
+  try:
+    return module(x, train=train) if takes_train else module(x)
+  except errors.InvalidRngError as error:
+    raise UserError(
+      f'--variants: {type(module).__name__} draws random numbers although it is not trained: give '
+      '__call__ a parameter train, and nn.Dropout deterministic=not train'
+    ) from error
 
 
 def _call_user_module(module: nn.Module, x: jax.Array, train: bool) -> jax.Array:
@@ -180,5 +187,14 @@ def init(model: M3Net, key: jax.Array, input_shape: tuple[int, int, int]) -> dic
     model: the network.
     key: random key of the initial values.
     input_shape: height, width and channels of the images.
+
+  Raises:
+    UserError: a user's module returns another shape, or draws random numbers although `train` is
+      False.
   """
-  return dict(model.init(key, jnp.zeros((1, *input_shape)), train=False))
+  images = jnp.zeros((1, *input_shape))
+  variables = dict(model.init(key, images, train=False))
+  if model.architecture.attention is not None or model.architecture.network is not None:
+    # `init` has a key; at inference there is none.
+    jax.eval_shape(lambda values: model.apply(values, images, train=False), variables)
+  return variables

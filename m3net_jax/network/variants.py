@@ -95,6 +95,7 @@ RIVALS = {
 }
 
 
+_GIVEN = ('num_classes', 'lowering')  # fields of a user's module that the network sets
 _CLASSES: dict[str, type['nn.Module']] = {}  # classes that `name_of` was called with, by name
 
 
@@ -161,3 +162,16 @@ def _check_class(setting: str, module: Any) -> None:
 
   if not (isinstance(module, type) and issubclass(module, nn.Module)):
     raise UserError(f'{setting}: is not a Flax module; give a subclass of flax.linen.Module')
+  lacking = [
+    field.name
+    for field in dataclasses.fields(module)
+    if field.init
+    and field.name not in _GIVEN
+    and field.default is dataclasses.MISSING
+    and field.default_factory is dataclasses.MISSING
+  ]
+  if lacking:
+    raise UserError(
+      f'{setting}: needs {", ".join(lacking)}, which nothing gives it: give each a default in the '
+      f'class, such as {lacking[0]} = ...'
+    )

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -84,14 +83,13 @@ def row(path: Path) -> dict[str, Any]:
   `test_sha256` identifies the recordings of the test clips.
 
   Raises:
-    UserError: export.json cannot be read or lacks an entry.
+    UserError: export.json is absent, was altered or lacks an entry.
   """
   try:
-    exported = json.loads((path / 'export.json').read_text())
-  except (OSError, ValueError) as error:
+    exported = files.read_json(path / 'export.json', 'export the bundle again')
+  except FileNotFoundError as error:
     raise UserError(
-      f'{path}: holds no readable export.json: give the folder that python -m m3net_jax.export '
-      'wrote'
+      f'{path}: holds no export.json: give the folder that python -m m3net_jax.export wrote'
     ) from error
   try:
     lane, file, study = exported['lane'], exported['files']['int8'], exported['study']

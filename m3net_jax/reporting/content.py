@@ -7,7 +7,6 @@ content gives the reason in place of the sections that need them.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from data_prep import store as stores
 from data_prep.errors import UserError
 from data_prep.store import Store
 from m3net_jax.network import cost
@@ -108,7 +107,13 @@ class Content(NamedTuple):
 
 
 def gather(workdir: Workdir) -> Content:
-  """Makes the content of the report of a finished study."""
+  """Makes the content of the report of a finished study.
+
+  Without its store or its checkpoints it says what is missing and why.
+
+  Raises:
+    UserError: the study is not finished, or one of its files was altered.
+  """
   results, missing = workdir.results(), {}
   metrics = sweeps.of_tested(results, workdir.metrics())
   headline, measured = baseline(results), robustness.read(workdir.path)
@@ -153,13 +158,21 @@ def gather(workdir: Workdir) -> Content:
     blocks=tables.block_tables(_blocks(results, workdir.config.input_shape)),
     export=evidence_tables.export_tables(workdir),
     robustness=(
-      robustness.table(measured, f'Accuracy on changed test clips of {results["corpus"]["name"]}')
+      robustness.table(
+        measured,
+        f'Accuracy on changed test clips of {results["corpus"]["name"]}'
+        + _before_added(robustness.seeds(measured), results),
+      )
       if measured
       else None
     ),
     robustness_figure=svg.robustness(measured) if measured else '',
     detection=(
-      detections.table(detected, f'Words found in streams of {results["corpus"]["name"]}')
+      detections.table(
+        detected,
+        f'Words found in streams of {results["corpus"]["name"]}'
+        + _before_added(detections.seeds(detected), results),
+      )
       if detected
       else None
     ),
@@ -167,6 +180,13 @@ def gather(workdir: Workdir) -> Content:
     missing=missing,
   )
   return _marked(content) if content.synthetic else content
+
+
+def _before_added(seeds: set[int], results: Mapping[str, Any]) -> str:
+  """Which seeds were measured, for a caption, if seeds were added to the study afterwards."""
+  if all(lane['seed'] in seeds for lane in results['variants'][baseline(results)]['lanes']):
+    return ''
+  return f', of seeds {min(seeds)} to {max(seeds)} alone'
 
 
 def _marked(content: Content) -> Content:
@@ -211,20 +231,11 @@ def _read_predictions(
   workdir: Workdir, missing: dict[str, str]
 ) -> tuple[Store | None, list[Split], list[LanePredictions]]:
   try:
-    store = stores.load(workdir.store)
+    store = workdir.load_store()
   except UserError as error:
     missing['clips'] = f'the store of this study cannot be read ({error})'
     return None, [], []
-  if store.sha256 != workdir.store_sha256:
-    missing['clips'] = (
-      f'{workdir.store} is not the store that this study was trained on: its arrays have changed'
-    )
-    return None, [], []
-  try:
-    study_splits = workdir.splits(store)
-  except UserError as error:
-    missing['clips'] = str(error)
-    return None, [], []
+  study_splits = workdir.splits(store)
   if not (workdir.path / 'predictions.npz').exists():
     missing['clips'] = 'predictions.npz is missing'
     return store, study_splits, []
@@ -239,7 +250,7 @@ def _read_weights(
     return {}
   try:
     weights = channel_weights.learned(workdir, store, study_splits)
-  except FileNotFoundError as error:
+  except (FileNotFoundError, UserError) as error:
     missing['weights'] = str(error)
     return {}
   if not weights:

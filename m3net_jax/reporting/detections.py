@@ -1,6 +1,5 @@
 """What the detectors of a study find in streams, in tables and pictures. Pure functions."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,19 @@ from data_prep import background
 from m3net_jax.network.variants import short_name
 from m3net_jax.reporting import tables
 from m3net_jax.reporting.tables import Table
-from m3net_jax.study.workdir import DETECTION
+from m3net_jax.study.workdir import read_detection
 
 _LEAST_PER_HOUR = 0.5  # a picture has no place for 0 on its logarithmic axis
 
 
 def read(workdir: Path) -> dict[str, Any] | None:
-  """The content of detection.json; None if the study has none."""
-  path = workdir / DETECTION
-  return json.loads(path.read_text()) if path.exists() else None
+  """The content of detection.json; None if the study has none, UserError if it was altered."""
+  return read_detection(workdir)
+
+
+def seeds(content: Mapping[str, Any]) -> set[int]:
+  """The seeds of the lanes that were measured."""
+  return {lane['seed'] for lane in content['lanes']}
 
 
 def notes(content: Mapping[str, Any]) -> list[str]:
@@ -32,8 +35,10 @@ def notes(content: Mapping[str, Any]) -> list[str]:
   return [
     f'{len(test)} test streams, {hours:.1f} h in all: test clips of split {content["split"]} over '
     f'{len(noise)} noise recordings ({background.some(noise)}).',
-    f'Means over {lanes} lane{"s" * (lanes > 1)}; the interval is that of the mean for other seeds '
-    'on the same stream.',
+    f'Means over {lanes} lane{"s" * (lanes > 1)} with 95 % intervals, each the wider of two: of '
+    'words found for other seeds (Student t), or other seeds and other words (crossed bootstrap); '
+    'of false alarms for other seeds, or other streams (Poisson, as if all lanes gave them '
+    'together).',
     f'Each lane has constants chosen on validation streams, with other words and other noise, for '
     f'at most {content["per_hour"]:g} false alarms an hour in each.',
     'A false alarm is an event of no word, of a word that is not to be reported, or of one found '
@@ -56,6 +61,7 @@ def table(content: Mapping[str, Any], caption: str) -> Table:
           tables.accuracy_interval(row['hit_rate']['ci95']),
           f'{row["wrong"]["mean"]:.1f}',
           f'{row["per_hour"]["mean"]:.1f}',
+          tables.interval(row['per_hour']['ci95'], lambda end: f'{max(0.0, end):.1f}'),
           '' if row['median_delay'] is None else f'{row["median_delay"]:.2f}',
           tables.percent(row['every_window_hit_rate']),
           f'{row["every_window_per_hour"]:,.0f}',
@@ -66,9 +72,10 @@ def table(content: Mapping[str, Any], caption: str) -> Table:
     'dB',
     'words',
     ('detector', 'found (%)'),
-    ('detector', '95 % interval'),
+    ('detector', '95 % of found'),
     ('detector', 'wrong names'),
     ('detector', 'false alarms / h'),
+    ('detector', '95 % of false alarms'),
     ('detector', 'delay (s)'),
     ('every window', 'found (%)'),
     ('every window', 'false alarms / h'),

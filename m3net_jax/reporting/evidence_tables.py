@@ -5,7 +5,6 @@ Pure functions, except `export_tables`, which reads export.json.
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from m3net_jax.reporting.channel_weights import Weights
 from m3net_jax.reporting.evidence import Confusion, LanePredictions
 from m3net_jax.reporting.exported import rows as runtime_rows
 from m3net_jax.reporting.tables import Table
-from m3net_jax.study.workdir import Workdir
+from m3net_jax.study.workdir import Workdir, read_exported
 
 HARDEST = 12  # clips shown
 
@@ -155,12 +154,12 @@ def export_tables(workdir: Workdir) -> list[Table]:
   """The exported lane in every runtime, and its accuracy per class; empty if nothing was exported.
 
   Raises:
-    UserError: export.json lacks an entry.
+    UserError: export.json was altered or lacks an entry.
   """
   path = workdir.path / 'export.json'
   if not path.exists():
     return []
-  exported = json.loads(path.read_text())
+  exported = read_exported(workdir.path)
   try:
     rows = runtime_rows(exported)
   except KeyError as error:

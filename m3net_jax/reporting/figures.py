@@ -1,18 +1,16 @@
 """Figures of a study: learning curves and the test accuracy of every lane."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from data_prep import files
 from m3net_jax.network.variants import short_name
 from m3net_jax.study import sweeps
 
 
-def write(folder: Path, results: dict[str, Any], metrics: list[dict[str, Any]]) -> list[Path]:
-  """Writes learning_curves.png, accuracy.png and for a sweep sweep.png; returns their paths.
+def of_study(results: dict[str, Any], metrics: list[dict[str, Any]]) -> dict[str, Figure]:
+  """Draws learning_curves.png, accuracy.png and for a sweep sweep.png, by name.
 
   Args:
     metrics: rows of all lanes.
@@ -21,11 +19,7 @@ def write(folder: Path, results: dict[str, Any], metrics: list[dict[str, Any]]) 
     'learning_curves.png': learning_curves(results, sweeps.of_tested(results, metrics)),
     'accuracy.png': accuracies(results),
   }
-  if results['sweep']:
-    figures['sweep.png'] = sweep(results)
-  for name, figure in figures.items():
-    files.write_figure(folder / name, figure)
-  return [folder / name for name in figures]
+  return figures | ({'sweep.png': sweep(results)} if results['sweep'] else {})
 
 
 def title(results: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import io
 import itertools
 import re
 
+from data_prep.names import visible
 from m3net_jax.reporting.tables import NONE, Table
 
 _LATEX = str.maketrans(
@@ -25,6 +26,8 @@ _LATEX = str.maketrans(
     '✓': r'$\checkmark$',
   }
 )
+# An underscore inside a word is only an underscore.
+_MARKDOWN = re.compile(r'[\\`*$|~]|\](?=\()|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])')
 _THOUSANDS = re.compile(r'\d{1,3}(,\d{3})+')
 _COLUMN = 60  # characters of a row that fit into one of the two columns of a page
 
@@ -64,18 +67,17 @@ def _plain(cell: str) -> str:
 
 def to_markdown(table: Table) -> str:
   """The table as GitHub Markdown, with the caption above and the notes below."""
-  escaped = lambda cell: cell.replace('|', '\\|').replace('<', '&lt;').replace('*', '\\*')
   lines = [
-    f'**{escaped(table.caption)}.**',
+    f'**{markdown(table.caption)}.**',
     '',
-    _bar(map(escaped, heads(table))),
+    _bar(map(markdown, heads(table))),
     _bar(['---'] * len(table.columns)),
   ]
   lines += [
-    _bar(f'**{escaped(cell)}**' if i in table.ours and cell else escaped(cell) for cell in row)
+    _bar(f'**{markdown(cell)}**' if i in table.ours and cell else markdown(cell) for cell in row)
     for i, row in enumerate(table.rows)
   ]
-  return '\n'.join([*lines, '', *(f'{escaped(note)}  ' for note in table.notes)]) + '\n'
+  return '\n'.join([*lines, '', *(f'{markdown(note)}  ' for note in table.notes)]) + '\n'
 
 
 def to_latex(table: Table) -> str:
@@ -93,7 +95,7 @@ def to_latex(table: Table) -> str:
   head = [' & '.join(first) + r' \\', ' '.join(rules)] if rules else []
   bold = lambda cell: f'\\textbf{{{cell}}}' if cell else ''
   body = [
-    ' & '.join(bold(latex(cell)) if i in table.ours else latex(cell) for cell in row) + r' \\'
+    _row([bold(latex(cell)) if i in table.ours else latex(cell) for cell in row])
     for i, row in enumerate(table.rows)
   ]
   notes = ' '.join(latex(note) for note in table.notes)
@@ -128,15 +130,32 @@ def to_latex(table: Table) -> str:
   )
 
 
+def markdown(text: str) -> str:
+  """Text escaped for GitHub Markdown: shown as it is, in a table too."""
+  return _MARKDOWN.sub(r'\\\g<0>', visible(text)).replace('<', '&lt;')
+
+
+def markdown_code(text: str) -> str:
+  """Text as code in a line of GitHub Markdown."""
+  text = visible(text)
+  fence = '`' * (1 + max(map(len, re.findall('`+', text)), default=0))
+  return f'{fence} {text} {fence}' if '`' in text else f'{fence}{text}{fence}'
+
+
 def latex(text: str) -> str:
   """Text escaped for LaTeX; a hyphen before a digit becomes a minus sign."""
-  return ' '.join(_signed(word) for word in text.translate(_LATEX).split(' '))
+  return ' '.join(_signed(word) for word in visible(text).translate(_LATEX).split(' '))
 
 
 def _signed(word: str) -> str:
   bracket = '(' if word.startswith('(') else ''
   rest = word.removeprefix(bracket)
   return f'{bracket}$-${rest[1:]}' if rest[:1] == '-' and rest[1:2].isdigit() else word
+
+
+def _row(cells: list[str]) -> str:
+  # `[` and `*` after the end of the row before would belong to that end.
+  return ('{}' if cells[0][:1] in ('[', '*') else '') + ' & '.join(cells) + r' \\'
 
 
 def _bar(cells) -> str:

@@ -8,6 +8,7 @@ import re
 import jinja2
 from markupsafe import Markup, escape
 
+from data_prep.names import visible
 from m3net_jax.reporting import formats
 from m3net_jax.reporting.content import Content
 from m3net_jax.reporting.evidence import Confusion
@@ -40,7 +41,7 @@ def flags(text: str) -> Markup:
 
 def path(text: str) -> Markup:
   """The path of a file as HTML; lines may break after a folder or an underscore."""
-  return Markup(re.sub(r'([/_])', r'\1<wbr>', str(escape(text))))
+  return Markup(re.sub(r'([/_])', r'\1<wbr>', str(escape(visible(text)))))
 
 
 def render_markdown(content: Content) -> str:
@@ -71,5 +72,10 @@ def _environment(autoescape: bool) -> jinja2.Environment:
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
   )
-  environment.filters |= {'flags': flags, 'path': path}
+  environment.filters |= {
+    'flags': flags,
+    'path': path,
+    'markdown': formats.markdown,
+    'code': formats.markdown_code,
+  }
   return environment

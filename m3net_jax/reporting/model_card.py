@@ -7,8 +7,9 @@ from data_prep import background
 from m3net_jax.reporting import robustness, tables
 from m3net_jax.reporting.exported import accepted
 from m3net_jax.reporting.exported import rows as runtime_rows
+from m3net_jax.reporting.formats import markdown
 from m3net_jax.reporting.summary import leaks
-from m3net_jax.stats import intervals
+from m3net_jax.stats import detections, intervals
 
 _LICENCES = {
   'speech_commands': 'Speech Commands v0.02 (Warden 2018), CC BY 4.0',
@@ -51,10 +52,10 @@ def text(
   )
   lanes = f'{len(study["lanes"])} lane{"s" * (len(study["lanes"]) > 1)}'
   licence = _LICENCES.get(corpus['name'], 'your own; look up their licence')
-  return f"""# {exported['name']}
+  return f"""# {markdown(exported['name'])}
 
 M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_rate']} Hz as one of
-{len(corpus['classes'])} classes: {', '.join(corpus['classes'])}.
+{len(corpus['classes'])} classes: {', '.join(map(markdown, corpus['classes']))}.
 
 ## Accuracy
 
@@ -101,7 +102,8 @@ Calibration of {integers}: {len(exported['calibration'])} training clips, listed
 def _noise(names: Sequence[str]) -> str:
   if not names:
     return ''
-  return f'- Noise recordings mixed into them: {background.some(names)}; look up their licence.\n'
+  some = markdown(background.some(names))
+  return f'- Noise recordings mixed into them: {some}; look up their licence.\n'
 
 
 def _chosen(lane: dict[str, Any], select: str) -> str:
@@ -151,14 +153,18 @@ def _detection(detected: dict[str, Any] | None, lane: dict[str, Any]) -> str:
   rows = []
   for stream, row in zip(tested, of_lane[0]['streams'], strict=True):
     low, high = intervals.wilson(row['hits'], row['words'])
+    fewest, most = detections.per_hour_interval(row['false_alarms'], 3600 * stream['hours'])
     delay = '' if row['median_delay'] is None else f'{row["median_delay"]:.2f} s'
     rows.append(
       f'| {stream["snr_db"]:g} dB | {row["words"]:,} | {_percent(row["hit_rate"])} | '
-      f'{_percent(low)} to {_percent(high)} | {row["wrong"]} | {row["per_hour"]:.1f} | {delay} |'
+      f'{_percent(low)} to {_percent(high)} | {row["wrong"]} | {row["per_hour"]:.1f} | '
+      f'{fewest:.1f} to {most:.1f} | {delay} |'
     )
   settings = of_lane[0]['settings']
   chosen = ', '.join(
-    f'{name} {threshold / detected["one"]:.3f}' if threshold else f'{name} never'
+    f'{markdown(name)} {threshold / detected["one"]:.3f}'
+    if threshold
+    else f'{markdown(name)} never'
     for name, threshold in settings['thresholds'].items()
   )
   return (
@@ -167,9 +173,9 @@ def _detection(detected: dict[str, Any] | None, lane: dict[str, Any]) -> str:
     f'{settings["min_windows"]} in a row,\n{settings["refractory"]} windows of rest after an '
     f'event. Thresholds: {chosen}.\nThey were chosen on validation streams for at most '
     f'{detected["per_hour"]:g} false alarms an hour. This lane before\nconversion, on test '
-    'streams; intervals are for the words (Wilson).\n\n'
-    '| stream | words | found | 95 % interval | wrong names | false alarms / h | delay |\n'
-    '| --- | --- | --- | --- | --- | --- | --- |\n' + '\n'.join(rows) + '\n\n'
+    'streams; intervals are for other words (Wilson) and other streams (Poisson).\n\n'
+    '| stream | words | found | 95 % interval | wrong names | false alarms / h | 95 % interval '
+    '| delay |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n' + '\n'.join(rows) + '\n\n'
   )
 
 

@@ -13,6 +13,7 @@ from m3net_jax.stats import power, resampled
 from m3net_jax.stats.intervals import ALPHA
 from m3net_jax.stats.wilcoxon import unreachable
 from m3net_jax.study.config import Config
+from m3net_jax.study.input_pipeline import batch_size
 from m3net_jax.study.plan import Measured
 from m3net_jax.study.progress import duration
 from m3net_jax.study.results import accuracies, baseline
@@ -42,7 +43,7 @@ def text(
     names = row.cohort.names
     variants = list(dict.fromkeys(name.variant for name in names))
     flops = len(names) * cost.step_flops(
-      row.cohort.program, num_classes, config.input_shape, config.batch_size
+      row.cohort.program, num_classes, config.input_shape, batch_size(splits, config)
     )
     at_once = f'{row.devices} x {row.lanes_at_once}'
     memory = f'{row.devices * row.device_bytes / 2**20:,.0f} MiB'

@@ -1,6 +1,5 @@
 """Robustness of a study in tables and pictures. Pure functions on robustness.json."""
 
-import json
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from data_prep import background
+from data_prep import background, files
 from m3net_jax.network.variants import short_name
 from m3net_jax.reporting import tables
 from m3net_jax.reporting.tables import Table
@@ -25,9 +24,16 @@ _STYLES = {'white': ':', 'pink': '--', 'recorded': '-'}
 
 
 def read(workdir: Path) -> dict[str, Any] | None:
-  """The content of robustness.json; None if the study has none."""
+  """The content of robustness.json; None if the study has none, UserError if it was altered."""
   path = workdir / NAME
-  return json.loads(path.read_text()) if path.exists() else None
+  fix = 'delete it and run python -m m3net_jax.robustness again'
+  return files.read_json(path, fix) if path.exists() else None
+
+
+def seeds(content: Mapping[str, Any]) -> set[int]:
+  """The seeds of the lanes that were measured."""
+  variants = content['conditions'][0]['variants'].values()
+  return {lane['seed'] for variant in variants for lane in variant['lanes']}
 
 
 def notes(content: Mapping[str, Any]) -> list[str]:

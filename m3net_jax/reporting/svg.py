@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
+from data_prep import files
 from m3net_jax.reporting import figures
 from m3net_jax.reporting.channel_weights import Weights
 from m3net_jax.reporting.detections import draw as draw_detection
@@ -189,6 +190,7 @@ def _margin(low: float, high: float) -> tuple[float, float]:
 
 def _svg(figure: Figure, name: str, title: str) -> str:
   """The figure as an element of an HTML page; its ids start with `name`, so they are unique."""
+  files.take_literally(figure)
   text = io.StringIO()
   with matplotlib.rc_context({'svg.hashsalt': name}):
     figure.savefig(text, format='svg', transparent=True, metadata={'Date': None})

@@ -110,14 +110,28 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
       f'{corpus["skipped_recordings"]:,} unreadable recordings were skipped; the manifest of the '
       'store lists them.'
     )
-  statuses = [
-    lane['status'] for variant in results['variants'].values() for lane in variant['lanes']
-  ]
-  if diverged := statuses.count('diverged'):
+  if diverged := diverged_lanes(results):
     sentences.append(
-      f'Diverged lanes: {diverged}. Each counts with its best epoch before it diverged.'
+      f'Diverged lanes: {len(diverged)} ({", ".join(diverged[:5])}'
+      f'{", ..." if len(diverged) > 5 else ""}). Each counts in means and tests with its best '
+      'epoch before it diverged; if there is none, untrained.'
     )
   return sentences + cautions(results)
+
+
+def diverged_lanes(results: Mapping[str, Any]) -> list[str]:
+  """The lanes that diverged, and where; older studies do not say where."""
+  return [
+    f'{name}, {lane["split"]}, seed {lane["seed"]}'
+    + (
+      f': epoch {lane["diverged_epoch"]}, step {lane["diverged_step"]}'
+      if 'diverged_epoch' in lane
+      else ''
+    )
+    for name, variant in results['variants'].items()
+    for lane in variant['lanes']
+    if lane['status'] == 'diverged'
+  ]
 
 
 def facts(workdir: Workdir, results: Mapping[str, Any]) -> list[tuple[str, str]]:

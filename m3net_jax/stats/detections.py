@@ -1,8 +1,13 @@
 """How well events of a stream fit the words that were said in it. Pure functions on arrays."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
+
+from m3net_jax.stats import crossed, intervals
+from m3net_jax.stats.intervals import ALPHA
 
 
 class Truth(NamedTuple):
@@ -36,6 +41,7 @@ class Score(NamedTuple):
     seconds: length of the stream.
     delays: of the hits, from the end of the word to the event, s.
     alarms: positions of the events that were false alarms.
+    found: [words] whether each word was found, in order of time.
   """
 
   words: int
@@ -45,6 +51,7 @@ class Score(NamedTuple):
   seconds: float
   delays: tuple[float, ...]
   alarms: tuple[int, ...]
+  found: tuple[bool, ...]
 
   @property
   def hit_rate(self) -> float:
@@ -98,4 +105,40 @@ def score(times: np.ndarray, labels: np.ndarray, truth: Truth, tolerance: float)
     truth.seconds,
     tuple(delays),
     tuple(alarms),
+    tuple(hit for hit, word in zip(found, words) if word >= 0),
   )
+
+
+def hit_rate_interval(scores: Sequence[Score], seeds: Sequence[int]) -> tuple[float, float] | None:
+  """95 % interval of the mean hit rate of lanes on one stream, for other seeds and other words.
+
+  The crossed bootstrap of lanes and words; Wilson's interval of the words for a single lane, or if
+  the lanes find all words or none, which a bootstrap would take for certain.
+
+  Args:
+    scores: of the lanes, on the same stream.
+    seeds: of the lanes.
+
+  Returns:
+    None if the stream has no words.
+  """
+  found = np.array([score.found for score in scores], np.float64)
+  if not found.size:
+    return None
+  ends = crossed.interval(found, np.ones_like(found), seeds) if 0 < found.mean() < 1 else None
+  return ends or intervals.wilson(found.sum() / len(scores), found.shape[1])
+
+
+def per_hour_interval(alarms: float, seconds: float) -> tuple[float, float]:
+  """Exact 95 % interval of the false alarms an hour, for other streams of this kind.
+
+  F. Garwood, Fiducial limits for the Poisson distribution, Biometrika 28, 1936. The mean of several
+  lanes gets the interval of one: they hear the same sounds, so their alarms are not independent.
+
+  Args:
+    alarms: counted in the stream; a mean over lanes may be a fraction.
+    seconds: length of the stream.
+  """
+  low = stats.gamma.ppf(ALPHA / 2, alarms) if alarms else 0.0
+  high = stats.gamma.ppf(1 - ALPHA / 2, alarms + 1)
+  return 3600 * float(low) / seconds, 3600 * float(high) / seconds

@@ -1,12 +1,21 @@
-"""Orbax checkpoints of a cohort's lanes: the state after each epoch, written atomically."""
+"""Orbax checkpoints of a cohort's lanes, written atomically and checked when they are read.
 
-from collections.abc import Sequence
+The number of a checkpoint counts training steps and ends of epochs, so it rises within an epoch
+too. Older versions counted epochs.
+"""
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from orbax import checkpoint as ocp
 
+from data_prep import files
 from data_prep.errors import UserError
 from data_prep.features import Features
 from m3net_jax.network.image import Scaling
@@ -19,30 +28,155 @@ from m3net_jax.study.config import Config
 from m3net_jax.study.hyper import Hyper
 from m3net_jax.study.lanes import Lane
 
+_LANES, _POSITION = 'default', 'position'  # items of a checkpoint
+
+
+class Saved(NamedTuple):
+  """A checkpoint.
+
+  Attributes:
+    number: of the checkpoint.
+    state: all lanes, numpy arrays.
+    losses: training losses of the epoch that has begun, float64 [lanes, steps].
+  """
+
+  number: int
+  state: Any
+  losses: np.ndarray
+
+
+class Damaged(Exception):
+  """A checkpoint cannot be read, or is not what was written; the message is the reason."""
+
 
 class Checkpoints:
-  """The last two checkpoints of one cohort; the step of a checkpoint is its number of epochs."""
+  """Writes the last two checkpoints of one cohort; deletes what a killed run left half written."""
 
   def __init__(self, folder: Path):
-    options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=2, enable_async_checkpointing=False, cleanup_tmp_directories=True
+    )
+    self._folder = folder
     self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
-  def latest(self) -> int:
-    """Number of epochs finished in the last complete checkpoint; 0 if there is no checkpoint."""
-    return self._manager.latest_step() or 0
+  def save(self, number: int, state: Any, losses: np.ndarray) -> None:
+    """Writes all lanes and the training losses [lanes, steps] of the epoch that has begun.
 
-  def save(self, epoch: int, state: Lane) -> None:
-    """Writes the state of all lanes after `epoch` epochs."""
-    self._manager.save(epoch, args=ocp.args.StandardSave(jax.tree.map(np.asarray, state)))
-
-  def restore(self, like: Lane) -> Lane:
-    """Reads the last checkpoint as numpy arrays with the shapes and types of `like`."""
-    shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-    return self._manager.restore(self.latest(), args=ocp.args.StandardRestore(shapes))
+    Raises:
+      OSError: it cannot be written, because the disk is full for example.
+    """
+    state = jax.tree.map(np.asarray, state)
+    position = {'losses': losses.tolist(), 'sha256': _digest(state, losses)}
+    items = {_LANES: ocp.args.StandardSave(state), _POSITION: ocp.args.JsonSave(position)}
+    with files.naming(self._folder):
+      self._manager.save(number, args=ocp.args.Composite(**items))
 
   def close(self) -> None:
     """Releases the checkpoint folder."""
     self._manager.close()
+
+
+def numbers(folder: Path) -> list[int]:
+  """The numbers of the complete checkpoints in a folder, the last one first."""
+  if not folder.is_dir():
+    return []
+  names = [path.name for path in folder.iterdir()]
+  return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+
+def read(folder: Path, number: int, like: Any) -> Saved:
+  """Reads a checkpoint as numpy arrays with the shapes and types of `like`; writes nothing.
+
+  Raises:
+    Damaged: it cannot be read, or its content is not what was written.
+  """
+  path = folder.absolute() / str(number)
+  shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+  try:
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+      state = reader.restore(path / _LANES, args=ocp.args.StandardRestore(shapes))
+    if (path / _POSITION).exists():
+      with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        position = reader.restore(path / _POSITION, args=ocp.args.JsonRestore())
+      losses = np.array(position['losses'], np.float64).reshape(state.epoch.shape[0], -1)
+      digest = position['sha256']
+    elif number == int(state.epoch[0]):  # of an older version, always at the end of an epoch
+      return Saved(number, state, np.zeros((state.epoch.shape[0], 0)))
+    else:
+      raise Damaged(f'{_POSITION} is missing')
+  except MemoryError:
+    raise
+  except Exception as error:  # orbax and tensorstore raise many kinds
+    _ignore_late_reads()
+    raise Damaged(_one_line(error)) from error
+  if digest != _digest(state, losses):
+    raise Damaged('its content is not what was written')
+  return Saved(number, state, losses)
+
+
+def last(
+  folder: Path, like: Any, fits: Callable[[Any], bool], note: Callable[[str], None]
+) -> Saved | None:
+  """Reads the last checkpoint that is whole and fits; deletes those after it, which are not.
+
+  Args:
+    fits: whether a study can go on from a state of all lanes: its earlier rows are there.
+    note: gets one line for each checkpoint that is not used.
+
+  Returns:
+    The checkpoint, or None if the folder holds none.
+
+  Raises:
+    UserError: no checkpoint can be used. Nothing is deleted.
+  """
+  refused = []
+  for number in numbers(folder):
+    try:
+      saved = read(folder, number, like)
+      if not fits(saved.state):
+        raise Damaged('metrics.jsonl lacks rows before it')
+    except Damaged as error:
+      refused.append((number, error))
+      continue
+    for damaged, reason in refused:
+      note(f'{folder / str(damaged)}: is damaged ({reason}): going on from the one before')
+      shutil.rmtree(folder / str(damaged))
+    return saved
+  if refused:
+    reasons = '; '.join(f'{number}: {reason}' for number, reason in refused)
+    raise UserError(
+      f'{folder}: no checkpoint can be used ({reasons}): restore it from a copy, or delete it: '
+      'the same command then trains these lanes from the start'
+    )
+  return None
+
+
+def _digest(state: Any, losses: np.ndarray) -> str:
+  """SHA-256, hexadecimal, of names, types, shapes and values."""
+  total = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path((state, losses)):
+    total.update(f'{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape} '.encode())
+    total.update(np.ascontiguousarray(leaf).data)
+  return total.hexdigest()
+
+
+def _ignore_late_reads() -> None:
+  """Keeps reads that end after a failed restore from printing tracebacks.
+
+  They call an event loop that orbax has closed.
+  """
+  hook = sys.unraisablehook
+
+  def without_closed_loops(unraisable: Any) -> None:
+    if 'Event loop is closed' not in str(unraisable.exc_value):
+      hook(unraisable)
+
+  sys.unraisablehook = without_closed_loops
+
+
+def _one_line(error: Exception) -> str:
+  text = ' '.join(str(error).split()) or type(error).__name__
+  return text if len(text) <= 120 else f'{text[:117]}...'
 
 
 def folder_of(workdir: Path, cohort: Cohort) -> Path:
@@ -54,7 +188,7 @@ def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Pa
   """Reads the last checkpoint of a cohort: numpy arrays [lanes, ...] in the order of its names.
 
   Raises:
-    UserError: there is none. Nothing is written.
+    UserError: there is none, or it is damaged. Nothing is written.
   """
   model = M3Net(cohort.program, num_classes, 'conv')
   rule = Rule(config.parts, Features(), None) if config.parts else None
@@ -74,15 +208,20 @@ def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Pa
     lambda leaf: jax.ShapeDtypeStruct((len(cohort.names), *leaf.shape), leaf.dtype), lane
   )
   folder = folder_of(workdir, cohort)
-  if not folder.is_dir() or not any(step.name.isdigit() for step in folder.iterdir()):
+  found = numbers(folder)
+  if not found:
     raise UserError(
       f'{folder}: holds no checkpoint: restore it from a copy, or train the study again in another '
       '--workdir'
     )
-  checkpoints = Checkpoints(folder)
-  state = checkpoints.restore(like)
-  checkpoints.close()
-  return state
+  try:
+    return read(folder, found[0], like).state
+  except Damaged as error:
+    # The one before knows nothing of the last epoch, which may be a lane's best.
+    raise UserError(
+      f'{folder / str(found[0])}: is damaged ({error}): restore it from a copy, or delete it and '
+      f'{workdir / "results.json"} and run the command of the study again'
+    ) from error
 
 
 def restore_lane(

@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 
-from data_prep import workers
+from data_prep import surroundings, workers
+from data_prep.errors import UserError
 from m3net_jax.network import ops
 from m3net_jax.study import packages
 from m3net_jax.study.config import Config
@@ -37,6 +38,32 @@ def environment(config: Config) -> dict[str, Any]:
   }
 
 
+def check_memory(device_bytes: int, num_devices: int, batch_size: int, lanes_at_once: int) -> None:
+  """Checks that a program fits into memory before it runs.
+
+  Args:
+    device_bytes: that the compiler plans for each device.
+    num_devices: devices that run it at once; those of a CPU share its memory.
+
+  Raises:
+    UserError: it does not fit; the message names the flag to lower.
+  """
+  on_cpu = jax.default_backend() == 'cpu'
+  needed = device_bytes * num_devices if on_cpu else device_bytes
+  limit = surroundings.memory() if on_cpu else _device_memory()
+  if limit is None or needed <= limit:
+    return
+  flag = f'--lanes_at_once={lanes_at_once}' if lanes_at_once > 1 else f'--batch_size={batch_size}'
+  raise UserError(
+    f'{flag}: training would take {needed / 2**30:.1f} GiB of memory, '
+    f'{"this computer" if on_cpu else "the device"} has {limit / 2**30:.1f} GiB: give less'
+  )
+
+
+def _device_memory() -> int | None:
+  return (jax.devices()[0].memory_stats() or {}).get('bytes_limit')
+
+
 def _processor() -> str:
   """The name of this computer's processor: processors round differently."""
   try:
@@ -49,9 +76,18 @@ def _processor() -> str:
 def use_all_cores(cache_dir: str | os.PathLike[str]) -> None:
   """Makes every core a JAX device, and keeps compiled programs in `cache_dir` for later studies.
 
+  If nothing can be written there, the programs are not kept.
+
   JAX cannot change its devices after its first computation. If that has happened, for example in a
   notebook, the devices stay as they are and a line on standard error says so.
+
+  Raises:
+    UserError: JAX computes in 64 bits.
   """
+  if jax.config.jax_enable_x64:
+    raise UserError(
+      'jax_enable_x64: studies compute in 32 bits: call jax.config.update("jax_enable_x64", False)'
+    )
   num_cores = workers.num_cores()
   try:
     jax.config.update('jax_num_cpu_devices', num_cores)
@@ -63,6 +99,7 @@ def use_all_cores(cache_dir: str | os.PathLike[str]) -> None:
         'first to use all of them',
         file=sys.stderr,
       )
-  if not jax.config.jax_compilation_cache_dir:  # a user's own setting stays
+  own = jax.config.jax_compilation_cache_dir  # a user's setting stays
+  if not own and surroundings.can_write(Path(cache_dir)):
     jax.config.update('jax_compilation_cache_dir', str(Path(cache_dir).absolute()))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)

@@ -58,7 +58,6 @@ def write(workdir: Path, ingredients: Ingredients) -> None:
   """Writes those that are not in the workdir yet, and a teacher's answers for added splits."""
   if ingredients.noise is not None and not (workdir / noise_bank.NAME).exists():
     noise_bank.write(workdir, ingredients.noise)
-  if ingredients.teacher is not None:
-    known = teacher.read(workdir)
-    if known is None or known.splits.tolist() != ingredients.teacher.splits.tolist():
-      teacher.write(workdir, ingredients.teacher)
+  answers = ingredients.teacher
+  if answers is not None and teacher.taught_splits(workdir) != answers.splits.tolist():
+    teacher.write(workdir, answers)

@@ -70,18 +70,25 @@ def order_of(
   return shuffled[start : start + last - first].reshape(steps, batch_size)
 
 
-def steps_per_epoch(splits: Sequence[Split], config: Config) -> int:
-  """Number of steps in which a lane sees every training clip.
+def batch_size(splits: Sequence[Split], config: Config) -> int:
+  """Clips per step: those of the settings, at most all training clips of a lane."""
+  return min(config.batch_size, _training_clips(splits, config))
 
-  It is the same for every lane, even if folds differ by a few clips. If seeds draw their own splits
-  it is that of 6:2:2, so that it does not depend on which seeds are trained together.
+
+def steps_per_epoch(splits: Sequence[Split], config: Config) -> int:
+  """Number of steps in which a lane sees every training clip; the same for every lane."""
+  return -(-_training_clips(splits, config) // batch_size(splits, config))
+
+
+def _training_clips(splits: Sequence[Split], config: Config) -> int:
+  """Training clips of a lane, those of the largest fold if folds differ by a few clips.
+
+  If seeds draw their own splits it is that of 6:2:2, so that it does not depend on which seeds are
+  trained together.
   """
-  clips = (
-    round(SHARES[0] * sum(splits[0].sizes.values()))
-    if config.split_seeds
-    else max(len(split.train) for split in splits)
-  )
-  return -(-clips // config.batch_size)
+  if config.split_seeds:
+    return round(SHARES[0] * sum(splits[0].sizes.values()))
+  return max(len(split.train) for split in splits)
 
 
 def in_batches(indices: Sequence[np.ndarray], batch_size: int) -> np.ndarray:

@@ -29,8 +29,9 @@ from m3net_jax.study.mapping import over_lanes, planned_bytes
 
 Variables = dict[str, Any]  # 'params' and 'batch_stats'
 
-RUNNING, DIVERGED = 0, 1
+RUNNING = 0
 TEMPERATURE = 2.0  # divides the logits of teacher and lane (Hinton et al. 2015, Section 2)
+_MODULE_KEYS = 2  # the first two keys of a step are those of augmentation and mixup
 STEPS_PER_CALL = 16  # training steps of every lane per call of the training program
 # Part of a core's cache, for the largest map of the clips that are evaluated together.
 CACHE_BYTES = 2**19
@@ -60,10 +61,11 @@ class Lane(NamedTuple):
     hyper: the numbers of its recipe.
     seed: of its random numbers.
     split: position of its split, which chooses its teacher.
-    step: number of training steps taken.
+    step: number of training steps, those that a diverged lane skips included.
     average: moving average of `variables`, or None if the study uses none.
     epoch: number of epochs finished.
-    status: RUNNING, or DIVERGED once a loss was not finite.
+    status: RUNNING, or the training step, counted from 1, at which the lane diverged: its loss,
+      parameters or validation loss were not finite. It stays as it was before that step.
     best: the lane at its best validation epoch.
   """
 
@@ -206,7 +208,12 @@ def train_step(
   def loss_of(params: Any) -> tuple[jax.Array, Any]:
     variables = {**lane.variables, 'params': params}
     (logits, _), updated = model.apply(
-      variables, images, train=True, switches=lane.switches, mutable=['batch_stats']
+      variables,
+      images,
+      train=True,
+      switches=lane.switches,
+      mutable=['batch_stats'],
+      rngs=random_keys(model, lane.seed, lane.step),
     )
     return _losses(training, lane, logits, labels, taught, share).mean(), updated['batch_stats']
 
@@ -226,10 +233,27 @@ def train_step(
     # Early parameters are forgotten faster, as in TensorFlow's ExponentialMovingAverage.
     kept = jnp.minimum(lane.hyper.ema, (1 + lane.step) / (10 + lane.step))
     average = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, lane.average, variables)
-  status = jnp.where(jnp.isfinite(loss), lane.status, DIVERGED)
-  return lane._replace(
-    variables=variables, adam=adam, status=status, step=lane.step + 1, average=average
-  ), loss
+  trained = lane._replace(variables=variables, adam=adam, step=lane.step + 1, average=average)
+  frozen = lane._replace(status=lane.step + 1, step=lane.step + 1)
+  good = functools.reduce(
+    jnp.logical_and,
+    [jnp.isfinite(value).all() for value in jax.tree.leaves(variables)],
+    jnp.isfinite(loss),
+  )
+  return jax.tree.map(functools.partial(jnp.where, good), trained, frozen), loss
+
+
+def random_keys(model: M3Net, seed: jax.Array, step: jax.Array) -> dict[str, jax.Array] | None:
+  """The random keys of a training step of a user's module, for dropout; None for our networks.
+
+  They depend on the lane's seed and step alone. For a collection of another name, Flax takes
+  'params'.
+  """
+  if model.architecture.attention is None and model.architecture.network is None:
+    return None
+  key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), step), _MODULE_KEYS)
+  dropout, others = jax.random.split(key)
+  return {'dropout': dropout, 'params': others}
 
 
 def evaluated(lane: Lane) -> Variables:
@@ -240,9 +264,10 @@ def evaluated(lane: Lane) -> Variables:
 def finish_epoch(training: Training, lane: Lane, loss: jax.Array, score: jax.Array) -> Lane:
   """Ends an epoch of a lane: updates plateau, best and status by validation loss and score."""
   finite = jnp.isfinite(loss)
-  status = jnp.where(finite, lane.status, DIVERGED)
+  status = jnp.where(finite | (lane.status != RUNNING), lane.status, lane.step)
   epoch = lane.epoch + 1
-  _, plateau = _plateau(training).update({}, lane.plateau, value=jnp.where(finite, loss, jnp.inf))
+  _, updated = _plateau(training).update({}, lane.plateau, value=jnp.where(finite, loss, jnp.inf))
+  plateau = jax.tree.map(functools.partial(jnp.where, status == RUNNING), updated, lane.plateau)
   # The first of equal epochs stays the best. A diverged lane keeps its earlier best.
   better = (score > lane.best.score) & (status == RUNNING)
   best = jax.tree.map(
@@ -313,7 +338,11 @@ def make_programs(
         clips.noise,
         None if clips.teacher is None else clips.teacher[batch, state.split],
       )
-      return lax.cond(batch[0] >= 0, train_on_batch, lambda: (state, jnp.float32(0.0)))
+      given = batch[0] >= 0
+      # A diverged lane counts its steps; its loss stays unknown.
+      skipped = state._replace(step=state.step + given)
+      loss = jnp.where(state.status == RUNNING, jnp.float32(0.0), jnp.nan)
+      return lax.cond(given & (state.status == RUNNING), train_on_batch, lambda: (skipped, loss))
 
     return lax.scan(step, lane, order)
 

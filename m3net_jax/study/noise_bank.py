@@ -157,18 +157,18 @@ def write(workdir: Path, bank: NoiseBank) -> None:
 
 
 def recorded(workdir: Path) -> list[tuple[str, str]]:
-  """The recordings of noise.npz, names and SHA-256, without reading its windows.
+  """The recordings of noise.npz, names and SHA-256.
 
   Empty if it is not there or all noise was generated; UserError if it cannot be read.
   """
-  if not (workdir / NAME).exists():
+  bank = read(workdir)
+  if bank is None:
     return []
-  names, sha256 = arrays_file.read(workdir / NAME, 'names', 'sha256')
-  return [(name, file) for name, file in zip(names.tolist(), sha256.tolist()) if file]
+  return [(name, file) for name, file in zip(bank.names.tolist(), bank.sha256.tolist()) if file]
 
 
 def read(workdir: Path) -> NoiseBank | None:
   """Reads noise.npz; None if there is none, UserError if it cannot be read."""
   if not (workdir / NAME).exists():
     return None
-  return NoiseBank(*arrays_file.read(workdir / NAME, *NoiseBank._fields))
+  return NoiseBank(**arrays_file.read(workdir / NAME))

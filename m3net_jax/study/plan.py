@@ -53,7 +53,7 @@ def measure(
 def _measure(runner: Runner, num_epochs: int) -> Measured:
   state = runner.initial()
   block, steps = next(runner.training_blocks(0, 1))
-  device_bytes = runner.programs.memory(state, block.clips, block.order)
+  device_bytes = runner.check_memory(state, block)
   seconds = []
   for _ in range(1 + _TIMED_CALLS):  # the first call compiles
     start = time.monotonic()

@@ -63,9 +63,7 @@ def read(folder: Path) -> Recorded:
   """Reads the splits of the study in `folder`; UserError if they are absent or damaged."""
   path = folder / NAME
   try:
-    names, sides, paths, starts, hashes = arrays_file.read(
-      path, 'names', 'sides', 'paths', 'starts', 'hashes'
-    )
+    saved = arrays_file.read(path)
   except FileNotFoundError as error:
     raise UserError(
       f'{path}: is missing: it was deleted, or an older version made this study, which did not '
@@ -73,9 +71,9 @@ def read(folder: Path) -> Recorded:
     ) from error
   splits = [
     Split(str(name), *(np.flatnonzero(row == side) for side in range(1, 1 + len(_SIDES))))
-    for name, row in zip(names, sides)
+    for name, row in zip(saved['names'], saved['sides'])
   ]
-  return Recorded(splits, paths, starts, hashes)
+  return Recorded(splits, saved['paths'], saved['starts'], saved['hashes'])
 
 
 def read_for(folder: Path, store: Store) -> list[Split]:

@@ -19,7 +19,14 @@ from m3net_jax.study import augment, devices, hyper, lanes, mapping
 from m3net_jax.study.cohorts import Cohort
 from m3net_jax.study.config import Config
 from m3net_jax.study.ingredients import NONE, Ingredients
-from m3net_jax.study.input_pipeline import Block, Feeder, in_batches, order_of, steps_per_epoch
+from m3net_jax.study.input_pipeline import (
+  Block,
+  Feeder,
+  batch_size,
+  in_batches,
+  order_of,
+  steps_per_epoch,
+)
 from m3net_jax.study.lanes import Lane, Training
 from m3net_jax.study.splits import Split
 
@@ -34,6 +41,7 @@ class Runner:
     training: the rule of training.
     programs: programs of the cohort, compiled on first use.
     steps: training steps per epoch, the same for every lane.
+    batch_size: clips per step of a lane.
     call_steps: training steps per call of `programs.train_fn`.
     num_devices: devices that share the lanes.
     lanes_at_once: lanes that a device works on together.
@@ -53,6 +61,7 @@ class Runner:
     num_lanes = mapping.padded(len(cohort.names), mesh)
     self.names = [cohort.names[i % len(cohort.names)] for i in range(num_lanes)]
     self.steps = steps_per_epoch(splits, config)
+    self.batch_size = batch_size(splits, config)
     self.training = Training(
       config.min_learning_rate,
       config.plateau_factor,
@@ -84,7 +93,7 @@ class Runner:
       None if ingredients.teacher is None else ingredients.teacher.logits,
     )
     self.call_steps = self._feeder.steps_per_block(
-      num_lanes, config.batch_size, min(self.steps, lanes.STEPS_PER_CALL)
+      num_lanes, self.batch_size, min(self.steps, lanes.STEPS_PER_CALL)
     )
 
   def initial(self) -> Lane:
@@ -101,6 +110,16 @@ class Runner:
       hyper.stack([settings[name.setting] for name in self.names]),
       np.array([name.split for name in self.names], np.int32),
     )
+
+  def check_memory(self, state: Lane, block: Block) -> int:
+    """Memory of each device in training, as the compiler plans it, in bytes.
+
+    Raises:
+      UserError: it is more than there is.
+    """
+    device_bytes = self.programs.memory(state, block.clips, block.order)
+    devices.check_memory(device_bytes, self.num_devices, self.batch_size, self.lanes_at_once)
+    return device_bytes
 
   def class_weights(self, split: int) -> np.ndarray | None:
     """The weights [classes] of the loss of the lanes of a split; None if all are 1."""
@@ -119,12 +138,19 @@ class Runner:
     filled = jax.tree.map(lambda leaf: leaf[np.arange(len(self.names)) % num_lanes], state)
     return jax.device_put(filled, jax.tree.map(lambda leaf: leaf.sharding, like))
 
-  def training_blocks(self, first_epoch: int, num_epochs: int) -> Iterator[tuple[Block, int]]:
-    """Yields the blocks of epochs `first_epoch` to `num_epochs` - 1 and their numbers of steps."""
+  def training_blocks(self, first_step: int, num_epochs: int) -> Iterator[tuple[Block, int]]:
+    """Yields the blocks from a training step to the end of training, and their numbers of steps.
+
+    No block goes beyond the end of an epoch.
+
+    Args:
+      first_step: of all epochs, counted from 0.
+    """
+    first_epoch, within = divmod(first_step, self.steps)
     calls = [
       (epoch, start)
       for epoch in range(first_epoch, num_epochs)
-      for start in range(0, self.steps, self.call_steps)
+      for start in range(within if epoch == first_epoch else 0, self.steps, self.call_steps)
     ]
     counts = [min(self.call_steps, self.steps - start) for _, start in calls]
     orders = [
@@ -134,10 +160,10 @@ class Runner:
     return zip(self._feeder.blocks(orders), counts)
 
   def _order(self, first_step: int, steps: int) -> np.ndarray:
-    order = np.full((len(self.names), self.call_steps, self._config.batch_size), -1, np.int32)
+    order = np.full((len(self.names), self.call_steps, self.batch_size), -1, np.int32)
     for row, name in zip(order, self.names):
       row[:steps] = order_of(
-        self._splits[name.split].train, name.seed, first_step, steps, self._config.batch_size
+        self._splits[name.split].train, name.seed, first_step, steps, self.batch_size
       )
     return order
 
@@ -165,8 +191,8 @@ class Runner:
     if only is not None:
       scored = np.resize(only, len(indices))
       indices = [clips if wanted else clips[:0] for clips, wanted in zip(indices, scored)]
-    batches = in_batches(indices, self._config.batch_size)
-    size = self._feeder.steps_per_block(len(indices), self._config.batch_size, batches.shape[1])
+    batches = in_batches(indices, self.batch_size)
+    size = self._feeder.steps_per_block(len(indices), self.batch_size, batches.shape[1])
     orders = [
       lambda start=start: batches[:, start : start + size]
       for start in range(0, batches.shape[1], size)

@@ -66,7 +66,7 @@ def logits_of(path: str, store: Store, splits: list[Split]) -> np.ndarray:
   Raises:
     UserError: the study is not finished, has another store, or lacks one of the splits.
   """
-  teacher = workdir.read(path)
+  teacher = workdir.read(path).finished_part()
   results = teacher.results()
   if teacher.store_sha256 != store.sha256:
     raise UserError(
@@ -117,7 +117,15 @@ def read(folder: Path) -> Answers | None:
   """Reads teacher.npz; None if there is none, UserError if it cannot be read."""
   if not (folder / NAME).exists():
     return None
-  return Answers(*arrays_file.read(folder / NAME, *Answers._fields))
+  return Answers(**arrays_file.read(folder / NAME))
+
+
+def taught_splits(folder: Path) -> list[str]:
+  """The names of the splits of a teacher.npz that was read; empty without a file."""
+  if not (folder / NAME).exists():
+    return []
+  with np.load(folder / NAME) as saved:  # not its logits, which are large
+    return saved['splits'].tolist()
 
 
 def _logits_function(config: Config, program: Architecture, num_classes: int) -> Any:

@@ -1,8 +1,10 @@
 """Trains every lane of a study, tests it on its test clips, and writes metrics and checkpoints.
 
-Cohorts are trained one after another, each in one jitted program.
+Cohorts are trained one after another, each in one jitted program. A checkpoint is written at the
+end of every epoch, within a long epoch every few minutes, and before Ctrl-C or SIGTERM ends it.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,14 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep import files
+from data_prep import files, stopping
 from data_prep.store import Store
 from m3net_jax.stats import measures
-from m3net_jax.study import checkpoint, cohorts, lanes, sweeps
+from m3net_jax.study import checkpoint, cohorts, lanes, metrics, sweeps
 from m3net_jax.study.cohorts import Cohort, LaneName
 from m3net_jax.study.config import Config
 from m3net_jax.study.ingredients import NONE, Ingredients
-from m3net_jax.study.input_pipeline import steps_per_epoch
+from m3net_jax.study.input_pipeline import batch_size, steps_per_epoch
 from m3net_jax.study.lanes import Lane
 from m3net_jax.study.progress import Progress
 from m3net_jax.study.runner import Runner
@@ -25,6 +27,7 @@ from m3net_jax.study.splits import Split
 from m3net_jax.study.workdir import prediction_key
 
 Rows = list[dict[str, Any]]
+CHECKPOINT_MINUTES = 10.0
 
 
 def ignore_rows(rows: Rows) -> None:
@@ -58,15 +61,21 @@ def train(
   workdir: Path,
   on_epoch: Callable[[Rows], None] = ignore_rows,
   ingredients: Ingredients = NONE,
+  checkpoint_minutes: float = CHECKPOINT_MINUTES,
 ) -> list[Finished]:
-  """Trains every lane of a study, from its last checkpoint if there is one.
+  """Trains every lane of a study, from its last checkpoint that is whole if there is one.
 
-  Writes `metrics.jsonl` and `checkpoints/` in `workdir`.
+  Writes `metrics.jsonl` and `checkpoints/` in `workdir`. The first Ctrl-C or SIGTERM waits for the
+  steps that are being computed and for a checkpoint.
 
   Args:
     on_epoch: called with metrics rows of a cohort: once with the rows up to its checkpoint, then
       with the rows of each epoch.
     ingredients: noise and teacher, if the settings use them.
+    checkpoint_minutes: time after which a checkpoint is written within an epoch.
+
+  Raises:
+    UserError: no checkpoint can be used.
   """
   all_cohorts = cohorts.make(config, seed_ranges, len(splits))
   steps = steps_per_epoch(splits, config) * config.num_epochs
@@ -78,6 +87,10 @@ def train(
     + f' lanes (variants, splits, seeds{", settings" if config.sweep else ""}), '
     f'{config.num_epochs} epochs'
   )
+  if (clips := batch_size(splits, config)) < config.batch_size:
+    progress.note(
+      f'--batch_size={config.batch_size}: a lane has {clips} training clips, a step takes them all'
+    )
   try:
     return [
       _Trainer(
@@ -88,6 +101,7 @@ def train(
         workdir,
         progress,
         on_epoch,
+        60 * checkpoint_minutes,
       ).run()
       for cohort in all_cohorts
     ]
@@ -116,12 +130,14 @@ class _Trainer:
     workdir: Path,
     progress: Progress,
     on_epoch: Callable[[Rows], None],
+    checkpoint_seconds: float,
   ):
     self._runner, self._split_names, self._num_classes = runner, split_names, num_classes
     self._num_epochs, self._select = config.num_epochs, config.select
     self._sweeps = bool(config.sweep)
-    self._checkpoints = checkpoint.Checkpoints(checkpoint.folder_of(workdir, runner.cohort))
-    self._metrics = workdir / 'metrics.jsonl'
+    self._folder = checkpoint.folder_of(workdir, runner.cohort)
+    self._checkpoint_seconds = checkpoint_seconds
+    self._workdir, self._metrics = workdir, workdir / metrics.NAME
     self._progress, self._on_epoch = progress, on_epoch
 
   @property
@@ -129,33 +145,55 @@ class _Trainer:
     return self._runner.cohort
 
   def run(self) -> Finished:
-    runner, num_lanes = self._runner, len(self._cohort.names)
-    state = self._first_or_last()
-    first = int(state.epoch[0])
-    rows = self._rows_until(first)
+    state, losses = self._first_or_last()
+    rows = self._cut_rows(int(state.epoch[0]))
     self._on_epoch([row for row in rows if self._name(row) in self._cohort.names])
     # The seconds of this run are added to those of earlier runs.
     start = time.monotonic() - max((row['seconds'] for row in rows), default=0.0)
-    self._progress.skip(first * runner.steps * num_lanes)
-    self._show(first + 1)
-    losses: list[np.ndarray] = []
-    for block, steps in runner.training_blocks(first, self._num_epochs):
-      state, loss = runner.programs.train_fn(state, block.clips, block.order)
-      losses.append(np.asarray(loss, np.float64)[:, :steps])
-      self._progress.advance(steps * num_lanes)
-      if sum(part.shape[1] for part in losses) == runner.steps:
-        state, epoch_rows = self._end_epoch(state, np.concatenate(losses, 1).mean(1), start)
-        losses = []
-        rows += epoch_rows
-        self._on_epoch(epoch_rows)
-        files.write_rows(self._metrics, rows)
-        epoch = epoch_rows[0]['epoch']
-        self._checkpoints.save(epoch, runner.without_fill(state))
-        self._show(epoch + 1)
+    del rows  # many in a long study
+    self._progress.skip(int(state.step[0]) * len(self._cohort.names))
+    self._show(int(state.epoch[0]) + 1)
+    with contextlib.closing(checkpoint.Checkpoints(self._folder)) as checkpoints:
+      state = self._train(state, losses, checkpoints, start)
     assert int(state.epoch[0]) == self._num_epochs, 'the last call of an epoch must end it'
-    finished = self._test(state, rows)
-    self._checkpoints.close()
-    return finished
+    return self._test(state, metrics.read(self._workdir))
+
+  def _train(
+    self, state: Lane, losses: np.ndarray, checkpoints: checkpoint.Checkpoints, start: float
+  ) -> Lane:
+    """Trains to the end.
+
+    Args:
+      losses: training losses of the epoch that has begun, [lanes, steps].
+      start: when training began, if it was never interrupted.
+    """
+    runner, none = self._runner, losses[:, :0]
+    first_step, saved = int(state.step[0]), time.monotonic()
+    if losses.shape[1] == runner.steps:
+      state, losses = self._end_epoch(state, losses.mean(1), start), none
+    with stopping.Deferred() as stop:
+      for number, (block, steps) in enumerate(runner.training_blocks(first_step, self._num_epochs)):
+        if number == 0:
+          runner.check_memory(state, block)
+        state, loss = runner.programs.train_fn(state, block.clips, block.order)
+        loss = np.asarray(loss, np.float64)[: len(losses), :steps]
+        losses = np.concatenate([losses, loss], 1)
+        self._progress.advance(loss.size)
+        stop.begin()  # not before the first call, which compiles and may take long
+        leaving, ends = stop.asked, losses.shape[1] == runner.steps
+        if ends and not leaving:
+          state, losses = self._end_epoch(state, losses.mean(1), start), none
+          leaving = stop.asked
+        if ends or leaving or time.monotonic() - saved >= self._checkpoint_seconds:
+          checkpoint_number = int(state.step[0]) + int(state.epoch[0])
+          checkpoints.save(checkpoint_number, runner.without_fill(state), losses)
+          saved = time.monotonic()
+          leaving = stop.asked
+        if leaving:
+          stop.act()
+        if ends:
+          self._show(int(state.epoch[0]) + 1)
+    return state
 
   def _show(self, epoch: int) -> None:
     """Shows which epoch is trained, or that the lanes are tested."""
@@ -165,22 +203,38 @@ class _Trainer:
     else:
       self._progress.start(f'testing  {lanes_text}')
 
-  def _first_or_last(self) -> Lane:
-    state = self._runner.initial()
-    if not self._checkpoints.latest():
-      return state
-    return self._runner.with_fill(
-      self._checkpoints.restore(self._runner.without_fill(state)), state
+  def _first_or_last(self) -> tuple[Lane, np.ndarray]:
+    """All lanes before their first step or from the last checkpoint, and losses of its epoch."""
+    state, names = self._runner.initial(), self._cohort.names
+    written = {(self._name(row), row['epoch']) for row in metrics.read(self._workdir)}
+    saved = checkpoint.last(
+      self._folder,
+      self._runner.without_fill(state),
+      lambda lane: all(
+        (name, epoch) in written for epoch in range(1, int(lane.epoch[0]) + 1) for name in names
+      ),
+      self._progress.note,
     )
+    if saved is None:
+      return state, np.zeros((len(names), 0))
+    return self._runner.with_fill(saved.state, state), saved.losses
 
-  def _rows_until(self, epoch: int) -> Rows:
-    """The rows of other cohorts, and those of this one up to `epoch`."""
+  def _cut_rows(self, epoch: int) -> Rows:
+    """The rows of other cohorts, and those of this one up to `epoch`; the file keeps no others.
+
+    Raises UserError if a row was altered or is missing.
+    """
     names = set(self._cohort.names)
-    return [
+    rows = [
       row
-      for row in files.read_rows(self._metrics)
+      for row in metrics.read(self._workdir)
       if row['epoch'] <= epoch or self._name(row) not in names
     ]
+    own = [metrics.lane_of(self._row(name)) for name in self._cohort.names]
+    metrics.check(self._workdir, rows, own, epoch)
+    if self._metrics.exists():
+      files.write_rows(self._metrics, rows)
+    return rows
 
   def _name(self, row: dict[str, Any]) -> LaneName:
     split = self._split_names.index(row['split'])
@@ -190,7 +244,12 @@ class _Trainer:
     row = {'variant': name.variant, 'seed': name.seed, 'split': self._split_names[name.split]}
     return {**row, 'setting': name.setting} if self._sweeps else row
 
-  def _end_epoch(self, state: Lane, train_loss: np.ndarray, start: float) -> tuple[Lane, Rows]:
+  def _end_epoch(self, state: Lane, train_loss: np.ndarray, start: float) -> Lane:
+    """Validates all lanes and writes their rows.
+
+    Args:
+      train_loss: mean of the epoch, [lanes].
+    """
     runner, names = self._runner, self._cohort.names
     last_step = state._replace(step=state.step - 1)
     rate = np.asarray(lanes.learning_rate(runner.training, last_step))
@@ -218,15 +277,29 @@ class _Trainer:
         'validation_balanced_accuracy': balanced[i],
         'learning_rate': float(rate[i]),
         'status': 'diverged' if status[i] else 'running',
+        **self._diverged_at(int(status[i])),
         'seconds': seconds,
       }
       for i, name in enumerate(names)
     ]
-    self._progress.end_epoch(
-      f'epoch {epoch}/{self._num_epochs}  {len(names)} lanes  '
-      f'loss {train_loss[: len(names)].mean():.3f}  val {accuracy[: len(names)].mean():.1%}'
-    )
-    return state, rows
+    files.append_rows(self._metrics, rows)
+    self._on_epoch(rows)
+    healthy = status[: len(names)] == lanes.RUNNING
+    text = f'epoch {epoch}/{self._num_epochs}  {len(names)} lanes'
+    if not healthy.all():
+      text += f', {(~healthy).sum()} diverged'
+    if healthy.any():
+      loss, accuracy = train_loss[healthy].mean(), accuracy[: len(names)][healthy].mean()
+      text += f'  loss {loss:.3f}  val {accuracy:.1%}'
+    self._progress.end_epoch(text)
+    return state
+
+  def _diverged_at(self, status: int) -> dict[str, int]:
+    """Epoch and training step of it, counted from 1, at which a lane diverged, if it did."""
+    if status == lanes.RUNNING:
+      return {}
+    epoch, step = divmod(status - 1, self._runner.steps)
+    return {'diverged_epoch': epoch + 1, 'diverged_step': step + 1}
 
   def _mean_loss(self, name: LaneName, losses: np.ndarray, labels: np.ndarray) -> float:
     """The mean of the losses of clips [clips], weighted as in training."""
@@ -247,7 +320,11 @@ class _Trainer:
     for i, (name, labels) in enumerate(zip(names, runner.labels('test'))):
       # A lane that diverged in its first epoch has no best one.
       validation = by_epoch.get((name, int(best_epoch[i])), {})
-      lane = {**self._row(name), 'status': 'diverged' if status[i] else 'finished'}
+      lane = {
+        **self._row(name),
+        'status': 'diverged' if status[i] else 'finished',
+        **self._diverged_at(int(status[i])),
+      }
       best = {
         'validation_accuracy': validation.get('validation_accuracy', 0.0),
         'validation_balanced_accuracy': validation.get('validation_balanced_accuracy', 0.0),

@@ -5,34 +5,49 @@ noise.npz        windows of the noise that training mixes in, if it does
 teacher.npz      answers of its teacher, if it has one
 config.json      settings, features and store, written next: from then on the folder is a study
 metrics.jsonl    one row per lane and epoch
-checkpoints/     the lanes of each cohort after its last two epochs
+checkpoints/     the last two checkpoints of each cohort: its lanes, within an epoch or at its end
 predictions.npz  the class predicted for every test clip, one array per lane
 figures/         pictures
 report.html      the report, with report.md and tables/ as LaTeX and CSV
 robustness.json  accuracy on changed copies of the test clips, if measured
 detection.json   thresholds of the lanes for streams and what they find, if calibrated
 tensorboard/     event files, if requested
-results.json     the results, written before the report: if it exists, the study is finished
+results.json     the results, written before the report: if it has all lanes, the study is finished
+.study.lock      held by the command that trains or measures lanes, with its process
+.report.lock     held for a moment by the command that writes the report or export.json
+
+While seeds are added, results.json and all that was made of it stay as they were, and every command
+that reads a study reads the seeds that are finished (`Workdir.finished_part`).
+
+Every file of these that is read again holds a checksum, so that a changed digit is never reported.
 """
 
+import contextlib
 import dataclasses
-import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data_prep import files
+from data_prep import store as stores
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.store import Store
 from m3net_jax.network import options
-from m3net_jax.study import arrays_file, recorded_splits, splits
+from m3net_jax.study import arrays_file, metrics, recorded_splits, splits
 from m3net_jax.study.config import Config
 from m3net_jax.study.splits import Split
 
 DETECTION = 'detection.json'
+_LOCK, _REPORT_LOCK = '.study.lock', '.report.lock'
+# What to do if a file is damaged.
+_TEST_AGAIN = (
+  'delete results.json and run the command of the study again: it tests the trained lanes again'
+)
+_ANOTHER = 'restore it from a copy, or train again in another --workdir'
 _INCIDENTAL = ('lanes_at_once', 'margin')  # settings that decide no lane
 _CONSTANTS = {
   'batch_norm_momentum': options.BATCH_NORM_MOMENTUM,
@@ -48,7 +63,8 @@ class Workdir(NamedTuple):
     config: its settings.
     seed_ranges: consecutive ranges of seeds, in the order in which they were requested.
     features: features of its store.
-    store: folder of the store when the study was made.
+    store: folder of its store: that at the recorded place relative to the study's folder if both
+      have moved, else that at the recorded path.
     store_sha256: SHA-256 of the store's mels.npy.
     constants: of the network, that decide its lanes too.
     environments: what computed it (`devices.environment`), in order.
@@ -65,38 +81,122 @@ class Workdir(NamedTuple):
 
   @property
   def finished(self) -> bool:
-    """Whether all lanes are trained and tested."""
-    return (self.path / 'results.json').exists()
+    """Whether all lanes are trained and tested: each has its row in results.json."""
+    return self._finished_seeds() == self.config.num_seeds
 
   def results(self) -> dict[str, Any]:
-    """Reads results.json; UserError if the study is not finished."""
-    if not self.finished:
+    """Reads results.json; UserError if no seed is finished."""
+    path = self.path / 'results.json'
+    if not path.exists():
       raise UserError(
         f'{self.path}: this study is not finished (no results.json): run its command again'
       )
-    return json.loads((self.path / 'results.json').read_text())
+    return files.read_json(path, _TEST_AGAIN)
+
+  def finished_part(self) -> 'Workdir':
+    """The study without seeds that are being added; UserError if no seed is finished."""
+    num_seeds = self._finished_seeds()
+    if not num_seeds:
+      self.results()  # raises if it is absent
+      raise UserError(
+        f'{self.path / "results.json"}: lacks lanes of config.json: run the command of the study '
+        'again'
+      )
+    config = dataclasses.replace(self.config, num_seeds=num_seeds)
+    ranges = [seeds for seeds in self.seed_ranges if seeds.stop <= config.seeds.stop]
+    return self._replace(config=config, seed_ranges=ranges)
+
+  def _finished_seeds(self) -> int:
+    """Number of seeds in the leading ranges all of whose lanes have a row in results.json."""
+    if not (self.path / 'results.json').exists():
+      return 0
+    content, config = self.results(), self.config
+    splits_of: dict[tuple[str, int], set[str]] = {}
+    for name, variant in content['variants'].items():
+      for row in variant['lanes']:  # of a sweep, those of the chosen settings
+        splits_of.setdefault((name, row['seed']), set()).add(row['split'])
+    needed = 1 if config.split_seeds else len(content['corpus']['splits'])
+    num_seeds = 0
+    for seeds in self.seed_ranges:
+      if any(
+        len(splits_of.get((variant, seed), ())) < needed
+        for variant in config.variants
+        for seed in seeds
+      ):
+        break
+      num_seeds += len(seeds)
+    return num_seeds
+
+  def load_store(self) -> Store:
+    """Reads the store of the study.
+
+    Raises:
+      UserError: it is not there, or not the one that the study was trained on.
+    """
+    if not self.store.is_dir():
+      raise UserError(
+        f'{self.store}: the store of {self.path} is not there: run the command of the study again, '
+        'with its recordings or with --store_dir, which also records the new place'
+      )
+    loaded = stores.load(self.store, self.features)
+    if loaded.sha256 != self.store_sha256:
+      raise UserError(
+        f'{self.store}: is not the store that {self.path} was trained on (other arrays): run the '
+        'command of the study again with the same recordings and another --store_dir'
+      )
+    return loaded
 
   def splits(self, store: Store) -> list[Split]:
     """Reads splits.npz; UserError if it cannot be read or `store` has other clips."""
-    return recorded_splits.read_for(self.path, store)
+    known = recorded_splits.read_for(self.path, store)
+    return known[: self.config.num_seeds] if self.config.split_seeds else known
 
   def arenas(self) -> dict[str, int]:
     """{variant: bytes of its int8 arena} of the variants that were exported so far."""
     path = self.path / 'export.json'
-    return json.loads(path.read_text()).get('arenas', {}) if path.exists() else {}
+    return read_exported(self.path).get('arenas', {}) if path.exists() else {}
 
   def metrics(self) -> list[dict[str, Any]]:
-    """Reads metrics.jsonl: one row per lane and epoch."""
-    return files.read_rows(self.path / 'metrics.jsonl')
+    """Reads metrics.jsonl: one row per lane and epoch; UserError if it was altered."""
+    rows = [row for row in metrics.read(self.path) if row['seed'] in self.config.seeds]
+    if self.finished and (self.path / metrics.NAME).exists():
+      metrics.check_finished(self.path, rows, self.results(), self.config.num_epochs)
+    return rows
 
   def write_predictions(self, predicted: dict[str, np.ndarray]) -> None:
     """Writes predictions.npz: an array [test clips] of classes for each `prediction_key`."""
     arrays_file.write(self.path / 'predictions.npz', **predicted)
 
   def predictions(self) -> dict[str, np.ndarray]:
-    """Reads predictions.npz: an array [test clips] of classes for each `prediction_key`."""
-    with np.load(self.path / 'predictions.npz') as saved:
-      return dict(saved)
+    """Reads predictions.npz: an array [test clips] of classes for each `prediction_key`.
+
+    Raises UserError if it is absent or was altered.
+    """
+    path = self.path / 'predictions.npz'
+    try:
+      saved = arrays_file.read(path, _TEST_AGAIN)
+    except FileNotFoundError as error:
+      raise UserError(f'{path}: is missing: {_TEST_AGAIN}') from error
+    return {
+      key: answers
+      for key, answers in saved.items()
+      if int(key.rpartition('/')[2]) in self.config.seeds
+    }
+
+
+def read_detection(path: Path) -> dict[str, Any] | None:
+  """The content of detection.json in the folder of a study.
+
+  None if there is none; UserError if it was altered.
+  """
+  if not (path / DETECTION).exists():
+    return None
+  return files.read_json(path / DETECTION, 'delete it and calibrate again')
+
+
+def read_exported(path: Path) -> dict[str, Any]:
+  """The content of export.json in the folder of a study; UserError if it was altered."""
+  return files.read_json(path / 'export.json', 'export the study again, or delete the file')
 
 
 def prediction_key(variant: str, split: str, seed: int) -> str:
@@ -108,13 +208,13 @@ def read(path: str | os.PathLike[str]) -> Workdir:
   """Reads the folder of a study; UserError if it holds no study or cannot be read."""
   path = Path(path)
   try:
-    content = json.loads((path / 'config.json').read_text())
+    content = files.read_json(path / 'config.json', _ANOTHER)
     return Workdir(
       path,
       _config(content),
       [range(*ends) for ends in content['seeds']],
       Features.from_json(content['features']),
-      Path(content['store']),
+      _store_of(path, content),
       content['store_sha256'],
       content['constants'],
       tuple(content['environments']),
@@ -134,22 +234,53 @@ def read(path: str | os.PathLike[str]) -> Workdir:
     ) from error
 
 
+@contextlib.contextmanager
+def owned(path: Path) -> Iterator[None]:
+  """Holds the lock of a study, for a command that makes, trains or measures it.
+
+  Another such command waits. In a folder that does not become a study, no lock is left.
+  """
+  if path.exists() and not path.is_dir():
+    raise UserError(f'--workdir={path}: is a file: give a folder')
+  made = not path.exists()
+  with files.locked(path, path / _LOCK):
+    try:
+      yield
+    finally:
+      if path.is_dir() and not (path / 'config.json').exists():
+        (path / _LOCK).unlink(missing_ok=True)
+        if made and not any(path.iterdir()):
+          path.rmdir()
+
+
+def reporting(path: Path) -> contextlib.AbstractContextManager[None]:
+  """Holds the lock for writing the report or export.json, which readers may while lanes train."""
+  return files.locked(path / 'report.html', path / _REPORT_LOCK)
+
+
 def open_for(path: Path, config: Config, store: Store) -> Workdir:
   """Makes the workdir of a study with its splits, or opens the one with the same settings.
 
   If `config` has more seeds than the existing study, they are added; finished lanes and existing
-  splits stay as they are. Settings that decide no lane are those of the last command.
+  splits stay as they are. If it has as many as are finished, an addition that was stopped is given
+  up. Settings that decide no lane, and the place of the store, are those of the last command.
 
   Raises:
     UserError: the corpus has no such splits; or the folder holds a study with other settings (the
       message names the first one that differs), or something else.
   """
   requested = Workdir(
-    path, config, [config.seeds], store.features, store.path.absolute(), store.sha256
+    path,
+    config,
+    [config.seeds],
+    store.features,
+    Path(os.path.realpath(store.path)),
+    store.sha256,
   )
   if not (path / 'config.json').exists():
     if path.exists() and (
-      not path.is_dir() or {file.name for file in path.iterdir()} - {recorded_splits.NAME}
+      not path.is_dir()
+      or {file.name for file in path.iterdir()} - {recorded_splits.NAME, _LOCK, _REPORT_LOCK}
     ):
       raise UserError(
         f'--workdir={path}: is not empty and holds no study (no config.json): use an empty folder'
@@ -165,43 +296,51 @@ def open_for(path: Path, config: Config, store: Store) -> Workdir:
       f'--workdir={path}: holds a study with {name}={_text(old)}, this one has {_text(new)}: '
       'give another --workdir, or the same settings'
     )
-  end = existing.seed_ranges[-1].stop
-  if config.seeds.stop < end:
-    raise UserError(
-      f'--num_seeds={config.num_seeds}: the study in --workdir={path} has '
-      f'{end - config.first_seed}: give as many or more, or another --workdir'
-    )
+  opened = _without_addition(existing, config.num_seeds)
+  end = opened.seed_ranges[-1].stop
   if config.seeds.stop > end and config.sweep:
     raise UserError(
       f'--num_seeds={config.num_seeds}: the sweep in --workdir={path} was chosen with '
       f'{end - config.first_seed} seeds: give the chosen setting by its flags in another --workdir'
     )
-  existing_splits = existing.splits(store)
+  existing_splits = opened.splits(store)
+  opened = opened._replace(store=requested.store)
   if config.seeds.stop == end:
-    names = ('margin',) if existing.finished else _INCIDENTAL
+    names = ('margin',) if opened.finished else _INCIDENTAL
     latest = {name: getattr(config, name) for name in names}
-    updated = existing._replace(config=dataclasses.replace(existing.config, **latest))
-    if updated != existing:
-      _write(updated)
-    return updated
-  extended = existing._replace(
-    config=config, seed_ranges=[*existing.seed_ranges, range(end, config.seeds.stop)]
+    opened = opened._replace(config=dataclasses.replace(opened.config, **latest))
+  else:
+    added = range(end, config.seeds.stop)
+    opened = opened._replace(config=config, seed_ranges=[*opened.seed_ranges, added])
+    if new := config.split_seeds_of(added):
+      made = splits.make(store, config.split, new)
+      recorded_splits.write(path, existing_splits + made, store)
+  if opened != existing:
+    _write(opened)
+  else:
+    with contextlib.suppress(OSError):  # such as that a study which has moved is read-only
+      _write(opened)
+  return opened
+
+
+def _without_addition(existing: Workdir, num_seeds: int) -> Workdir:
+  """The study without seeds that are not finished, if it has `num_seeds` then.
+
+  Raises:
+    UserError: fewer seeds are asked for than are finished or begun.
+  """
+  if num_seeds >= existing.config.num_seeds:
+    return existing
+  done = existing._finished_seeds()
+  if num_seeds == done:
+    return existing.finished_part()
+  unfinished = 0 < done < existing.config.num_seeds
+  raise UserError(
+    f'--num_seeds={num_seeds}: the study in --workdir={existing.path} has '
+    f'{existing.config.num_seeds}: give as many or more, '
+    + (f'or {done} to give up those that are not finished, ' if unfinished else '')
+    + 'or another --workdir'
   )
-  if new := config.split_seeds_of(range(end, config.seeds.stop)):
-    # A run that stopped between these two files has written them already.
-    known = existing_splits[: end - config.first_seed]
-    recorded_splits.write(path, known + splits.make(store, config.split, new), store)
-  # Delete the results first: a study with untrained lanes is not finished.
-  for name in (
-    'results.json',
-    'robustness.json',
-    'figures/robustness.png',
-    DETECTION,
-    'figures/detection.png',
-  ):
-    (path / name).unlink(missing_ok=True)
-  _write(extended)
-  return extended
 
 
 def compute_under(workdir: Workdir, environment: dict[str, Any]) -> tuple[Workdir, list[str]]:
@@ -236,14 +375,16 @@ def _flat(environment: dict[str, Any]) -> dict[str, Any]:
 def lacking(path: Path, config: Config, features: Features, store_sha256: str) -> list[range]:
   """The ranges of seeds that a study with these settings would train in this folder.
 
-  These are all its seeds, or those that a finished study in the folder lacks.
+  These are all its seeds, or those that a study with finished seeds in the folder lacks.
   """
   if (path / 'results.json').exists():
     existing = read(path)
-    end = existing.seed_ranges[-1].stop
     requested = Workdir(path, config, [config.seeds], features, existing.store, store_sha256)
-    if not _differing(existing, requested) and end < config.seeds.stop:
-      return [range(end, config.seeds.stop)]
+    begun = existing.seed_ranges[-1].stop
+    done = config.first_seed + existing._finished_seeds()
+    if done > config.first_seed and not _differing(existing, requested):
+      ranges = [*existing.seed_ranges, range(begun, config.seeds.stop)]
+      return [seeds for seeds in ranges if seeds and done <= seeds.start < config.seeds.stop]
   return [config.seeds]
 
 
@@ -264,18 +405,40 @@ def _differing(existing: Workdir, requested: Workdir) -> list[tuple[str, Any, An
 
 
 def _write(workdir: Workdir) -> None:
-  files.write_json(
-    workdir.path / 'config.json',
-    {
-      **workdir.config.to_json(),
-      'seeds': [[seeds.start, seeds.stop] for seeds in workdir.seed_ranges],
-      'features': workdir.features.to_json(),
-      'store': str(workdir.store),
-      'store_sha256': workdir.store_sha256,
-      'constants': workdir.constants,
-      'environments': list(workdir.environments),
-    },
-  )
+  """Writes config.json, if it changes."""
+  path, content = workdir.path / 'config.json', _content(workdir)
+  if not path.exists() or path.read_bytes() != files.json_bytes(content):
+    files.write_json(path, content)
+
+
+def _content(workdir: Workdir) -> dict[str, Any]:
+  return {
+    **workdir.config.to_json(),
+    'seeds': [[seeds.start, seeds.stop] for seeds in workdir.seed_ranges],
+    'features': workdir.features.to_json(),
+    'store': str(workdir.store),
+    'store_from_here': _relative(workdir.store, workdir.path),
+    'store_sha256': workdir.store_sha256,
+    'constants': workdir.constants,
+    'environments': list(workdir.environments),
+  }
+
+
+def _relative(store: Path, workdir: Path) -> str:
+  try:
+    return os.path.relpath(os.path.realpath(store), os.path.realpath(workdir))
+  except ValueError:  # on another drive of Windows
+    return str(store)
+
+
+def _store_of(path: Path, content: dict[str, Any]) -> Path:
+  """The folder of a study's store: the recorded one that holds it, relative to the study first."""
+  recorded = Path(content['store'])
+  near = os.path.join(os.path.realpath(path), content.get('store_from_here', recorded))
+  for place in (Path(os.path.normpath(near)), recorded):
+    if stores.claims(place)['sha256'] == content['store_sha256']:
+      return place
+  return recorded
 
 
 def _config(content: dict[str, Any]) -> Config:

@@ -19,6 +19,7 @@ time. The ratio is the time divided by that of the faster framework.
 """
 
 import contextlib
+import json
 import resource
 import statistics
 import time
@@ -85,7 +86,8 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
   if missing := [name for name in frameworks.MODULES if not frameworks.installed(name)]:
     print(f"\nnot installed: {', '.join(missing)} (pip install -e '.[bench]')")
   if _JSON.value:
-    files.write_json(Path(_JSON.value), _rows(setting, contenders, seconds))
+    text = json.dumps(_rows(setting, contenders, seconds), indent=1, allow_nan=False)
+    files.write_bytes(Path(_JSON.value), f'{text}\n'.encode())
 
 
 def _names() -> list[str]:

@@ -1,4 +1,4 @@
-"""The main command as its user meets it: a process of its own, from a folder of its own."""
+"""The main command as its user meets it: in a process of its own unless a study is finished."""
 
 import json
 import os
@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from data_prep.errors import UserError
+from m3net_jax import main
+from tests import command
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -24,7 +28,7 @@ SMALL = [
 ]
 
 
-# The main command gets Ctrl-C in its third epoch: its rows are written, its checkpoint is not.
+# The main command gets Ctrl-C before the checkpoint of its third epoch is written.
 STOPPED_IN_EPOCH_3 = """
 import os, signal
 from data_prep import cli
@@ -33,10 +37,10 @@ from m3net_jax.study import checkpoint
 
 save = checkpoint.Checkpoints.save
 
-def save_or_stop(self, epoch, lanes):
-  if epoch == 3:
+def save_or_stop(self, number, lanes, losses):
+  if lanes.epoch[0] == 3:
     os.kill(os.getpid(), signal.SIGINT)
-  save(self, epoch, lanes)
+  save(self, number, lanes, losses)
 
 checkpoint.Checkpoints.save = save_or_stop
 cli.run(main.main, main.define)
@@ -54,7 +58,9 @@ def run(folder, *arguments):
   return started(folder, sys.executable, '-m', 'm3net_jax.main', *arguments)
 
 
-def test_a_study_from_recordings_to_results_and_what_follows(tones_dir, tmp_path):
+def test_a_study_from_recordings_to_results_and_what_follows(
+  tones_dir, tmp_path, monkeypatch, capsys
+):
   """Ctrl-C, the same command, the same once more, and other settings."""
   flags = [*SMALL, f'--raw_dir={tones_dir}', '--num_epochs=30']
   stopped = started(tmp_path, sys.executable, '-c', STOPPED_IN_EPOCH_3, *flags)
@@ -72,8 +78,8 @@ def test_a_study_from_recordings_to_results_and_what_follows(tones_dir, tmp_path
 
   continued = run(tmp_path, *flags)
   assert continued.returncode == 0, continued.stderr
-  assert 'epoch 3/30' in continued.stderr and 'epoch 30/30' in continued.stderr
-  assert 'epoch 2/30' not in continued.stderr
+  assert 'epoch 4/30' in continued.stderr and 'epoch 30/30' in continued.stderr
+  assert 'epoch 3/30' not in continued.stderr
   found = json.loads((tmp_path / 'studies/tones/results.json').read_text())
   assert found['corpus']['name'] == 'folder' and len(found['variants']['full']['lanes']) == 2
   assert found['variants']['full']['mean'] > 0.9  # three pitches far apart
@@ -82,20 +88,31 @@ def test_a_study_from_recordings_to_results_and_what_follows(tones_dir, tmp_path
   for name in ('accuracy.png', 'learning_curves.png'):
     assert (tmp_path / 'studies/tones/figures' / name).read_bytes().startswith(b'\x89PNG')
 
-  (tmp_path / 'studies/tones/report.html').unlink()  # as if killed before its report
-  assert run(tmp_path, *flags).returncode == 0 and (tmp_path / 'studies/tones/report.html').exists()
+  monkeypatch.chdir(tmp_path)  # a finished study is read in this process, which is quicker
+  missing = [
+    tmp_path / 'studies/tones' / name
+    for name in ('report.html', 'report.md', 'tables/variants.csv', 'figures/accuracy.png')
+  ]
+  for path in missing:
+    path.unlink()  # as if killed before its report
+  command.call(main, *flags)
+  assert all(path.exists() for path in missing)
 
-  before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'studies/tones').rglob('*')}
-  again = run(tmp_path, *flags)
-  assert again.returncode == 0 and 'this study is finished' in again.stdout
-  assert before == {
-    path: path.stat().st_mtime_ns for path in (tmp_path / 'studies/tones').rglob('*')
+  times = lambda: {
+    path: path.stat().st_mtime_ns
+    for path in (tmp_path / 'studies/tones').rglob('*')
+    if path.suffix != '.lock'
   }
+  before = times()
+  capsys.readouterr()
+  command.call(main, *flags)
+  assert 'this study is finished' in capsys.readouterr().out
+  assert before == times()
 
-  other = run(tmp_path, *flags, '--batch_size=10')
-  assert other.returncode == 2
-  assert other.stderr.strip() == (
-    'error: --workdir=studies/tones: holds a study with batch_size=12, this one has 10: '
+  with pytest.raises(UserError) as other:
+    command.call(main, *flags, '--batch_size=10')
+  assert str(other.value) == (
+    '--workdir=studies/tones: holds a study with batch_size=12, this one has 10: '
     'give another --workdir, or the same settings'
   )
 

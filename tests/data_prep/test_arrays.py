@@ -1,5 +1,6 @@
 """Clips in memory become one store, whoever prepares them."""
 
+import os
 import threading
 
 import numpy as np
@@ -21,12 +22,12 @@ def test_two_programs_make_a_store_once(tmp_path, capsys):
   path = prepare(tmp_path / 'first').path
   second = tmp_path / 'second' / path.name
   loaded = []
-  with files.locked(second):
+  with files.locked(second, files.lock_beside(second)):
     thread = threading.Thread(target=lambda: loaded.append(prepare(tmp_path / 'second')))
     thread.start()
     thread.join(1.0)
     assert thread.is_alive() and not second.exists()
-    assert 'is being made by another command; waiting' in capsys.readouterr().err
+    assert f'is in use by process {os.getpid()} on ' in capsys.readouterr().err
     path.rename(second)
     written = (second / 'manifest.json').stat().st_mtime_ns
   thread.join(30)

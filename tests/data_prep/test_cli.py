@@ -3,9 +3,15 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+INTERRUPTED = 'error: interrupted; run the same command again to continue\n'
+TERMINATED = 'error: terminated; run the same command again to continue\n'
+NOTICE = 'stopping: saving after the steps that are being computed\n'
 
 SAVING = """
 import os, signal, sys, threading, time
@@ -26,7 +32,7 @@ def main(arguments, values):
   lanes = {str(i): np.zeros((14, 5000)) for i in range(60)}
   threading.Thread(target=interrupt, daemon=True).start()
   for epoch in range(1, 100):
-    checkpoints.save(epoch, lanes)
+    checkpoints.save(epoch, lanes, np.zeros((14, 3)))
 
 cli.run(main)
 """
@@ -90,6 +96,52 @@ cli.run(main)
   )
   assert (ended.returncode, ended.stdout) == (130, 'swallowed\n')
   assert ended.stderr.endswith('error: interrupted; run the same command again to continue\n')
+
+
+BUSY = """
+import hashlib, sys, time
+from data_prep import cli, stopping
+def main(arguments, values):
+  with stopping.Deferred() as stop:
+    if 'saves' in sys.argv:
+      stop.begin()
+    print('busy', flush=True)
+    # One long call that no signal handler of Python interrupts.
+    hashlib.pbkdf2_hmac('sha256', b'', b'', int(float(sys.argv[1])))
+    if stop.asked:
+      print('saved', flush=True)
+      stop.act()
+    print('went on', flush=True)
+    time.sleep(60)
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+  'rounds, saves, signals, out, last_line, status',
+  [
+    (3e6, True, [signal.SIGINT], 'busy\nsaved\n', INTERRUPTED, 130),
+    (3e6, True, [signal.SIGTERM], 'busy\nsaved\n', TERMINATED, 143),
+    (1e9, True, [signal.SIGINT, signal.SIGINT], 'busy\n', INTERRUPTED, 130),
+    (1e9, False, [signal.SIGTERM], 'busy\n', TERMINATED, 143),
+  ],
+)
+def test_signals_wait_for_work_to_be_saved_once(rounds, saves, signals, out, last_line, status):
+  """1e9 rounds take many minutes: nothing but the thread that watches can end the command."""
+  process = subprocess.Popen(
+    [sys.executable, '-c', BUSY, f'{rounds:g}', *['saves'] * saves],
+    cwd=ROOT,
+    text=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  )
+  assert process.stdout.readline() == 'busy\n'
+  for number in signals:
+    process.send_signal(number)
+    time.sleep(0.3)  # else two equal signals may come as one
+  written, wrong = process.communicate(timeout=300)
+  assert ('busy\n' + written, process.returncode) == (out, status)
+  assert wrong.removeprefix(NOTICE) == last_line
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):

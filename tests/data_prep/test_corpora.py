@@ -1,4 +1,5 @@
 import hashlib
+import os
 import re
 import shutil
 from pathlib import Path
@@ -482,4 +483,13 @@ def test_a_class_with_two_clips(tmp_path):
   with pytest.raises(
     UserError, match=r'fewer than 3 clips in b \(2\): add recordings or remove the class'
   ):
+    corpora.read('folder', tmp_path)
+
+
+def test_a_class_whose_name_is_not_utf_8_is_named(tmp_path):
+  for folder in (b'high', b'l\xffw'):
+    (tmp_path / os.fsdecode(folder)).mkdir()
+    for take in range(3):
+      write_tone(tmp_path / os.fsdecode(folder) / f'{take}.wav', 440)
+  with pytest.raises(UserError, match=r'the name of the class l\\udcffw is not UTF-8: rename it'):
     corpora.read('folder', tmp_path)

@@ -191,14 +191,83 @@ def test_mistakes(folder_corpus, tmp_path):
     prepare('urbansound8k', tmp_path / 'empty', tmp_path / 's', FEATURES, download=True)
 
 
-def test_another_corpus_of_the_same_name_does_not_replace_the_store(folder_corpus, tmp_path):
-  path = prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+@pytest.fixture
+def other_corpus(tmp_path):
+  """Another folder of one's own, with other recordings."""
   for label in 'ab':
     for number in range(3):
       write_tone(tmp_path / 'other' / label / f'{number}.wav', 500 + number)
-  with pytest.raises(UserError, match='holds other recordings: give another --store_dir'):
-    prepare('folder', tmp_path / 'other', tmp_path / 's', FEATURES)
-  assert store.load(path).classes == ('high', 'low')
+  return tmp_path / 'other'
+
+
+def test_two_folders_of_ones_own_have_two_stores(folder_corpus, other_corpus, tmp_path, computed):
+  prepare_one = lambda folder: prepare('folder', folder, tmp_path / 's', FEATURES)
+  first, second = prepare_one(folder_corpus), prepare_one(other_corpus)
+  assert second == first.with_name(f'{first.name}-2')
+  assert store.load(first).classes == ('high', 'low') and store.load(second).classes == ('a', 'b')
+  computed.clear()
+  assert (prepare_one(folder_corpus), prepare_one(other_corpus)) == (first, second)
+  # A copy has the same store until it changes.
+  copy = shutil.copytree(folder_corpus, tmp_path / 'copy')
+  assert prepare_one(copy) == first and computed == []
+  write_tone(copy / 'low' / '9.wav', 400.0)
+  third = prepare_one(copy)
+  assert third.name == f'{first.name}-3' and len(store.load(third).labels) == 9
+  assert prepare_one(folder_corpus) == first and len(store.load(first).labels) == 8
+  # A folder that has moved takes its store along, though it has changed since.
+  shutil.move(other_corpus, tmp_path / 'moved')
+  write_tone(tmp_path / 'moved' / 'a' / '9.wav', 400.0)
+  assert prepare_one(tmp_path / 'moved') == second and len(store.load(second).labels) == 7
+
+
+def test_an_unfinished_store_of_another_folder_is_left_alone(
+  folder_corpus, tmp_path, monkeypatch, computed
+):
+  """Two folders whose recordings have the same names, sizes and times."""
+  other = shutil.copytree(folder_corpus, tmp_path / 'other')
+  for path in sorted(other.rglob('*.wav')):
+    write_tone(path, 700.0)
+    times = (folder_corpus / path.relative_to(other)).stat().st_mtime_ns
+    os.utime(path, ns=(times, times))
+  monkeypatch.setattr(module.store, 'write', lambda *_: 1 / 0)
+  for name in 's', 'u':
+    with pytest.raises(ZeroDivisionError):
+      prepare('folder', folder_corpus, tmp_path / name, FEATURES)
+  monkeypatch.undo()
+  second = store.load(prepare('folder', other, tmp_path / 's', FEATURES))
+  alone = store.load(prepare('folder', other, tmp_path / 't', FEATURES))
+  np.testing.assert_array_equal(second.mels, alone.mels)
+  assert second.path.name == f'{alone.path.name}-2'
+  first = prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+  assert first.name == alone.path.name
+  # If that folder is gone, its unfinished store is, too.
+  shutil.rmtree(folder_corpus)
+  only = store.load(prepare('folder', other, tmp_path / 'u', FEATURES))
+  np.testing.assert_array_equal(only.mels, alone.mels)
+  assert only.path.name == alone.path.name
+
+
+@pytest.mark.parametrize('corpus', ['folder', 'fsdd'])
+def test_a_mistyped_folder_never_takes_the_store_of_another(corpus, tmp_path):
+  for number in range(3):
+    for digit in range(10):
+      name = f'{digit}_jackson_{number}.wav' if corpus == 'fsdd' else f'{digit}/{number}.wav'
+      write_tone(tmp_path / 'mine' / 'recordings' / name, 300.0 + 40 * digit, 8000, 0.2)
+  path = prepare(corpus, tmp_path / 'mine', tmp_path / 's', FEATURES)
+  made_from = store.read_manifest(path)['raw_dir']
+  with pytest.raises(UserError, match=f'is not there, and .* was made from {made_from}: correct'):
+    prepare(corpus, tmp_path / 'mien', tmp_path / 's', FEATURES)
+  shutil.rmtree(tmp_path / 'mine')
+  assert prepare(corpus, made_from, tmp_path / 's', FEATURES) == path
+
+
+def test_recordings_that_moved_are_found_by_those_who_read_the_store(folder_corpus, tmp_path):
+  path = prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+  before = store.load(path).sha256
+  shutil.move(folder_corpus, tmp_path / 'moved')
+  assert prepare('folder', tmp_path / 'moved', tmp_path / 's', FEATURES) == path
+  loaded = store.load(path)
+  assert loaded.manifest['raw_dir'] == str(tmp_path / 'moved') and loaded.sha256 == before
 
 
 def test_an_altered_store_is_refused(folder_corpus, tmp_path):

@@ -1,9 +1,12 @@
+import os
+
 import numpy as np
 import pytest
 import scipy.stats
 from matplotlib import image
+from matplotlib.figure import Figure
 
-from data_prep import statistics, store
+from data_prep import files, statistics, store
 from data_prep.features import Features
 from data_prep.prepare import prepare
 
@@ -62,3 +65,12 @@ def test_statistics_of_a_store_and_its_figure(folder_corpus, tmp_path):
   pixels = image.imread(tmp_path / 'figures' / 'corpus.png')
   assert pixels.shape[0] > 300 and pixels.shape[1] > 300 and pixels.std() > 0.05
   assert [path.name for path in (tmp_path / 'figures').iterdir()] == ['corpus.png']
+
+
+@pytest.mark.parametrize('suffix', ['png', 'svg', 'pdf'])
+def test_a_picture_shows_a_name_that_is_not_utf_8(tmp_path, suffix):
+  figure = Figure()
+  figure.subplots().set(title=os.fsdecode(b'clips/\xff.wav'))
+  files.write_figure(tmp_path / f'picture.{suffix}', figure)
+  assert (tmp_path / f'picture.{suffix}').stat().st_size > 1000
+  assert figure.axes[0].get_title() == 'clips/\\udcff.wav'

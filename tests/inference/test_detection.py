@@ -12,13 +12,14 @@ import pytest
 import soundfile
 from absl import flags
 
-from data_prep import audio, mel
+from data_prep import audio, files, mel
 from data_prep.errors import UserError
 from m3net_jax import api
 from m3net_jax import detect as command
 from m3net_jax.inference import best_lane, classifier, detection, detector, timeline
 from m3net_jax.reporting import detections as pictures
-from m3net_jax.reporting import report
+from m3net_jax.reporting import model_card, report
+from m3net_jax.stats import detections
 from tests.conftest import FEATURES
 
 
@@ -117,9 +118,16 @@ def test_every_lane_has_constants_and_figures(calibrated, study):
   rates = [lane['streams'][0]['hit_rate'] for lane in calibrated['lanes']]
   assert quiet['hit_rate']['mean'] == pytest.approx(np.mean(rates))
   assert quiet['every_window_per_hour'] > quiet['per_hour']['mean']
-  assert json.loads((study.path / 'detection.json').read_text()) == json.loads(
-    json.dumps(calibrated)
-  )
+  # The widest interval is shown: two lanes on a minute, so seeds or the length of the stream.
+  for key, other in (('hit_rate', 'seeds and words'), ('per_hour', 'streams')):
+    ends = {row['over']: row['ci95'] for row in quiet[key]['intervals']}
+    assert ends.keys() == {'seeds', other}
+    assert quiet[key]['ci95'] == max(ends.values(), key=lambda pair: pair[1] - pair[0])
+  alarms = np.mean([lane['streams'][0]['false_alarms'] for lane in calibrated['lanes']])
+  ends = {row['over']: row['ci95'] for row in quiet['per_hour']['intervals']}
+  assert ends['streams'] == pytest.approx(detections.per_hour_interval(alarms, 60.0))
+  written = files.read_json(study.path / 'detection.json', 'fix')
+  assert written == json.loads(json.dumps(calibrated))
 
 
 def test_the_constants_are_those_of_the_validation_streams(calibrated, study, folder):
@@ -144,7 +152,16 @@ def test_the_constants_are_those_of_the_validation_streams(calibrated, study, fo
 def test_the_report_shows_it(calibrated, study):
   text = (study.path / 'report.md').read_text()
   assert 'Detection in streams' in text
-  assert f'{100 * calibrated["variants"]["full"][0]["hit_rate"]["mean"]:.2f}' in text
+  quiet = calibrated['variants']['full'][0]
+  assert f'{100 * quiet["hit_rate"]["mean"]:.2f}' in text
+  low, high = quiet['per_hour']['ci95']
+  assert f'{max(0, low):.1f} to {high:.1f}' in text
+  # The card is of one lane.
+  lane = calibrated['lanes'][1]
+  row = lane['streams'][0]
+  low, high = detections.per_hour_interval(row['false_alarms'], 60.0)
+  card = model_card._detection(calibrated, lane)
+  assert f'| {row["per_hour"]:.1f} | {low:.1f} to {high:.1f} |' in card
   assert (study.path / 'figures' / 'detection.png').stat().st_size > 10_000
   page = (study.path / 'report.html').read_text()
   assert 'id="detection"' in page
@@ -259,7 +276,7 @@ def test_a_damaged_file_is_named(calibrated, study, tmp_path):
   copy = tmp_path / 'study'
   shutil.copytree(study.path, copy)
   (copy / 'detection.json').write_text('{"lanes": [{"variant": "full", "seed": 0}]}')
-  with pytest.raises(UserError, match=r'detection\.json: is damaged'):
+  with pytest.raises(UserError, match=r'detection\.json: has no checksum'):
     best_lane.load(api.open_study(copy)._workdir, seed=0)
 
 

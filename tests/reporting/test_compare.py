@@ -25,6 +25,7 @@ CONFIG = dataclasses.replace(small_study.CONFIG, variants=('full', 'plain', 'eca
 
 def finished(path, store, *, config=CONFIG, seeds=range(8), shift=0.0, variants=('full',)):
   """A finished study on `store`; accuracies 0.8 + 0.01 seed + shift, more for later variants."""
+  config = dataclasses.replace(config, variants=variants, num_seeds=len(seeds))
   study_splits = workdir.open_for(path, config, store).splits(store)
   rows = [
     {
@@ -43,7 +44,7 @@ def finished(path, store, *, config=CONFIG, seeds=range(8), shift=0.0, variants=
     for seed in ([position] if config.split_seeds else seeds)
   ]
   content = results.build(
-    Config(**{**vars(config), 'variants': variants}),
+    config,
     store,
     study_splits,
     rows,

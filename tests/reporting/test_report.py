@@ -21,7 +21,7 @@ from m3net_jax.network.variants import Switches, architecture_of
 from m3net_jax.reporting import channel_weights, report, summary
 from m3net_jax.reporting import html as report_html
 from m3net_jax.reporting import text as report_text
-from m3net_jax.reporting.content import gather
+from m3net_jax.reporting.content import _before_added, gather
 from m3net_jax.study import checkpoint, splits, workdir
 from m3net_jax.study.cohorts import LaneName
 from tests import small_study
@@ -259,15 +259,21 @@ def test_a_synthetic_corpus_is_called_so_everywhere(altered):
 
 def test_without_its_store_the_report_says_what_is_missing_and_why(altered):
   config = json.loads((altered.path / 'config.json').read_text())
-  files.write_json(altered.path / 'config.json', config | {'store': '/nowhere/store'})
+  nowhere = {'store': '/nowhere/store', 'store_from_here': '/nowhere/store'}
+  files.write_json(altered.path / 'config.json', config | nowhere)
   report.write(workdir.read(altered.path))
   text = read(altered).text
-  assert text.count('/nowhere/store') == 2 and 'no store: prepare it' in text
+  assert text.count('/nowhere/store') == 2 and 'is not there: run the command' in text
   assert 'Hardest clips' not in text
   assert f'{100 * altered.results()["variants"]["full"]["mean"]:.2f} %' in text
   files.write_json(altered.path / 'config.json', config | {'store_sha256': 'other'})
   report.write(workdir.read(altered.path))
-  assert 'its arrays have changed' in read(altered).text
+  assert 'was trained on (other arrays)' in read(altered).text
+
+
+def test_a_measurement_of_fewer_seeds_says_so(finished):
+  said = [_before_added(seeds, finished.results()) for seeds in ({0, 1}, {0})]
+  assert said == ['', ', of seeds 0 to 0 alone']
 
 
 def test_names_of_classes_and_files_are_text_not_markup(finished):

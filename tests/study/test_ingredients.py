@@ -11,10 +11,21 @@ import soundfile
 from data_prep import background, mel
 from data_prep.errors import UserError
 from m3net_jax import api
-from m3net_jax.study import augment, ingredients, noise_bank, splits, workdir
+from m3net_jax.study import (
+  arrays_file,
+  augment,
+  devices,
+  ingredients,
+  noise_bank,
+  splits,
+  teacher,
+  workdir,
+)
 from m3net_jax.study.config import Config
 from m3net_jax.study.hyper import Hyper
 from tests import small_study
+
+pytestmark = pytest.mark.usefixtures('programs_once')
 
 NOISY = dataclasses.replace(small_study.CONFIG, num_epochs=2, noise=1.0, snr_low_db=5.0)
 
@@ -86,13 +97,17 @@ def test_recordings_of_the_noise_are_named_without_its_windows(tones, folder, tm
   assert noise_bank.recorded(tmp_path) == expected and len(noises) == 5
 
 
-def test_a_study_continues_with_the_noise_that_it_began_with(tones, folder, tmp_path):
+def test_a_study_continues_with_the_noise_that_it_began_with(tones, folder, tmp_path, monkeypatch):
+  read, reads = arrays_file.read, []
+  counted = lambda path, *names: (reads.append(path.name), read(path, *names))[1]
+  monkeypatch.setattr(arrays_file, 'read', counted)
   config = dataclasses.replace(NOISY, noise_dir=(str(folder),))
   whole = api.train(tones, workdir=tmp_path / 'whole', config=config)
   begun = api.create(tones, tmp_path / 'begun', config)
   shutil.rmtree(folder)
-  assert not begun.finished
+  assert not begun.finished and 'noise.npz' not in reads  # what was just made is not read
   api.train(tones, workdir=tmp_path / 'begun', config=config)
+  assert reads.count('noise.npz') == 1
   strip = lambda row: {**row, 'seconds': 0}
   assert list(map(strip, begun.metrics())) == list(map(strip, whole.metrics()))
   other = api.train(tones, workdir=tmp_path / 'other', config=NOISY)
@@ -155,7 +170,7 @@ def test_shifts_are_of_a_frame_at_least_and_less_than_a_clip(tones):
     ingredients.obtain(Path(), Config(shift_early_ms=7.9), tones, list)
 
 
-def test_added_seeds_learn_from_the_teacher_of_their_own_split(tones, tmp_path):
+def test_added_seeds_learn_from_the_teacher_of_their_own_split(tones, tmp_path, monkeypatch):
   """With splits of their own, the lanes that are added equal those of a study at once."""
   teach = dataclasses.replace(small_study.CONFIG, split_seeds=True, num_epochs=1)
   api.train(tones, workdir=tmp_path / 'teacher', config=teach)
@@ -163,8 +178,24 @@ def test_added_seeds_learn_from_the_teacher_of_their_own_split(tones, tmp_path):
     teach, num_seeds=1, teacher=str(tmp_path / 'teacher'), teacher_weight=0.5
   )
   two = dataclasses.replace(one, num_seeds=2)
+  order = []
+
+  def record(module, name):
+    function = getattr(module, name)
+    monkeypatch.setattr(
+      module, name, lambda *arguments: (order.append(name), function(*arguments))[1]
+    )
+
+  record(devices, 'use_all_cores')
+  record(teacher, 'logits_of')
   api.train(tones, workdir=tmp_path / 'grown', config=one)
+  # A teacher computes, and JAX cannot change its devices after that.
+  assert order == ['use_all_cores', 'logits_of']
+  read, reads = arrays_file.read, []
+  counted = lambda path, *names: (reads.append(path.name), read(path, *names))[1]
+  monkeypatch.setattr(arrays_file, 'read', counted)
   grown = api.train(tones, workdir=tmp_path / 'grown', config=two)
+  assert reads.count('teacher.npz') == 1
   whole = api.train(tones, workdir=tmp_path / 'whole', config=two)
   for name in ('logits', 'splits'):
     saved = [np.load(study.path / 'teacher.npz')[name] for study in (grown, whole)]

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from absl import flags
 
-from data_prep import background, store
+from data_prep import background, files, store
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.prepare import prepare
@@ -99,7 +99,7 @@ def test_noise_that_training_heard_is_said(measured, recordings):
 
 
 def test_it_is_written_with_picture_and_report(study, measured, recordings):
-  written = json.loads((study.path / 'robustness.json').read_text())
+  written = files.read_json(study.path / 'robustness.json', 'fix')
   assert written == json.loads(json.dumps(measured))
   assert (study.path / 'figures' / 'robustness.png').stat().st_size > 10000
   assert 'id="robustness"' in (study.path / 'report.html').read_text()

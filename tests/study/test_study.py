@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from data_prep import files
+from data_prep.errors import UserError
 from m3net_jax.reporting import summary
-from m3net_jax.study import checkpoint, devices, packages, results, splits, trainer, workdir
+from m3net_jax.study import (
+  checkpoint,
+  cohorts,
+  devices,
+  packages,
+  results,
+  splits,
+  trainer,
+  workdir,
+)
 from m3net_jax.study.cohorts import LaneName
 from tests import small_study
 
@@ -131,14 +142,91 @@ def test_a_stopped_study_continues_to_the_same_result(complete, tones, tmp_path,
   monkeypatch.undo()
   # A killed run can leave an incomplete checkpoint.
   shutil.copytree(
-    tmp_path / 'study/checkpoints/full+plain_seeds_0-2/2',
-    tmp_path / 'study/checkpoints/full+plain_seeds_0-2/3.orbax-checkpoint-tmp',
+    tmp_path / 'study/checkpoints/full+plain_seeds_0-2/8',  # two epochs of three steps
+    tmp_path / 'study/checkpoints/full+plain_seeds_0-2/12.orbax-checkpoint-tmp',
   )
   again, again_metrics, again_predicted = run(tones, tmp_path / 'study')
   assert len(calls) == 3
   assert again['variants'] == content['variants']
   assert without_times(again_metrics) == without_times(metrics)
   assert all(np.array_equal(again_predicted[name], predicted[name]) for name in predicted)
+
+
+def lanes_in(path, tones):
+  """A function that reads the checkpoints of a study, and the lines that it notes."""
+  study, lines = workdir.read(path), []
+  (cohort,) = cohorts.make(study.config, study.seed_ranges, 1)
+  like = checkpoint.restore_cohort(study.config, cohort, len(tones.classes), path)
+  return like, lambda folder: checkpoint.last(folder, like, lambda state: True, lines.append), lines
+
+
+DAMAGES = {
+  'emptied': lambda folder: (folder / 'default/manifest.ocdbt').write_bytes(b''),
+  'truncated': lambda folder: truncate(max(folder.glob('default/**/d/*'), key=size_of)),
+  'without its item': lambda folder: shutil.rmtree(folder / 'default'),
+  'without its position': lambda folder: shutil.rmtree(folder / 'position'),
+  'with a changed number': lambda folder: change(folder / 'position/metadata'),
+  'an empty folder': lambda folder: [shutil.rmtree(folder), folder.mkdir()],
+}
+size_of = lambda path: path.stat().st_size
+
+
+def truncate(path):
+  path.write_bytes(path.read_bytes()[: size_of(path) // 2])
+
+
+def change(path):
+  """Changes a digit of the checksum, as a disk may."""
+  text = path.read_text()
+  place = text.index('sha256') + 20
+  path.write_text(text[:place] + ('1' if text[place] == '0' else '0') + text[place + 1 :])
+
+
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_read(complete, tones, tmp_path):
+  path = complete[0]
+  like, last, lines = lanes_in(path, tones)
+  for damage, apply in DAMAGES.items():
+    folder = tmp_path / damage
+    shutil.copytree(path / 'checkpoints/full+plain_seeds_0-2', folder)
+    assert checkpoint.numbers(folder) == [16, 12]  # after four and three epochs of three steps
+    apply(folder / '16')
+    saved = last(folder)
+    assert saved.number == 12 and saved.state.epoch.tolist() == [3] * 6, damage
+    assert checkpoint.numbers(folder) == [12]
+    line = lines.pop()
+    assert line.startswith(f'{folder}/16: is damaged (') and '\n' not in line and not lines
+    apply(folder / '12')
+    with pytest.raises(UserError, match=r'no checkpoint can be used \(12: .*delete it'):
+      last(folder)
+    assert checkpoint.numbers(folder) == [12]
+
+
+def test_a_study_with_a_damaged_checkpoint_ends_as_the_others(complete, tones, tmp_path, capsys):
+  path, content, metrics, predicted = complete
+  shutil.copytree(path, tmp_path / 'study')
+  folder = tmp_path / 'study/checkpoints/full+plain_seeds_0-2'
+  DAMAGES['truncated'](folder / '16')
+  before = sorted((file, file.stat().st_mtime_ns) for file in tmp_path.rglob('*'))
+  with pytest.raises(UserError, match='16: is damaged .*restore it from a copy, or delete it and'):
+    restored(tmp_path / 'study', tones)
+  assert before == sorted((file, file.stat().st_mtime_ns) for file in tmp_path.rglob('*'))
+  with open(tmp_path / 'study/metrics.jsonl', 'a') as file:
+    file.write('{"variant": "fu')  # as a full disk or a kill leaves it
+  again, again_metrics, again_predicted = run(tones, tmp_path / 'study')
+  assert again['variants'] == content['variants']
+  assert without_times(again_metrics) == without_times(metrics)
+  assert all(np.array_equal(again_predicted[name], predicted[name]) for name in predicted)
+  (line,) = [line for line in capsys.readouterr().err.splitlines() if 'is damaged' in line]
+  assert '16: is damaged (' in line and line.endswith('going on from the one before')
+
+
+def test_a_checkpoint_without_its_rows_is_not_used(complete, tones, tmp_path):
+  """As a power cut may leave metrics.jsonl: the rows of the last two epochs are lost."""
+  shutil.copytree(complete[0], tmp_path / 'study')
+  rows = workdir.read(tmp_path / 'study').metrics()
+  files.write_rows(tmp_path / 'study/metrics.jsonl', [row for row in rows if row['epoch'] < 3])
+  with pytest.raises(UserError, match='16: metrics.jsonl lacks rows before it; 12: metrics'):
+    run(tones, tmp_path / 'study')
 
 
 def test_seeds_added_later_equal_seeds_requested_at_once(complete, tones, tmp_path):
@@ -158,12 +246,16 @@ def test_seeds_added_later_equal_seeds_requested_at_once(complete, tones, tmp_pa
   assert more['variants']['plain']['lanes'][3] == alone['variants']['plain']['lanes'][0]
 
 
-def test_restore_gives_the_best_of_a_lane(complete, tones):
-  path, content, *_ = complete
+def restored(path, tones):
   study = workdir.read(path)
-  lane = checkpoint.restore_lane(
+  return checkpoint.restore_lane(
     study.config, study.seed_ranges, len(tones.classes), 1, path, LaneName('plain', 2, 0)
   )
+
+
+def test_restore_gives_the_best_of_a_lane(complete, tones):
+  path, content, *_ = complete
+  lane = restored(path, tones)
   expected = content['variants']['plain']['lanes'][2]
   assert int(lane.best.epoch) == expected['best_epoch']
   assert float(lane.best.score) == pytest.approx(expected['validation_accuracy'])

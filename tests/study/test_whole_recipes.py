@@ -5,21 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from m3net_jax.study import ingredients, lanes, workdir
+from m3net_jax.study import ingredients, workdir
 from tests import small_study
 from tests.example_store import part_of
-from tests.study.whole import CONFIG, assert_same, compare, run, stopped_run, store_of, stream
+from tests.study.whole import CONFIG, assert_same, compare, run, stopped_run, stream
 
-
-@pytest.fixture(autouse=True)
-def several_calls(monkeypatch):
-  monkeypatch.setattr(lanes, 'STEPS_PER_CALL', 4)
-
-
-@pytest.fixture(scope='module')
-def store(tones):
-  return store_of(tones)
-
+pytestmark = pytest.mark.usefixtures('several_calls', 'programs_once')
 
 RECIPE = dict(
   variants=('plain',),
@@ -74,16 +65,14 @@ def test_a_teacher_of_the_same_folds_is_in_the_loss(store, tmp_path):
 
 
 def test_a_sweep_with_every_option_streamed_and_stopped_is_the_resident_one(
-  store, tmp_path, monkeypatch
+  store, whole, tmp_path, monkeypatch
 ):
   """Noise, teacher, average and the number of the step go on where they were."""
-  teacher = dataclasses.replace(CONFIG, variants=('plain',), num_seeds=1, num_epochs=2)
-  small_study.train(store, tmp_path / 'teacher', teacher)
   options = {**RECIPE, 'num_epochs': 3, 'noise': 0.8, 'gain_low_db': -9.0, 'mixup': 0.3}
   config = dataclasses.replace(
     CONFIG,
     schedule='cosine',
-    teacher=str(tmp_path / 'teacher'),
+    teacher=str(whole[0]),
     sweep=('teacher_weight=0,0.7',),
     shift_late_ms=40.0,
     spec_augment=1.0,

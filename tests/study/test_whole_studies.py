@@ -5,37 +5,31 @@ at once, the other lowering, class weights; stopped and continued.
 """
 
 import dataclasses
+import signal
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from m3net_jax.study import lanes, trainer
+from m3net_jax.study import checkpoint, lanes, trainer
 from m3net_jax.study.progress import Progress
 from tests.example_store import part_of
-from tests.study.whole import CONFIG, assert_same, compare, run, stopped_run, store_of, stream
+from tests.study.whole import (
+  CONFIG,
+  STEPS_PER_CALL,
+  assert_same,
+  compare,
+  run,
+  stopped_run,
+  stream,
+)
+
+pytestmark = pytest.mark.usefixtures('several_calls', 'programs_once')
 
 
-@pytest.fixture(autouse=True)
-def several_calls(monkeypatch):
-  monkeypatch.setattr(lanes, 'STEPS_PER_CALL', 4)
-
-
-@pytest.fixture(scope='module')
-def store(tones):
-  return store_of(tones)
-
-
-@pytest.fixture(scope='module')
-def whole(store, tmp_path_factory):
-  """A study of six lanes, resident on the device: rows, metrics and predictions."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(lanes, 'STEPS_PER_CALL', 4)
-    return run(store, tmp_path_factory.mktemp('whole') / 'study', CONFIG)
-
-
-def test_a_study_of_several_calls_an_epoch_is_the_plain_loop(store, tmp_path):
-  rows, loops = compare(store, tmp_path / 'study', CONFIG, 9)
+def test_a_study_of_several_calls_an_epoch_is_the_plain_loop(store, whole):
+  path, ran = whole
+  rows, loops = compare(store, path, CONFIG, 9, ran)
   assert len(rows) == 6
   # What would hide a fault: a rate that never falls, or a best epoch that is the last one.
   for loop in loops.values():
@@ -83,7 +77,7 @@ def test_lanes_that_diverge_are_marked_and_tested_at_their_best(store, tmp_path)
   config = dataclasses.replace(CONFIG, variants=('plain',), learning_rate=1e25, num_epochs=3)
   rows, metrics, predictions, _ = run(store, tmp_path / 'study', config)
   assert {row['status'] for row in rows.values()} == {'diverged'}
-  assert metrics[-1]['status'] == 'diverged' and metrics[-1]['validation_loss'] is None
+  assert metrics[-1]['status'] == 'diverged' and metrics[-1]['train_loss'] is None
   for row in rows.values():
     epochs = [entry for entry in metrics if entry['seed'] == row['seed']]
     running = [entry['status'] == 'running' for entry in epochs]
@@ -94,6 +88,49 @@ def test_lanes_that_diverge_are_marked_and_tested_at_their_best(store, tmp_path)
       assert row['validation_balanced_accuracy'] == 0.0 and row['validation_loss'] is None
   assert 0 in [row['best_epoch'] for row in rows.values()]
   assert all(len(predicted) == 12 for predicted in predictions.values())
+
+
+def test_a_poisoned_clip_makes_one_lane_sick_and_leaves_the_others_alone(store, tmp_path, capsys):
+  """Each seed has its own split: seed 0 trains on the clip, seed 1 tests it."""
+  config = dataclasses.replace(
+    CONFIG, variants=('no_ma',), num_seeds=2, split_seeds=True, num_epochs=3
+  )
+  healthy = run(store, tmp_path / 'healthy', config)
+  (first, second) = healthy[3]
+  clip = next(clip for clip in first.train if clip in second.test)
+  mels = np.array(store.mels)
+  mels[clip, 3, 4] = np.nan
+  sick = run(store._replace(mels=mels), tmp_path / 'sick', config)
+  rows_of = lambda study, seed: [{**row, 'seconds': 0} for row in study[1] if row['seed'] == seed]
+  assert rows_of(sick, 1) == rows_of(healthy, 1)
+  key = next(key for key in sick[2] if key.endswith('/1'))
+  others = second.test != clip
+  np.testing.assert_array_equal(sick[2][key][others], healthy[2][key][others])
+  for row in (*rows_of(sick, 0), next(row for row in sick[0].values() if row['seed'] == 0)):
+    assert row['status'] == 'diverged'
+    # The scaling of its training clips is not a number, so no step is a good one.
+    assert (row['diverged_epoch'], row['diverged_step']) == (1, 1)
+  assert all('diverged_epoch' not in row for row in rows_of(sick, 1))
+  loss = rows_of(healthy, 1)[-1]['train_loss']
+  lines = capsys.readouterr().err
+  assert f'epoch 3/3  2 lanes, 1 diverged  loss {loss:.3f}  val ' in lines and 'nan' not in lines
+
+
+def test_rates_far_too_large_beside_a_sane_one(store, tmp_path):
+  """Lanes of 1e6 and 1e25 among others; the sane one is as alone."""
+  config = dataclasses.replace(CONFIG, variants=('no_ma',), num_seeds=1, num_epochs=3)
+  swept = dataclasses.replace(config, sweep=('learning_rate=0.002,1e6,1e25',))
+  alone = run(store, tmp_path / 'alone', config)
+  among = run(store, tmp_path / 'among', swept)
+  rows = [[row for row in among[1] if row['setting'] == setting] for setting in range(3)]
+  without = lambda row: {**row, 'seconds': 0, 'setting': 0}
+  assert [without(row) for row in rows[0]] == [without(row) for row in alone[1]]
+  assert {row['status'] for row in rows[0]} == {'running'} and rows[2][-1]['status'] == 'diverged'
+  sick = [row for row in rows[2] if row['status'] == 'diverged']
+  assert len({(row['diverged_epoch'], row['diverged_step']) for row in sick}) == 1
+  # Frozen: what is validated stays the same, and is finite.
+  assert len({row['validation_loss'] for row in sick}) == 1
+  assert sick[0]['diverged_epoch'] == sick[0]['epoch'] and sick[-1]['train_loss'] is None
 
 
 def test_progress_counts_every_step_of_every_lane(store, tmp_path, monkeypatch):
@@ -124,10 +161,54 @@ def test_a_streamed_study_is_the_resident_one(store, whole, tmp_path, monkeypatc
   blocks = stream(monkeypatch, block_bytes=6 * 4 * 512)
   rows, metrics, predictions, _ = run(store, tmp_path / 'study', CONFIG)
   assert max(blocks) >= 9 * CONFIG.num_epochs
-  assert_same((rows, metrics, predictions), whole)
+  assert_same((rows, metrics, predictions), whole[1])
 
 
-@pytest.mark.parametrize('stop', [8, 10, 12])  # calls; an epoch has three
-def test_a_study_stopped_within_an_epoch_continues_to_the_same_result(store, whole, tmp_path, stop):
-  stopped_run(store, tmp_path / 'study', CONFIG, stop)
-  assert_same(run(store, tmp_path / 'study', CONFIG), whole)
+def test_a_study_stopped_within_epochs_continues_to_the_same_result(store, whole, tmp_path):
+  """In the second call of an epoch, in the first and in the last of three."""
+  for call in (8, 4, 3):  # of each run, which begins with an epoch
+    stopped_run(store, tmp_path / 'study', CONFIG, call)
+  assert_same(run(store, tmp_path / 'study', CONFIG), whole[1])
+
+
+SHORT = dataclasses.replace(CONFIG, variants=('no_ma',), num_seeds=2, num_epochs=3)
+
+
+@pytest.fixture(scope='module')
+def short(store, tmp_path_factory):
+  """A shorter study of two lanes: rows, metrics and predictions."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(lanes, 'STEPS_PER_CALL', STEPS_PER_CALL)
+    return run(store, tmp_path_factory.mktemp('short') / 'study', SHORT)
+
+
+@pytest.mark.parametrize('stop', [5, 6])  # calls; the sixth ends the second epoch
+def test_ctrl_c_within_an_epoch_costs_no_step(store, short, tmp_path, stop, monkeypatch):
+  advance, calls, skipped = Progress.advance, [], []
+
+  def signalled(self, steps):
+    calls.append(steps)
+    if len(calls) == stop:
+      signal.raise_signal(signal.SIGINT)
+    return advance(self, steps)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(Progress, 'advance', signalled)
+    with pytest.raises(KeyboardInterrupt):
+      run(store, tmp_path / 'study', SHORT)
+  assert len(calls) == stop
+  assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+  assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  skip = Progress.skip
+  monkeypatch.setattr(
+    Progress, 'skip', lambda self, steps: [skipped.append(steps), skip(self, steps)]
+  )
+  assert_same(run(store, tmp_path / 'study', SHORT), short)
+  assert skipped == [sum(calls)]
+
+
+def test_a_checkpoint_within_an_epoch_is_enough(store, short, tmp_path):
+  """Checkpoints after every call; the run ends without a further one, as a killed one does."""
+  stopped_run(store, tmp_path / 'study', SHORT, 6, checkpoint_minutes=0.0)
+  assert checkpoint.numbers(tmp_path / 'study/checkpoints/no_ma_seeds_0-1') == [18, 14]
+  assert_same(run(store, tmp_path / 'study', SHORT), short)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -25,6 +26,14 @@ def store(path, features=FEATURES, sha='abc', clips=12):
 
 def opened(path, config=CONFIG, features=FEATURES, sha='abc', **changes):
   return workdir.open_for(path / 'study', config, store(path / 'store', features, sha, **changes))
+
+
+def finish(study, seeds=None):
+  """Writes a results.json with a row for every lane of the study, or of some of its seeds."""
+  rows = [{'seed': seed, 'split': 'random'} for seed in seeds or study.config.seeds]
+  variants = {name: {'lanes': rows} for name in study.config.variants}
+  content = {'corpus': {'splits': [{'name': 'random'}]}, 'variants': variants}
+  files.write_json(study.path / 'results.json', content)
 
 
 def test_reads_a_workdir_that_was_opened(tmp_path):
@@ -63,10 +72,85 @@ def test_refuses_another_study(tmp_path, change, message):
 
 def test_more_seeds_are_added_after_the_existing_seeds(tmp_path):
   first = opened(tmp_path)
-  files.write_json(first.path / 'results.json', {})
+  finish(first)
+  assert opened(tmp_path).finished
+  before = {path: path.read_bytes() for path in first.path.iterdir()}
   more = opened(tmp_path, dataclasses.replace(CONFIG, num_seeds=5))
   assert more.seed_ranges == [range(0, 3), range(3, 5)] and not more.finished
   assert opened(tmp_path, dataclasses.replace(CONFIG, num_seeds=5)) == more
+  # What is finished is read as before, and an addition can be given up.
+  assert more.finished_part() == first
+  with pytest.raises(UserError, match='has 5: give as many or more, or 3 to give up those that'):
+    opened(tmp_path, dataclasses.replace(CONFIG, num_seeds=4))
+  assert opened(tmp_path) == first and opened(tmp_path).finished
+  assert before == {path: path.read_bytes() for path in first.path.iterdir()}
+
+
+def test_finished_is_every_lane_of_the_settings(tmp_path):
+  """As a second command with more seeds left it once: results without its lanes."""
+  study = opened(tmp_path, dataclasses.replace(CONFIG, variants=('full', 'plain')))
+  finish(study, [0, 1])
+  assert not study.finished
+  with pytest.raises(UserError, match='results.json: lacks lanes of config.json'):
+    study.finished_part()
+  finish(study)
+  assert study.finished
+  content = study.results()
+  content['variants']['plain']['lanes'] = content['variants']['plain']['lanes'][:2]
+  files.write_json(study.path / 'results.json', content)
+  assert not study.finished
+
+
+def test_rows_and_predictions_of_seeds_that_were_given_up_are_not_read(tmp_path):
+  config = dataclasses.replace(CONFIG, num_epochs=1)
+  study = opened(tmp_path, config)
+  finish(study)
+  more = opened(tmp_path, dataclasses.replace(config, num_seeds=5))
+  row = {'variant': 'full', 'split': 'random', 'epoch': 1}
+  files.write_rows(study.path / 'metrics.jsonl', [row | {'seed': seed} for seed in (0, 1, 2, 3)])
+  more.write_predictions({f'full/random/{seed}': np.arange(4) for seed in (2, 3)})
+  assert len(more.metrics()) == 4 and len(more.predictions()) == 2
+  given_up = opened(tmp_path, config)
+  assert [row['seed'] for row in given_up.metrics()] == [0, 1, 2]
+  assert list(given_up.predictions()) == ['full/random/2']
+
+
+def test_a_store_is_found_where_it_moved_with_the_study(tmp_path):
+  def make(folder, sha):
+    content = {'raw_dir': '', 'files': {'mels.npy': {'sha256': sha}}}
+    files.write_json(folder / 'stores/s/manifest.json', content)
+
+  make(tmp_path / 'a', 'abc')
+  study = workdir.open_for(tmp_path / 'a/studies/s', CONFIG, store(tmp_path / 'a/stores/s'))
+  shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+  place = lambda folder: workdir.read(tmp_path / folder / 'studies/s').store
+  assert place('a') == tmp_path / 'a/stores/s' and place('b') == tmp_path / 'b/stores/s'
+  shutil.copytree(tmp_path / 'a', tmp_path / 'c')
+  study_of_c = workdir.open_for(tmp_path / 'c/studies/s', CONFIG, store(tmp_path / 'c/stores/s'))
+  shutil.move(study_of_c.path, tmp_path / 'study')  # without its store, whose place is recorded
+  assert workdir.read(tmp_path / 'study').store == tmp_path / 'c/stores/s'
+  make(tmp_path / 'b', 'other')  # not the store of the study
+  assert place('b') == tmp_path / 'a/stores/s'
+  shutil.move(tmp_path / 'a/stores/s', tmp_path / 'elsewhere')
+  with pytest.raises(UserError, match='a/stores/s: the store of .* is not there: run the command'):
+    workdir.read(study.path).load_store()
+  # The command of the study records the new place.
+  workdir.open_for(study.path, CONFIG, store(tmp_path / 'elsewhere'))
+  assert place('a') == tmp_path / 'elsewhere'
+  recorded = json.loads((study.path / 'config.json').read_text())
+  assert recorded['store'] == str(tmp_path / 'elsewhere')
+
+
+def test_a_folder_that_becomes_no_study_keeps_no_lock(tmp_path):
+  (tmp_path / 'mine').mkdir()
+  (tmp_path / 'mine' / 'thesis.tex').write_text('mine')
+  for name in ('mine', 'new/study'):
+    with pytest.raises(ZeroDivisionError), workdir.owned(tmp_path / name):
+      assert (tmp_path / name / '.study.lock').exists()
+      raise ZeroDivisionError
+  assert sorted(path.name for path in tmp_path.rglob('*')) == ['mine', 'new', 'thesis.tex']
+  with pytest.raises(UserError, match='is a file'), workdir.owned(tmp_path / 'mine/thesis.tex'):
+    pass
 
 
 def test_lacking_seeds_of_a_finished_study_with_the_same_settings(tmp_path):
@@ -75,10 +159,14 @@ def test_lacking_seeds_of_a_finished_study_with_the_same_settings(tmp_path):
   assert lacking(more) == [range(0, 5)]
   first = opened(tmp_path)
   assert lacking(more) == [range(0, 5)]  # not finished
-  files.write_json(first.path / 'results.json', {})
-  assert lacking(more) == [range(3, 5)] and lacking(CONFIG) == [range(0, 3)]
+  finish(first)
+  assert lacking(more) == [range(3, 5)] and lacking(CONFIG) == []
   assert lacking(dataclasses.replace(more, batch_size=9)) == lacking(more, 'other') == [range(0, 5)]
   assert workdir.read(first.path) == first  # unchanged
+  opened(tmp_path, more)
+  assert lacking(more) == [range(3, 5)]  # begun
+  most = dataclasses.replace(CONFIG, num_seeds=8)
+  assert lacking(most) == [range(3, 5), range(5, 8)]
 
 
 def test_refuses_a_folder_of_something_else(tmp_path):
@@ -101,7 +189,7 @@ def test_a_study_of_another_version_is_named(tmp_path):
   path = opened(tmp_path).path / 'config.json'
   content = json.loads(path.read_text())
   del content['plateau_tolerance']
-  path.write_text(json.dumps(content))
+  files.write_json(path, content)
   with pytest.raises(UserError, match="config.json: has no 'plateau_tolerance': another version"):
     workdir.read(path.parent)
 
@@ -121,7 +209,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     with files.replacing(path) as fresh:
       fresh.write_text('half')
       raise KeyboardInterrupt
-  assert path.read_text() == '{\n "a": 1\n}\n' and list(tmp_path.iterdir()) == [path]
+  assert files.read_json(path, 'fix') == {'a': 1} and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_study_keeps_the_splits_it_was_made_with(tmp_path, monkeypatch):
@@ -193,6 +281,6 @@ def test_settings_that_decide_no_lane_are_those_of_the_last_command(tmp_path):
   study = opened(tmp_path)
   changed = dataclasses.replace(CONFIG, margin=0.5, lanes_at_once=3)
   assert opened(tmp_path, changed).config == changed == workdir.read(study.path).config
-  files.write_json(study.path / 'results.json', {})
+  finish(study)
   # Nothing is computed any more, so what computed it stays on record.
   assert opened(tmp_path).config == dataclasses.replace(changed, margin=CONFIG.margin)

@@ -13,6 +13,7 @@ from tests.study import plain_loop
 
 # 36 training clips are 9 steps of 4: with 4 steps per call an epoch has three calls, the last one
 # of a single step.
+STEPS_PER_CALL = 4
 CONFIG = dataclasses.replace(
   small_study.CONFIG,
   variants=('full', 'plain'),
@@ -35,24 +36,38 @@ def store_of(tones):
   return tones._replace(labels=labels, folds=folds, mels=mels)
 
 
-def run(store, path, config):
-  """A study as the main command runs it: rows of results by lane, metrics, predictions."""
+def train(store, path, config, **options):
+  """Trains a study as the main command does; returns its workdir, splits and trained cohorts."""
   study = workdir.open_for(path, config, store)
   splits = study.splits(store)
   shared = ingredients.obtain(path, config, store, lambda: splits)
   ingredients.write(path, shared)
   finished = trainer.train(
-    config, study.seed_ranges, store, splits, path, trainer.ignore_rows, shared
+    config, study.seed_ranges, store, splits, path, trainer.ignore_rows, shared, **options
   )
+  return study, splits, finished
+
+
+def outcome(study, splits, finished):
+  """Of a study: rows of results by lane, metrics, predictions, splits."""
   rows = {
     name: row for cohort in finished for name, row in zip(cohort.names, cohort.rows, strict=True)
   }
   return rows, study.metrics(), trainer.predictions_by_key(finished, splits), splits
 
 
-def compare(store, path, config, steps):
-  """Compares a study with the loop; returns the rows of the lanes and the loops."""
-  rows, metrics, predictions, splits = run(store, path, config)
+def run(store, path, config, **options):
+  """Trains a study; returns its `outcome`."""
+  return outcome(*train(store, path, config, **options))
+
+
+def compare(store, path, config, steps, ran=None):
+  """Compares a study with the loop; returns the rows of the lanes and the loops.
+
+  Args:
+    ran: what `run` returned for it; None: it is trained.
+  """
+  rows, metrics, predictions, splits = ran or run(store, path, config)
   shared = ingredients.obtain(path, config, store, lambda: splits)
   noise = None if shared.noise is None else shared.noise.powers
   changed = plain_loop.augmentation(config, store, noise)
@@ -101,7 +116,7 @@ def stream(monkeypatch, block_bytes):
   return passes
 
 
-def stopped_run(store, path, config, call):
+def stopped_run(store, path, config, call, **options):
   """A run that Ctrl-C ends in a call of the training program, counted from 1."""
   calls, advance = [], Progress.advance
 
@@ -114,7 +129,7 @@ def stopped_run(store, path, config, call):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(Progress, 'advance', stopped)
     with pytest.raises(KeyboardInterrupt):
-      run(store, path, config)
+      run(store, path, config, **options)
 
 
 def assert_same(one, other):

@@ -1,0 +1,72 @@
+"""Makes a process independent of what surrounds it: variables, encodings, folders of its user."""
+
+import atexit
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+_CGROUP_LIMITS = (  # of version 2 and version 1
+  '/sys/fs/cgroup/memory.max',
+  '/sys/fs/cgroup/memory/memory.limit_in_bytes',
+)
+
+
+def settle() -> None:
+  """Prepares the process of a command; before jax and matplotlib are imported.
+
+  A command draws into files and computes in 32 bits, whatever a notebook or another program has set
+  for its own processes. A character that the output's encoding lacks is printed as its escape.
+  """
+  os.environ.pop('MPLBACKEND', None)
+  os.environ.pop('JAX_ENABLE_X64', None)
+  for stream in (sys.stdout, sys.stderr):
+    if hasattr(stream, 'reconfigure'):
+      stream.reconfigure(errors='backslashreplace')
+  sys.excepthook = _excepthook
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType) -> None:
+  # orbax ends its event loop at the first file that the disk does not take. The threads of
+  # tensorstore that write the others then print this; the main thread raises the first error.
+  if str(error) != 'Event loop is closed':
+    sys.__excepthook__(kind, error, trace)
+
+
+def give_numba_a_cache(package: Path) -> None:
+  """Sets NUMBA_CACHE_DIR if numba would find no folder; before librosa is imported.
+
+  numba keeps what it compiles for librosa in librosa's folder or in the cache of the user's home.
+  If it can write to neither, librosa cannot be imported. It then gets a folder that is deleted at
+  the end of the process.
+
+  Args:
+    package: the folder of librosa.
+  """
+  home_cache = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'numba'
+  if os.environ.get('NUMBA_CACHE_DIR') or can_write(package) or can_write(home_cache):
+    return
+  folder = tempfile.mkdtemp(prefix='numba-')
+  atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  os.environ['NUMBA_CACHE_DIR'] = folder
+
+
+def can_write(folder: Path) -> bool:
+  """Whether files can be made in a folder, or it and its parents can be made."""
+  while not folder.exists() and folder != folder.parent:
+    folder = folder.parent
+  return os.access(folder, os.W_OK | os.X_OK)
+
+
+def memory() -> int | None:
+  """Bytes of memory that this process may use: the computer's or its container's; None: unknown."""
+  limits = []
+  with contextlib.suppress(AttributeError, OSError, ValueError):  # not on every system
+    limits.append(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))
+  for file in _CGROUP_LIMITS:
+    with contextlib.suppress(OSError, ValueError):  # absent, or `max`
+      limits.append(int(Path(file).read_text()))
+  return min(limits, default=None)

@@ -1,0 +1,127 @@
+"""A command gives the same result in any environment: variables, encodings, no home, no memory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from data_prep import cli, surroundings
+from data_prep import main as store_command
+from m3net_jax import demo, detect, edge, export, main, predict, robustness
+
+ROOT = Path(__file__).parents[2]
+
+
+def started(code, **variables):
+  return subprocess.run(
+    [sys.executable, '-c', f'from data_prep import cli\n{code}'],
+    cwd=ROOT,
+    env={**os.environ, **variables},
+    text=True,
+    capture_output=True,
+    timeout=60,
+  )
+
+
+def test_a_command_forgets_variables_of_notebooks_and_prints_in_any_encoding():
+  code = """
+import os
+def main(arguments, values):
+  import jax
+  import matplotlib
+  print(jax.numpy.arange(2.0).dtype, os.environ.get('MPLBACKEND'))
+  print('\\u00b1 \\udcff')
+cli.run(main)
+"""
+  ended = started(code, JAX_ENABLE_X64='1', MPLBACKEND='nonsense', PYTHONIOENCODING='ascii')
+  assert (ended.returncode, ended.stderr) == (0, '')
+  assert ended.stdout == 'float32 None\n\\xb1 \\udcff\n'
+
+
+def test_a_device_that_is_absent_is_one_line():
+  code = """
+def main(arguments, values):
+  import jax
+  jax.jit(lambda x: x + 1)(1)
+cli.run(main)
+"""
+  ended = started(code, JAX_PLATFORMS='cuda')
+  assert (ended.returncode, ended.stderr) == (
+    2,
+    'error: JAX_PLATFORMS=cuda: JAX finds no such device here: unset the variable\n',
+  )
+
+
+def test_output_that_cannot_be_written_is_one_line():
+  code = "cli.run(lambda arguments, values: print('line'))"
+  with open('/dev/full', 'w') as full:
+    ended = subprocess.run(
+      [sys.executable, '-c', f'from data_prep import cli\n{code}'],
+      cwd=ROOT,
+      stdout=full,
+      stderr=subprocess.PIPE,
+      text=True,
+      timeout=60,
+    )
+  assert (ended.returncode, ended.stderr) == (
+    2,
+    'error: output: No space left on device: free some space and run the same command again\n',
+  )
+
+
+def test_numba_gets_a_cache_only_where_it_finds_none(monkeypatch, tmp_path):
+  monkeypatch.setenv('NUMBA_CACHE_DIR', '')
+  monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+  nowhere = Path('/dev/null/librosa')  # nobody can make a folder in a file, not even root
+  monkeypatch.setenv('HOME', str(tmp_path))
+  surroundings.give_numba_a_cache(nowhere)
+  assert not os.environ['NUMBA_CACHE_DIR']
+  monkeypatch.setenv('HOME', '/dev/null')
+  surroundings.give_numba_a_cache(tmp_path)
+  assert not os.environ['NUMBA_CACHE_DIR']
+  surroundings.give_numba_a_cache(nowhere)
+  assert Path(os.environ['NUMBA_CACHE_DIR']).is_dir()
+
+
+def test_memory_is_no_more_than_that_of_the_computer():
+  lines = dict(line.split(':') for line in Path('/proc/meminfo').read_text().splitlines())
+  assert 2**28 < surroundings.memory() <= int(lines['MemTotal'].split()[0]) * 1024
+
+
+@pytest.mark.parametrize(
+  'command, names',
+  [
+    (store_command, 'raw_dir store_dir figure'),
+    (main, 'raw_dir store_dir workdir teacher noise_dir'),
+    (export, 'workdir out_dir'),
+    (predict, 'model plot'),
+    (robustness, 'raw_dir noise_dir'),
+    (
+      detect,
+      'model stream truth plot save_false_alarms make_stream raw_dir calibrate noise_dir',
+    ),
+    (demo, 'model'),
+    (edge, 'out_dir'),
+  ],
+  ids=lambda value: getattr(value, '__name__', ''),
+)
+def test_a_tilde_is_the_home_in_every_path(command, names, monkeypatch, tmp_path):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  values = flags.FlagValues()
+  command.define(values)
+  values(['command', *(f'--{name}=~/some folder' for name in names.split())])
+  path = f'{tmp_path}/some folder'
+  assert {name: values[name].value for name in names.split()} == {
+    name: [path] if name == 'noise_dir' else path for name in names.split()
+  }
+
+
+def test_a_path_in_a_list_keeps_its_place(monkeypatch):
+  monkeypatch.setenv('HOME', '/home/me')
+  values = flags.FlagValues()
+  cli.define_paths('noise_dir', 'folders', values)
+  values(['command', '--noise_dir=~/a,b,~/c'])
+  assert values.noise_dir == ['/home/me/a', 'b', '/home/me/c']
