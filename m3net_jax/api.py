@@ -27,7 +27,7 @@ from data_prep import store as stores
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.store import Store
-from m3net_jax.inference import best_lane, classifier, detection, predictions
+from m3net_jax.inference import best_lane, classifier, detection, predictions, stream_study
 from m3net_jax.inference.best_lane import TrainedLane
 from m3net_jax.inference.classifier import Classifier
 from m3net_jax.inference.detection import Detection
@@ -486,14 +486,14 @@ class Study:
       raw_dir: folder of the corpus (default: where it was when the store was made).
 
     Raises:
-      UserError: see `inference.detection.make_streams`.
+      UserError: see `inference.stream_study.make_streams`.
     """
     opened = self._workdir
     store = opened.load_store()
     if not noise_dir:
       raise UserError('--noise_dir: streams need noise: give a folder of noise recordings')
     noises = background.recordings(noise_dir, store.features)
-    return detection.make_streams(
+    return stream_study.make_streams(
       opened, store, noises, Path(folder), snrs=snr_db, minutes=minutes, raw_dir=raw_dir
     )
 
@@ -510,12 +510,12 @@ class Study:
       The content of detection.json.
 
     Raises:
-      UserError: see `inference.detection.measure`.
+      UserError: see `inference.stream_study.measure`.
     """
     with owned(self.path):
       opened = self._finished_part
       files.check_writable(self.path)
-      measured = detection.measure(opened, opened.load_store(), Path(folder), false_alarms)
+      measured = stream_study.measure(opened, opened.load_store(), Path(folder), false_alarms)
       files.write_json(self.path / workdir.DETECTION, measured)
       self.report()
     return measured
