@@ -34,6 +34,7 @@ def test_a_model_answers_and_has_a_card(folder):
   [
     ('digits', 'fsdd/recordings', lambda path: path.name[0], 0.95),
     ('commands', 'speech_commands_test12', lambda path: path.parent.name, 0.88),
+    ('commands_stream', 'speech_commands_test12', lambda path: path.parent.name, 0.88),
   ],
 )
 def test_recordings_of_its_corpus_are_recognised(name, corpus, label, at_least):
