@@ -23,6 +23,7 @@ import requests
 from tqdm.auto import tqdm
 
 from data_prep.errors import UserError
+from data_prep.files import one_line
 
 _ATTEMPTS = 4
 _TIMEOUT = 60  # seconds without a byte
@@ -224,4 +225,4 @@ def _continue(url: str, part: Path) -> None:
 
 
 def _short(error: Exception) -> str:
-  return ' '.join(str(error).split())[:200] or type(error).__name__
+  return one_line(error)[:200] or type(error).__name__

@@ -30,8 +30,7 @@ UNSIGNED = 'has no checksum: it was altered, or another version of this program 
 
 # What the system says if a disk is full or must not be written to.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-CANNOT_WRITE = FULL + READ_ONLY
+_CANNOT_WRITE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextlib.contextmanager
@@ -70,7 +69,7 @@ def naming(path: Path) -> Iterator[None]:
       raise OSError(number, os.strerror(number), str(path)) from error
     raise
   except (ValueError, RuntimeError) as error:
-    for number in CANNOT_WRITE:
+    for number in _CANNOT_WRITE:
       if os.strerror(number) in str(error):
         raise OSError(number, os.strerror(number), str(path)) from error
     raise

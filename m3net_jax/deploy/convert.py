@@ -117,7 +117,7 @@ def _compute(network: Network) -> bytes:
   except Exception as error:  # of a user's own module
     raise UserError(
       f'variant {network.variant}: cannot be traced for conversion '
-      f'({type(error).__name__}: {" ".join(str(error).split())[:300]})'
+      f'({type(error).__name__}: {files.one_line(error)[:300]})'
     ) from error
 
 

@@ -1,7 +1,7 @@
 """Orbax checkpoints of a cohort's lanes, written atomically and checked when they are read.
 
 The number of a checkpoint counts training steps and ends of epochs, so it rises within an epoch
-too. Older versions counted epochs.
+too.
 """
 
 import hashlib
@@ -95,15 +95,12 @@ def read(folder: Path, number: int, like: Any) -> Saved:
   try:
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
       state = reader.restore(path / _LANES, args=ocp.args.StandardRestore(shapes))
-    if (path / _POSITION).exists():
-      with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-        position = reader.restore(path / _POSITION, args=ocp.args.JsonRestore())
-      losses = np.array(position['losses'], np.float64).reshape(state.epoch.shape[0], -1)
-      digest = position['sha256']
-    elif number == int(state.epoch[0]):  # of an older version, always at the end of an epoch
-      return Saved(number, state, np.zeros((state.epoch.shape[0], 0)))
-    else:
+    if not (path / _POSITION).exists():
       raise Damaged(f'{_POSITION} is missing')
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+      position = reader.restore(path / _POSITION, args=ocp.args.JsonRestore())
+    losses = np.array(position['losses'], np.float64).reshape(state.epoch.shape[0], -1)
+    digest = position['sha256']
   except MemoryError:
     raise
   except Exception as error:  # orbax and tensorstore raise many kinds
@@ -175,7 +172,7 @@ def _ignore_late_reads() -> None:
 
 
 def _one_line(error: Exception) -> str:
-  text = ' '.join(str(error).split()) or type(error).__name__
+  text = files.one_line(error) or type(error).__name__
   return text if len(text) <= 120 else f'{text[:117]}...'
 
 

@@ -145,8 +145,9 @@ class _Trainer:
     return self._runner.cohort
 
   def run(self) -> Finished:
-    state, losses = self._first_or_last()
-    rows = self._cut_rows(int(state.epoch[0]))
+    rows = metrics.read(self._workdir)
+    state, losses = self._first_or_last(rows)
+    rows = self._cut(rows, int(state.epoch[0]))
     self._on_epoch([row for row in rows if self._name(row) in self._cohort.names])
     # The seconds of this run are added to those of earlier runs.
     start = time.monotonic() - max((row['seconds'] for row in rows), default=0.0)
@@ -203,10 +204,10 @@ class _Trainer:
     else:
       self._progress.start(f'testing  {lanes_text}')
 
-  def _first_or_last(self) -> tuple[Lane, np.ndarray]:
+  def _first_or_last(self, rows: Rows) -> tuple[Lane, np.ndarray]:
     """All lanes before their first step or from the last checkpoint, and losses of its epoch."""
     state, names = self._runner.initial(), self._cohort.names
-    written = {(self._name(row), row['epoch']) for row in metrics.read(self._workdir)}
+    written = {(self._name(row), row['epoch']) for row in rows}
     saved = checkpoint.last(
       self._folder,
       self._runner.without_fill(state),
@@ -219,17 +220,13 @@ class _Trainer:
       return state, np.zeros((len(names), 0))
     return self._runner.with_fill(saved.state, state), saved.losses
 
-  def _cut_rows(self, epoch: int) -> Rows:
+  def _cut(self, rows: Rows, epoch: int) -> Rows:
     """The rows of other cohorts, and those of this one up to `epoch`; the file keeps no others.
 
-    Raises UserError if a row was altered or is missing.
+    Raises UserError if a row is missing.
     """
     names = set(self._cohort.names)
-    rows = [
-      row
-      for row in metrics.read(self._workdir)
-      if row['epoch'] <= epoch or self._name(row) not in names
-    ]
+    rows = [row for row in rows if row['epoch'] <= epoch or self._name(row) not in names]
     own = [metrics.lane_of(self._row(name)) for name in self._cohort.names]
     metrics.check(self._workdir, rows, own, epoch)
     if self._metrics.exists():

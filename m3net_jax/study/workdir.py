@@ -434,7 +434,7 @@ def _relative(store: Path, workdir: Path) -> str:
 def _store_of(path: Path, content: dict[str, Any]) -> Path:
   """The folder of a study's store: the recorded one that holds it, relative to the study first."""
   recorded = Path(content['store'])
-  near = os.path.join(os.path.realpath(path), content.get('store_from_here', recorded))
+  near = os.path.join(os.path.realpath(path), content['store_from_here'])
   for place in (Path(os.path.normpath(near)), recorded):
     if stores.claims(place)['sha256'] == content['store_sha256']:
       return place
