@@ -2,7 +2,7 @@
 
 `read` returns what `librosa.load` returns (mean of the channels, soxr at quality HQ) and is safe
 for untrusted files: it never hangs, never allocates memory because a header claims a size, and
-raises `Unreadable` for every fault.
+raises `Unreadable` for every fault. libsndfile decodes what it reads right, FFmpeg the rest.
 """
 
 import contextlib
@@ -10,39 +10,36 @@ import hashlib
 import io
 import math
 import os
+import shutil
 import stat
-import struct
+import tempfile
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 
-from data_prep import stderr
+from data_prep import headers, kinds, stderr
+from data_prep.errors import Unreadable
 from data_prep.features import MAX_SAMPLES
+from data_prep.files import one_line
 
 SUFFIXES = (
-  '.wav',
-  '.flac',
-  '.ogg',
-  '.oga',
-  '.opus',
-  '.mp3',
-  '.aif',
-  '.aiff',
-  '.au',
-  '.w64',
-  '.caf',
+  *('.wav', '.wave', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.aifc', '.au'),
+  *('.snd', '.w64', '.rf64', '.caf', '.voc', '.sph', '.nist'),
+  # By FFmpeg.
+  *('.m4a', '.m4b', '.mp4', '.mov', '.aac', '.3gp', '.3gpp', '.3g2', '.webm', '.weba', '.mka'),
+  *('.mkv', '.amr', '.awb', '.wma', '.mp2', '.mpga', '.ac3', '.wv', '.tta', '.ape', '.flv', '.avi'),
 )
-MAX_BYTES = 2**30
+MAX_BYTES = 2**30  # of a file that is held in memory
 RATES = (1000, 768000)  # Hz; a rate outside means a damaged header
 _BLOCK = 2**18
+_START = 4096  # bytes that tell what a file is
 _SILENT_FORMATS = (b'RIFF', b'OggS', b'fLaC', b'FORM')
 _LOUDEST = 2.0**31  # full scale of a 32-bit integer stored as floats
-
-
-class Unreadable(Exception):
-  """A recording cannot be used; the message is the reason."""
+_UNKNOWN_LENGTH = 2**62
+_CONVERT = 'convert it, for example with "ffmpeg -i FILE NEW.wav"'
 
 
 def load(source: str | os.PathLike[str] | BinaryIO) -> bytes:
@@ -51,21 +48,12 @@ def load(source: str | os.PathLike[str] | BinaryIO) -> bytes:
   Raises:
     Unreadable: the file is absent, forbidden, empty, not a regular file, or larger than 1 GiB.
   """
-  if hasattr(source, 'read'):
-    data = source.read(MAX_BYTES + 1)
-  else:
-    try:
-      # Opening a pipe or a device would block.
-      if not stat.S_ISREG(os.stat(source).st_mode):
-        raise Unreadable('not a regular file')
-      with open(source, 'rb') as file:
-        data = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-      raise Unreadable(getattr(error, 'strerror', None) or str(error)) from error
+  with _opened(source) as file:
+    data = file.read(MAX_BYTES + 1)
   if not data:
     raise Unreadable('empty file')
   if len(data) > MAX_BYTES:
-    raise Unreadable(f'more than {MAX_BYTES >> 20} MiB')
+    raise Unreadable(f'more than {MAX_BYTES >> 20} MiB', 'cut it into shorter recordings')
   return data
 
 
@@ -84,59 +72,174 @@ def decode(data: bytes) -> tuple[np.ndarray, int]:
     Unreadable: unknown format, truncated, no samples, or samples that are not numbers or are
       absurdly large.
   """
-  wave = _wave_chunks(data)
-  if wave:
-    _, first, size = wave
-    # libsndfile would not report the truncation. Programs that write to a pipe leave 0 or the
-    # largest number, which means "to the end".
-    if len(data) - first < size < 2**32 - 2**16:
-      raise Unreadable(
-        f'truncated: the header promises {size} bytes of samples, the file has {len(data) - first}'
-      )
-  samples, rate, promised = (wave and _plain(data, *wave)) or _libsndfile(data)
-  if not len(samples):
-    raise Unreadable('no samples')
-  if len(samples) < promised < 2**62:
-    raise Unreadable(
-      f'truncated: the header promises {promised} samples, the file has {len(samples)}'
-    )
-  # min and max need no array of the samples' length; a NaN among the samples makes both NaN.
-  if not (samples.min() >= -_LOUDEST and samples.max() <= _LOUDEST):
-    raise Unreadable('samples that are not numbers, infinite or absurdly large')
+  file = _Bytes(data)
+  header = headers.read(file)
+  if plain := header and headers.plain(data, header):
+    samples, rate = plain
+    _check(rate, len(samples))
+  else:
+    rate, parts = _decoders(file, header)
+    mono, length = [np.zeros(0, np.float32)], 0
+    for part in parts:
+      length += len(part)
+      _check(rate, length)
+      mono.append(part)
+    samples = np.concatenate(mono)
+  _check_samples(samples)
   return samples, rate
+
+
+def blocks(source: str | os.PathLike[str] | BinaryIO, sample_rate: int) -> Iterator[np.ndarray]:
+  """Reads a recording of any length in bounded memory.
+
+  Yields:
+    Mono samples [some] float32 at `sample_rate` Hz: together those of `read`.
+
+  Raises:
+    Unreadable: see `read`; but a recording may be of any length, and a fault that shows at its end
+      is raised there.
+  """
+  with _opened(source, must_seek=True) as file:
+    rate, parts = _decoders(file, headers.read(file))
+    _check(rate, 0)
+    stream = (
+      None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, quality='HQ')
+    )
+    taken = given = 0
+    for part in parts:
+      if len(part):
+        _check_samples(part)
+        taken += len(part)
+        part = part if stream is None else stream.resample_chunk(part)
+        given += len(part)
+        yield part
+    if not taken:
+      raise Unreadable('no samples')
+    if stream is not None:
+      rest = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+      missing = math.ceil(taken * sample_rate / rate) - given
+      yield np.pad(rest[:missing], (0, max(0, missing - len(rest))))
+
+
+@contextlib.contextmanager
+def _opened(
+  source: str | os.PathLike[str] | BinaryIO, must_seek: bool = False
+) -> Iterator[BinaryIO]:
+  """Opens a regular file, or takes an open one; copies it to disk if it must seek and cannot."""
+  with contextlib.ExitStack() as stack:
+    if not hasattr(source, 'read'):
+      try:
+        # Opening a pipe or a device would block.
+        if not stat.S_ISREG(os.stat(source).st_mode):
+          raise Unreadable('not a regular file', 'give a file')
+        source = stack.enter_context(open(source, 'rb'))
+      except (OSError, ValueError) as error:
+        raise Unreadable(
+          getattr(error, 'strerror', None) or str(error), 'correct the path or its rights'
+        ) from error
+    elif must_seek and not source.seekable():
+      copy = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_BLOCK))
+      shutil.copyfileobj(source, copy)
+      source = copy
+    yield source
 
 
 def _check(rate: int, length: int) -> None:
   if not RATES[0] <= rate <= RATES[1]:
     raise Unreadable(f'sample rate of {rate} Hz is outside {RATES[0]} to {RATES[1]}')
   if length > MAX_SAMPLES:
-    raise Unreadable(f'more than {MAX_SAMPLES} samples: cut it into shorter recordings')
+    raise Unreadable(f'more than {MAX_SAMPLES} samples', 'cut it into shorter recordings')
 
 
-def _libsndfile(data: bytes) -> tuple[np.ndarray, int, int]:
-  """Decodes with libsndfile.
+def _check_samples(samples: np.ndarray) -> None:
+  if not len(samples):
+    raise Unreadable('no samples')
+  # min and max need no array of the samples' length; a NaN among the samples makes both NaN.
+  if not (samples.min() >= -_LOUDEST and samples.max() <= _LOUDEST):
+    raise Unreadable('samples that are not numbers, infinite or absurdly large')
+
+
+def _decoders(file: BinaryIO, header: headers.Header | None) -> tuple[int, Iterator[np.ndarray]]:
+  """Opens a recording with the decoder that reads it right.
+
+  Args:
+    file: open for reading; can seek.
+    header: `headers.read` of it.
 
   Returns:
-    Mean of the channels [any] float32, the rate in Hz, and the header's number of samples.
+    Its rate in Hz, and the mean of its channels in blocks [some] float32.
+
+  Raises:
+    Unreadable: no decoder knows it; the iterator raises it for a damaged recording.
   """
-  # The MP3 decoder prints warnings about complete recordings too.
-  quiet = contextlib.nullcontext() if data[:4] in _SILENT_FORMATS else stderr.captured()
+  if not file.seek(0, os.SEEK_END):
+    raise Unreadable('empty file')
+  if header and (header.is_truncated or header.size > header.present == 0):
+    raise Unreadable(
+      f'truncated: the header promises {header.size} bytes of samples, '
+      f'the file has {header.present}'
+    )
+  if header and not header.present:
+    raise Unreadable('no samples')
+  from data_prep import ffmpeg  # most corpora do without
+
+  name = ffmpeg.format_of(file)
+  if name == 'ogg' and headers.ends_within_a_page(file):
+    raise Unreadable('truncated: the file ends within a page of Ogg')
+  if name != 'mp3' and (header is None or header.is_sound):
+    try:
+      return _libsndfile(file)
+    except Unreadable:
+      if name is None:
+        raise
+  if name is None:
+    raise Unreadable('not a recording in a known format', _CONVERT)
+  return ffmpeg.blocks(file, name)
+
+
+def _libsndfile(file: BinaryIO) -> tuple[int, Iterator[np.ndarray]]:
+  """Opens a recording with libsndfile; see `_decoders`."""
+  file.seek(0)
+  start = file.read(_START)
+  file.seek(0)
+  # Some of its decoders print warnings while it looks for one that knows the format.
+  quiet = contextlib.nullcontext() if start[:4] in _SILENT_FORMATS else stderr.captured()
+  with _reasons(start), quiet:
+    sound = soundfile.SoundFile(file)
+  if sound.frames >= _UNKNOWN_LENGTH or sound.subtype.startswith('MPEG'):
+    raise Unreadable('libsndfile does not know its length')
+  _check(sound.samplerate, 0)
+  return sound.samplerate, _read(sound, start)
+
+
+def _read(sound: soundfile.SoundFile, start: bytes) -> Iterator[np.ndarray]:
+  """Yields the mean of the channels in blocks [some] float32."""
+  length, size = 0, max(1, _BLOCK // sound.channels)
+  # The header's number of samples may be wrong: read blocks until there are no more.
+  with _reasons(start), np.errstate(all='ignore'), sound:
+    while len(block := sound.read(size, dtype='float32', always_2d=True)):
+      length += len(block)
+      yield block[:, 0] if sound.channels == 1 else block.mean(axis=1)
+    promised = sound.frames
+  if length < promised:
+    raise Unreadable(f'truncated: the header promises {promised} samples, the file has {length}')
+
+
+@contextlib.contextmanager
+def _reasons(start: bytes) -> Iterator[None]:
+  """Errors of libsndfile as `Unreadable`; what is no recording by its `start` is named."""
   try:
-    with quiet, np.errstate(all='ignore'), soundfile.SoundFile(_Bytes(data)) as file:
-      _check(file.samplerate, 0)
-      # The header's number of samples may be wrong: read blocks until there are no more.
-      mono, length = [np.zeros(0, np.float32)], 0
-      while len(
-        block := file.read(max(1, _BLOCK // file.channels), dtype='float32', always_2d=True)
-      ):
-        length += len(block)
-        _check(file.samplerate, length)
-        mono.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
-      return np.concatenate(mono), file.samplerate, file.frames
+    yield
   except soundfile.SoundFileError as error:
-    raise Unreadable(_one_line(error)) from error
+    # soundfile says "Error opening <... object at 0x..>: reason".
+    reason = one_line(error).rpartition('>: ')[2].rstrip('.')
+    if 'not recognised' not in reason:
+      raise Unreadable(reason) from error
+    if kind := kinds.of(start):
+      raise Unreadable(f'{kind.name}, not a recording', kind.fix) from error
+    raise Unreadable('not a recording in a known format', _CONVERT) from error
   except (RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
-    raise Unreadable(f'{type(error).__name__}: {_one_line(error)}') from error
+    raise Unreadable(one_line(error)) from error
 
 
 def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
@@ -153,7 +256,7 @@ def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
   length = math.ceil(len(samples) * sample_rate / rate)
   if length > MAX_SAMPLES:
     raise Unreadable(
-      f'more than {MAX_SAMPLES} samples at {sample_rate} Hz: cut it into shorter recordings'
+      f'more than {MAX_SAMPLES} samples at {sample_rate} Hz', 'cut it into shorter recordings'
     )
   out = soxr.resample(samples, rate, sample_rate, quality='HQ')[:length]
   return out if len(out) == length else np.pad(out, (0, length - len(out)))
@@ -162,7 +265,7 @@ def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
 def read(source: str | os.PathLike[str] | BinaryIO, sample_rate: int) -> np.ndarray:
   """Reads a recording as mono float32 samples at `sample_rate` Hz.
 
-  The samples equal those of `librosa.load(source, sr=sample_rate)`.
+  The samples equal those of `librosa.load(source, sr=sample_rate)`, where that reads all of them.
 
   Raises:
     Unreadable: the recording cannot be used, for any reason.
@@ -180,50 +283,3 @@ class _Bytes(io.BytesIO):
   def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
     base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: len(self.getbuffer())}[whence]
     return super().seek(max(0, base + offset))
-
-
-def _wave_chunks(data: bytes) -> tuple[bytes, int, int] | None:
-  """Finds the samples of a WAV file.
-
-  Returns:
-    The format chunk, the offset of the samples, and the header's size of the samples in bytes;
-    None if `data` is not a WAV file with samples.
-  """
-  if data[:4] != b'RIFF' or data[8:12] != b'WAVE':
-    return None
-  offset, layout = 12, b''
-  while offset + 8 <= len(data):
-    kind, size = struct.unpack_from('<4sI', data, offset)
-    if kind == b'data':
-      return layout, offset + 8, size
-    if kind == b'fmt ':
-      layout = data[offset + 8 : offset + 8 + size]
-    offset += 8 + size + size % 2
-  return None
-
-
-def _plain(data: bytes, layout: bytes, first: int, size: int) -> tuple[np.ndarray, int, int] | None:
-  """Decodes 16-bit PCM, the format of most corpora, faster than `_libsndfile`.
-
-  Returns:
-    What `_libsndfile` returns; None if the file is unusual in any way.
-  """
-  if len(layout) < 16:
-    return None
-  tag, channels, rate, _, align, bits = struct.unpack_from('<HHIIHH', layout)
-  if not channels or (tag, bits, align) != (1, 16, 2 * channels):
-    return None
-  if not 0 < size <= len(data) - first or size % align:
-    return None
-  _check(rate, size // align)
-  samples = np.frombuffer(data, '<i2', size // 2, first) * np.float32(1 / 32768)
-  return (
-    samples if channels == 1 else samples.reshape(-1, channels).mean(axis=1),
-    rate,
-    size // align,
-  )
-
-
-def _one_line(error: Exception) -> str:
-  # soundfile says "Error opening <... object at 0x..>: reason".
-  return ' '.join(str(error).split()).rpartition('>: ')[2].rstrip('.') or type(error).__name__

@@ -87,7 +87,9 @@ def some(names: Sequence[str]) -> str:
 
 def of_corpus(raw_dir: str | os.PathLike[str], features: Features) -> list[Noise]:
   """The noise recordings that a corpus itself has; none if it has none or is not there."""
-  folders = [Path(raw_dir) / name for name in NOISES]
+  raw = Path(raw_dir)
+  # The class folders may lie in another folder.
+  folders = [path for name in NOISES for path in (raw / name, *sorted(raw.glob(f'*/{name}')))]
   return recordings([folder for folder in folders if folder.is_dir()], features)
 
 

@@ -25,9 +25,11 @@ from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.files import lock_beside, locked, write_bytes
 from data_prep.journal import Done, Journal, blocks, folder_of
+from data_prep.names import visible
 from data_prep.previous import PreviousStore, place
 
-CHUNK = 64  # clips per call of a worker
+CHUNK = 64  # clips per call of a worker; more if they are cut from one recording
+_LARGEST_CHUNK = 1024
 _MAX_SERIAL = 2 * CHUNK  # up to this many clips, one process is faster than several
 
 
@@ -219,6 +221,8 @@ def _make(
       f'{corpus_name}: {manifest["longer"]} of {len(clips)} clips are longer than '
       f'--clip_seconds={features.clip_seconds:g} and lose their end'
     )
+  for note in _under_two_labels(clips):
+    _say(f'{corpus_name}: {note}')
   if reasons:
     _say(
       f'{corpus_name}: {len(reasons)} unreadable recordings are left out and listed in '
@@ -233,14 +237,13 @@ def _compute_all(
   if not keys:
     return
   mel_tables = mel.tables(features)
-  chunks = [keys[first : first + CHUNK] for first in range(0, len(keys), CHUNK)]
   processes = num_processes or workers.num_cores()
   if len(keys) <= _MAX_SERIAL:
     processes = 1
   work = workers.parallel(processes)
   try:
     for results in work(
-      joblib.delayed(compute.chunk)(root, chunk, features, mel_tables) for chunk in chunks
+      joblib.delayed(compute.chunk)(root, chunk, features, mel_tables) for chunk in _chunks(keys)
     ):
       yield from results
   except TerminatedWorkerError as error:
@@ -248,6 +251,34 @@ def _compute_all(
       '--num_processes: one of the processes was killed, perhaps for lack of memory: run again '
       f'with fewer than {processes}; finished clips are kept'
     ) from error
+
+
+def _under_two_labels(clips: Sequence[store.ClipRow]) -> list[str]:
+  """One line on clips that are byte-identical and have different labels; none without such."""
+  by_clip: dict[tuple[str, float], dict[str, str]] = {}
+  for clip in clips:
+    by_clip.setdefault(clip.identity, {}).setdefault(clip.label, clip.path)
+  doubtful = [found for found in by_clip.values() if len(found) > 1]
+  if not doubtful:
+    return []
+  first = ' and '.join(f'{visible(path)} ({label})' for label, path in doubtful[0].items())
+  return [f'{len(doubtful)} recordings are there under two labels, such as {first}']
+
+
+def _chunks(keys: Sequence[Key]) -> Iterator[list[Key]]:
+  """Yields the keys in chunks, those of one recording together: it is decoded once."""
+  by_recording: dict[str, list[Key]] = {}
+  for key in keys:
+    by_recording.setdefault(key[0], []).append(key)
+  chunk: list[Key] = []
+  for of_recording in by_recording.values():
+    for first in range(0, len(of_recording), _LARGEST_CHUNK):
+      chunk += of_recording[first : first + _LARGEST_CHUNK]
+      if len(chunk) >= CHUNK:
+        yield chunk
+        chunk = []
+  if chunk:
+    yield chunk
 
 
 def _refuse_unreadable(path: Path, reasons: dict[str, str], total: int, skip: bool) -> None:

@@ -286,8 +286,8 @@ def classify(
       recording.astype(np.float32), rate or features.sample_rate, features.sample_rate
     )
     return predictions.classify(model, 'array', samples, hop)
-  samples = audio.read(recording, features.sample_rate)
-  return predictions.classify(model, os.fspath(recording), samples, hop)
+  blocks = audio.blocks(recording, features.sample_rate)
+  return predictions.classify(model, os.fspath(recording), blocks, hop)
 
 
 def listen(

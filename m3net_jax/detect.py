@@ -150,7 +150,7 @@ def _listen(values: flags.FlagValues) -> None:
     source = sys.stdin.buffer if values.stream == '-' else values.stream
     samples = audio.read(source, model.spec.features.sample_rate)
   except audio.Unreadable as error:
-    raise UserError(f'--stream={name}: {error}: give a WAV, FLAC, OGG or MP3 file') from error
+    raise UserError(f'--stream={name}: {error}: {error.fix}') from error
   if model.spec.detector is None and values.threshold is None:
     print(
       f'{values.model}: has no thresholds of its own (--calibrate chooses them): '

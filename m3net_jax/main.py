@@ -6,17 +6,20 @@ The same command continues a stopped study from its last checkpoint; a finished 
 nothing.
 """
 
+import dataclasses
+import sys
 from pathlib import Path
 
 from absl import flags
 
-from data_prep import cli
+from data_prep import cli, corpora
 from data_prep import main as store_command
 from data_prep.errors import UserError
+from data_prep.store import Store
 from m3net_jax.network import options
 from m3net_jax.network.variants import FORMS, RIVALS, VARIANTS
+from m3net_jax.study import splits
 from m3net_jax.study.config import Config
-from m3net_jax.study.splits import SCHEMES
 
 
 def define(values: flags.FlagValues) -> None:
@@ -135,7 +138,7 @@ def define(values: flags.FlagValues) -> None:
     ),
     (
       'split',
-      SCHEMES,
+      splits.SCHEMES,
       "random: 6:2:2; official: the corpus's lists; grouped: no speaker or recording on two sides; "
       'folds: each official fold is tested in turn',
     ),
@@ -180,6 +183,24 @@ def config_from(values: flags.FlagValues) -> Config:
   return Config(**settings)
 
 
+def with_parts(config: Config, store: Store, values: flags.FlagValues) -> Config:
+  """The settings with --split=official if the user's own recordings come as three parts.
+
+  A --split that was given stays. One line says what happens to the parts.
+  """
+  if values.corpus not in corpora.OWN or not splits.has_parts(store):
+    return config
+  if not values['split'].present:
+    config = dataclasses.replace(config, split='official')
+  keeps = 'keeps to that' if config.split == 'official' else 'does not keep to that'
+  print(
+    f'{values.corpus}: the recordings come as train, validation and test clips; '
+    f'--split={config.split} {keeps}',
+    file=sys.stderr,
+  )
+  return config
+
+
 def main(arguments: list[str], values: flags.FlagValues) -> None:
   """Trains or plans the study that the flags describe."""
   cli.no_arguments(arguments)
@@ -188,6 +209,7 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
   from m3net_jax import api  # slow to import: not for --help
 
   store = api.load_store(store_path)
+  config = with_parts(config, store, values)
   path = Path(values.workdir or f'studies/{values.corpus}')
   if values.plan:
     print(api.plan(store, path, config))

@@ -105,16 +105,14 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
         samples = microphone.record(values.microphone, features.sample_rate)
       else:
         file = sys.stdin.buffer if str(source) == '-' else source
-        samples = audio.read(file, features.sample_rate)
+        # A picture needs all samples at once; without it, a recording may last for days.
+        read = audio.read if values.plot else audio.blocks
+        samples = read(file, features.sample_rate)
       classified.append(predictions.classify(model, name, samples, hop))
     except audio.Unreadable as error:
       if not values.skip_unreadable:
-        fix = (
-          ': give a WAV, FLAC, OGG or MP3 file'
-          if len(sources) == 1
-          else '; --skip_unreadable leaves such files out'
-        )
-        raise UserError(f'{name}: {error}{fix}') from error
+        others = '; --skip_unreadable leaves such files out' if len(sources) > 1 else ''
+        raise UserError(f'{visible(name)}: {error}: {error.fix}{others}') from error
       skipped.append((name, str(error)))
   if not classified:
     raise UserError(
@@ -129,23 +127,21 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
   for name, reason in skipped:
     print(f'skipped {visible(name)}: {reason}', file=sys.stderr)
   if values.plot:
-    timeline.write(Path(values.plot), classified[0], features)
+    timeline.write(Path(values.plot), classified[0], samples, features)
     print(f'wrote {values.plot}', file=sys.stderr)
 
 
 def _sources(arguments: list[str], microphone: float | None) -> list[Path | None]:
   """Files to classify, those below folders by name; None is the microphone, `-` standard input."""
-  from data_prep import audio
   from data_prep.corpora import base
 
   sources: list[Path | None] = [None] if microphone is not None else []
   for argument in arguments:
     path = Path(argument)
     if path.is_dir():
-      recordings, _ = base.recordings(path)
+      recordings, others = base.recordings(path)
       if not recordings:
-        suffixes = ', '.join(audio.SUFFIXES)
-        raise UserError(f'{argument}: holds no recordings ({suffixes}): give another folder')
+        raise UserError(f'{argument}: holds no recordings{base.seen(others)}: give another folder')
       sources += [path / name for name in recordings]
     else:
       sources.append(path)

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from data_prep import names
-from data_prep.corpora import base, folder
+from data_prep.corpora import base, folder, layout
 from data_prep.errors import UserError
 from data_prep.features import Features
 
@@ -110,5 +110,10 @@ def read(
   else:
     corpus = get(name).read(root)
   names.check_classes(corpus.classes, f'--raw_dir: {root}')
+  if len(corpus.classes) == 1:
+    raise UserError(
+      f'--raw_dir: {root} has one class, {names.visible(corpus.classes[0])}: give recordings of '
+      'two classes or more'
+    )
   base.check_counts(corpus.classes, [clip.label for clip in corpus.clips], f'--raw_dir: {root}')
-  return corpus
+  return corpus._replace(notes=(*corpus.notes, *layout.look_alikes(corpus.classes)))

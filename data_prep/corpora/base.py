@@ -2,8 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from data_prep.audio import SUFFIXES
@@ -83,6 +83,13 @@ def recordings(folder: Path) -> tuple[list[str], list[str]]:
   for path in files(folder):
     (audio_paths if is_recording(path) else other_paths).append(path)
   return audio_paths, other_paths
+
+
+def seen(paths: Iterable[str]) -> str:
+  """The suffixes of files, most frequent first, as ' (seen: 3 .txt)'; '' for no files."""
+  counts = Counter(PurePosixPath(path).suffix.lower() or 'without suffix' for path in paths)
+  said = ', '.join(f'{count} {suffix}' for suffix, count in counts.most_common(5))
+  return f' (seen: {said})' if said else ''
 
 
 def check_counts(classes: tuple[str, ...], labels: list[str], source: str) -> None:

@@ -1,19 +1,20 @@
 """Your own corpus, listed clip by clip: a csv file with the columns path and label.
 
 Further columns are optional: group (speaker or recording), fold (from 1), part (train, validation
-or test), start (seconds) and gain. Paths are relative to the csv's folder; --raw_dir is the csv
-file, or the folder of the file if its name is clips.csv.
+or test, or another usual name of theirs), start (seconds) and gain. Paths are relative to the csv's
+folder; --raw_dir is the csv file, or the folder of the file if its name is clips.csv.
 """
 
 import math
+import unicodedata
 from pathlib import Path
 
-from data_prep.corpora import base, table
+from data_prep.audio import SUFFIXES
+from data_prep.corpora import base, layout, table
 from data_prep.errors import UserError
 
 CLIP_SECONDS = 1.0
 FIT = 'pad'
-PARTS = ('', 'train', 'validation', 'test')
 
 
 def read(root: Path) -> base.Corpus:
@@ -24,11 +25,13 @@ def read(root: Path) -> base.Corpus:
       root, 'clips.csv', 'give a csv file with the columns path and label, or its folder'
     )
   clips, lines = [], {}
+  spellings: dict[str, str] = {}
   for line, row in table.rows(path, ('path', 'label')):
     fold = table.whole_number(path, line, 'fold', row.get('fold') or '0', 0, 2**31 - 1)
-    part = table.one_of(path, line, 'part', row.get('part', ''), PARTS)
+    given = row.get('part', '')
+    part = layout.part_of(given) or table.one_of(path, line, 'part', given, ('', *layout.PARTS))
     clip = base.Clip(
-      Path(row['path']).as_posix(),
+      _found(path, line, row['path'], spellings),
       row['label'],
       row.get('group', ''),
       fold,
@@ -45,6 +48,29 @@ def read(root: Path) -> base.Corpus:
   if not clips:
     raise UserError(f'{path}: no clips in it: give one line per clip, with path and label')
   return base.Corpus(path.parent, tuple(sorted({clip.label for clip in clips})), tuple(clips))
+
+
+def _found(path: Path, line: int, given: str, spellings: dict[str, str]) -> str:
+  """The path of a recording as the disk spells it, with '/'; as it was given if it is not there.
+
+  Args:
+    spellings: the paths on the disk by their NFC form; filled when it is first needed.
+
+  Raises:
+    UserError: only the suffix is missing.
+  """
+  name = Path(given).as_posix()
+  if (path.parent / name).exists():
+    return name
+  name = name.replace('\\', '/')
+  if not spellings:
+    spellings |= {unicodedata.normalize('NFC', each): each for each in base.files(path.parent)}
+  nfc = unicodedata.normalize('NFC', name)
+  if complete := [nfc + suffix for suffix in SUFFIXES if nfc + suffix in spellings]:
+    raise UserError(
+      f'{path}: line {line}: path={given!r}: is not there, {complete[0]} is: write the suffix too'
+    )
+  return spellings.get(nfc, name)
 
 
 def _number(path: Path, line: int, column: str, value: str) -> float:

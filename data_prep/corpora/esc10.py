@@ -14,7 +14,7 @@ from data_prep.errors import UserError
 CLIP_SECONDS = 5.0
 FIT = 'pad'
 DOWNLOAD = esc50.DOWNLOAD
-_NAME = re.compile(r'(\d{3} - ([^/]+))/([1-5])-(\d+)-[^/-]+\.(?:ogg|wav)')
+_NAME = re.compile(r'(\d{3} - ([^/]+))/([1-5])-(\d+)-[^/-]+\.(?i:ogg|wav)')
 
 
 def read(root: Path) -> base.Corpus:

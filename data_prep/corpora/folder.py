@@ -1,5 +1,6 @@
 """One folder per class: every recording anywhere below RAW_DIR/CLASS/ is a clip of CLASS.
 
+The class folders may lie in one folder more, or in train, validation and test (`layout.places`).
 Three folders are reserved. `_unknown_` and `_silence_` are classes that a detector never reports.
 `_noise_` holds noise recordings: no class, but the noise that --noise mixes into training clips,
 and clips of `_silence_` are cut from it.
@@ -9,7 +10,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
-from data_prep.corpora import base, silence, speech_commands
+from data_prep.corpora import base, layout, silence, speech_commands
 from data_prep.errors import UserError
 from data_prep.negatives import NEGATIVES, SILENCE, is_negative
 
@@ -37,8 +38,8 @@ def read(
       without noise.
   """
   paths, ignored = base.recordings(root)
-  places = [path.split('/') for path in paths]
-  names = {place[0] for place in places if len(place) > 1}
+  found, notes = layout.places(paths, (*NEGATIVES, *NOISES))
+  names = {place.label for place in found if place.label}
   for name in (*NEGATIVES, *NOISES):
     if name not in names and (root / name).is_dir():
       raise UserError(
@@ -47,14 +48,14 @@ def read(
   if not names:
     raise base.missing_error(
       root,
-      'recordings in class folders',
+      f'recordings in class folders{base.seen(ignored)}',
       'give a folder with one folder of recordings per class',
     )
-  noises = [path for path, place in zip(paths, places) if len(place) > 1 and place[0] in NOISES]
+  noises = [place.path for place in found if place.label in NOISES]
   clips = [
-    base.Clip(path, place[0])
-    for path, place in zip(paths, places)
-    if len(place) > 1 and place[0] not in NOISES
+    base.Clip(place.path, place.label, part=place.part)
+    for place in found
+    if place.label and place.label not in NOISES
   ]
   if all(is_negative(clip.label) for clip in clips):
     raise UserError(
@@ -66,7 +67,7 @@ def read(
       f'--silence_clips={silence_clips}: {root} has no folder {NOISE} to cut silence from: put '
       'noise recordings there, or leave the flag out'
     )
-  notes = _notes(root, names)
+  notes += _notes(root, names) + layout.left_out(ignored)
   if noises:
     seconds = {path: silence.length(root / path) for path in noises}
     if silence_clips is None:
@@ -86,7 +87,7 @@ def read(
     root,
     tuple(sorted({clip.label for clip in clips})),
     tuple(clips),
-    tuple(ignored + [path for path, place in zip(paths, places) if len(place) == 1]),
+    tuple(ignored + [place.path for place in found if not place.label]),
     tuple(notes),
   )
 

@@ -17,7 +17,7 @@ DOWNLOAD = download.Archive(
   'sha256:c680098f5d2355ba7cc4bd8b0ca9e0a24c00ebe3b4c552208889a4d28d4fbc2b',
   'free-spoken-digit-dataset-1.0.10',
 )
-_NAME = re.compile(r'(\d)_([^_/]+)_(\d+)\.wav')
+_NAME = re.compile(r'(\d)_([^_/]+)_(\d+)\.(?i:wav)')
 
 
 def read(root: Path) -> base.Corpus:

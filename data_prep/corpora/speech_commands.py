@@ -47,11 +47,19 @@ def parts(root: Path, paths: list[str]) -> list[str]:
   listed = {}
   for part, name in LISTS.items():
     try:
-      listed |= dict.fromkeys((root / name).read_text(encoding='utf-8').split(), part)
+      lines = (root / name).read_text(encoding='utf-8-sig').replace('\\', '/').split()
     except (OSError, UnicodeDecodeError) as error:
       raise UserError(
         f'{root / name}: cannot be read as a list of clips ({error}): restore the original'
       ) from error
+    # Lists that were made anew may begin with "./" and name capitals as another system does.
+    listed |= {line.removeprefix('./').lower(): part for line in lines}
+  paths = [path.lower() for path in paths]
+  if not listed.keys() & set(paths):
+    raise UserError(
+      f'--raw_dir: {root}: {" and ".join(LISTS.values())} name none of the recordings: restore the '
+      'originals, or remove both to get the same parts from the names'
+    )
   return [listed.get(path, 'train') for path in paths]
 
 
@@ -60,7 +68,7 @@ def words(root: Path) -> tuple[list[str], list[str]]:
   paths, ignored = [], []
   for path in base.files(root):
     word = path.split('/')[0]
-    (paths if word in WORDS and path.endswith('.wav') else ignored).append(path)
+    (paths if word in WORDS and path.lower().endswith('.wav') else ignored).append(path)
   folders = {path.split('/')[0] for path in paths}
   if not folders:
     raise base.missing_error(

@@ -38,7 +38,7 @@ def _published(root: Path) -> base.Corpus:
   clips, ignored = [], []
   for path in base.files(root):
     label = path.split('/')[0]
-    if label not in CLASSES or not path.endswith('.wav'):
+    if label not in CLASSES or not path.lower().endswith('.wav'):
       ignored.append(path)
       continue
     name = speech_commands.speaker(path)
@@ -51,7 +51,9 @@ def _recipe(root: Path) -> base.Corpus:
   """Draws the clips from the complete v0.02."""
   paths, ignored = speech_commands.words(root)
   noises = [
-    path for path in ignored if path.startswith(speech_commands.NOISE) and path.endswith('.wav')
+    path
+    for path in ignored
+    if path.startswith(speech_commands.NOISE) and path.lower().endswith('.wav')
   ]
   if not noises:
     raise UserError(

@@ -2,18 +2,22 @@
 
 import csv
 import io
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from data_prep import mel
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.names import visible
 from m3net_jax.inference import windows
 from m3net_jax.inference.classifier import Classifier
 from m3net_jax.inference.windows import Segment
+
+_BLOCK = 64  # windows whose features are in memory at once
 
 
 class Prediction(NamedTuple):
@@ -22,7 +26,7 @@ class Prediction(NamedTuple):
   Attributes:
     name: of the file.
     classes: names of the classes.
-    samples: [samples] float32 at `sample_rate`.
+    num_samples: of the recording at `sample_rate`.
     sample_rate: of the model, Hz.
     clip_samples: length of a window.
     starts: first sample of each window.
@@ -32,7 +36,7 @@ class Prediction(NamedTuple):
 
   name: str
   classes: tuple[str, ...]
-  samples: np.ndarray
+  num_samples: int
   sample_rate: int
   clip_samples: int
   starts: list[int]
@@ -42,7 +46,7 @@ class Prediction(NamedTuple):
   @property
   def seconds(self) -> float:
     """Length of the recording."""
-    return len(self.samples) / self.sample_rate
+    return self.num_samples / self.sample_rate
 
   @property
   def label(self) -> str:
@@ -55,26 +59,39 @@ class Prediction(NamedTuple):
 
 
 def classify(
-  model: Classifier, name: str, samples: np.ndarray, hop: int | None = None
+  model: Classifier, name: str, samples: np.ndarray | Iterable[np.ndarray], hop: int | None = None
 ) -> Prediction:
-  """Classifies a recording at the model's rate.
+  """Classifies a recording at the model's rate, in bounded memory.
 
   Args:
-    samples: [samples] float32.
+    samples: [samples] float32, or blocks of them in order.
     hop: samples from one window to the next (default: half a clip).
   """
-  features = model.spec.features
-  starts = windows.starts(len(samples), features, hop or default_hop(features))
-  probabilities = model.probabilities(windows.log_mels(samples, features, starts))
+  features, count = model.spec.features, 0
+
+  def counted() -> Iterator[np.ndarray]:
+    nonlocal count
+    for block in [samples] if isinstance(samples, np.ndarray) else samples:
+      count += len(block)
+      yield block
+
+  starts: list[int] = []
+  parts = []
+  cut = windows.cut(counted(), features, hop or default_hop(features))
+  while block := list(itertools.islice(cut, _BLOCK)):
+    starts += [start for start, _ in block]
+    clips = [mel.fit_length(clip, features) for _, clip in block]
+    parts.append(model.probabilities(np.stack([mel.log_mel(clip, features) for clip in clips])))
+  probabilities = np.concatenate(parts)
   return Prediction(
     name,
     model.spec.classes,
-    samples,
+    count,
     features.sample_rate,
     features.num_samples,
     starts,
     probabilities,
-    windows.segments(probabilities, starts, len(samples), features),
+    windows.segments(probabilities, starts, count, features),
   )
 
 

@@ -25,8 +25,13 @@ def check_path(path: Path) -> None:
     raise UserError(f'--plot={path}: the folder {path.parent} does not exist: make it first')
 
 
-def write(path: Path, prediction: Prediction, features: Features) -> None:
-  """Writes the picture of a recording; `features` are the model's."""
+def write(path: Path, prediction: Prediction, samples: np.ndarray, features: Features) -> None:
+  """Writes the picture of a recording.
+
+  Args:
+    samples: [samples] float32 of the recording at the model's rate.
+    features: the model's.
+  """
   classes, probabilities, segments = (
     prediction.classes,
     prediction.probabilities,
@@ -37,7 +42,7 @@ def write(path: Path, prediction: Prediction, features: Features) -> None:
   order = np.sort(np.argsort(-probabilities.max(0), kind='stable')[:_MOST_CLASSES])
   figure = Figure(figsize=(10, 2.8 + 0.28 * len(order)), layout='constrained')
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.28 * len(order)))
-  spectrogram = _spectrogram(prediction.samples, features)
+  spectrogram = _spectrogram(samples, features)
   above.imshow(
     spectrogram,
     origin='lower',

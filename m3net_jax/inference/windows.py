@@ -1,6 +1,7 @@
 """A long recording as overlapping windows, and windows joined to segments. Pure functions."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,34 @@ def starts(num_samples: int, features: Features, hop: int) -> list[int]:
     return [0]
   regular = list(range(0, last + 1, hop))
   return regular if regular[-1] == last else [*regular, last]
+
+
+def cut(
+  blocks: Iterable[np.ndarray], features: Features, hop: int
+) -> Iterator[tuple[int, np.ndarray]]:
+  """Cuts the windows that `starts` names from a recording of any length.
+
+  Args:
+    blocks: the recording's samples in order, [some] float32 each.
+    hop: samples from one window to the next.
+
+  Yields:
+    First sample and samples of each window: [num_samples], or all of a shorter recording.
+  """
+  length, start, held, offset = features.num_samples, 0, np.zeros(0, np.float32), 0
+  for block in blocks:
+    held = np.concatenate([held, block])
+    # As long as the recording may end within a tenth of a clip, it may have one window.
+    while start + length <= offset + len(held) and offset + len(held) > length + length // 10:
+      yield start, held[start - offset :][:length]
+      start += hop
+    unused = max(0, min(start, offset + len(held) - length) - offset)
+    offset, held = offset + unused, held[unused:]
+  total = offset + len(held)
+  if total <= length + length // 10:
+    yield 0, held[:length]
+  elif start - hop + length != total:
+    yield total - length, held[-length:]
 
 
 def log_mels(samples: np.ndarray, features: Features, first: list[int]) -> np.ndarray:

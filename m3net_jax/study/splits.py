@@ -16,6 +16,7 @@ from data_prep.store import Store
 
 SCHEMES = ('random', 'official', 'grouped', 'folds')
 DRAWN = ('random', 'grouped')  # schemes that draw a split from a seed
+PARTS = ('train', 'validation', 'test')
 SHARES = (0.6, 0.2, 0.2)  # of train, validation and test clips (paper, Section 3.1)
 _SEED = 622  # of the one split of a study; the seeds of lanes are separate
 _ORDERS = 16  # orders of the groups that a grouped split tries
@@ -152,9 +153,14 @@ def _cuts(clips: int) -> tuple[int, int]:
   return train, max(train, min(max(round(0.8 * clips), train + 1), clips - 1))
 
 
+def has_parts(store: Store) -> bool:
+  """Whether the corpus itself says which clips are for train, validation and test."""
+  return all((store.parts == part).any() for part in PARTS)
+
+
 def _official(store: Store) -> list[Split]:
-  sides = [np.flatnonzero(store.parts == part) for part in ('train', 'validation', 'test')]
-  if any(len(side) == 0 for side in sides):
+  sides = [np.flatnonzero(store.parts == part) for part in PARTS]
+  if not has_parts(store):
     raise UserError(
       f'--split=official: the store of {store.manifest["corpus"]} has no official train, '
       'validation and test lists with clips in each: give --split=random or --split=grouped'

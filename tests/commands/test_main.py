@@ -2,15 +2,21 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 
+from data_prep import store
 from data_prep.errors import UserError
+from data_prep.prepare import prepare
 from m3net_jax import main
+from m3net_jax.study import splits
 from tests import command
+from tests.conftest import FEATURES
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -115,6 +121,31 @@ def test_a_study_from_recordings_to_results_and_what_follows(
     '--workdir=studies/tones: holds a study with batch_size=12, this one has 10: '
     'give another --workdir, or the same settings'
   )
+
+
+def test_a_folder_that_is_already_split_keeps_its_parts(tones_dir, tmp_path, capsys):
+  for number, part in enumerate(('train', 'val', 'test')):
+    for name in ('high', 'low'):
+      (tmp_path / 'raw' / part / name).mkdir(parents=True)
+      for take in range(4 * number, 4 * number + 4):
+        recording = tones_dir / name / f'{take}.wav'
+        shutil.copy(recording, tmp_path / 'raw' / part / name)
+  own = store.load(prepare('folder', tmp_path / 'raw', tmp_path / 'stores', FEATURES))
+  for given, corpus, expected in (
+    ([], 'folder', 'official keeps to that'),
+    (['--split=official'], 'folder', 'official keeps to that'),
+    (['--split=random'], 'folder', 'random does not keep to that'),
+    ([], 'fsdd', ''),
+  ):
+    values = flags.FlagValues()
+    main.define(values)
+    values(['main', f'--corpus={corpus}', *given])
+    config = main.with_parts(main.config_from(values), own, values)
+    said = capsys.readouterr().err
+    assert f'--split={expected}\n' in said if expected else not said
+    assert config.split == (expected.split()[0] if expected else 'random')
+  (split,) = splits.make(own, 'official')
+  assert split.sizes == {'train': 8, 'validation': 8, 'test': 8}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import soundfile
 
 from data_prep import audio
 from data_prep.audio import Unreadable
+from tests.data_prep import encoders
 
 
 def encode(samples: np.ndarray, rate: int, **options) -> bytes:
@@ -43,7 +44,6 @@ def test_read_equals_librosa_load(rate, subtype, channels):
     {'format': 'OGG', 'subtype': 'VORBIS'},
     {'format': 'FLAC'},
     {'format': 'AIFF'},
-    {'format': 'MP3'},
     {'format': 'W64'},
     {'format': 'WAVEX', 'subtype': 'PCM_24'},
     {'format': 'RF64'},
@@ -84,7 +84,7 @@ def with_sample(value: float) -> bytes:
 FLAC = encode(noise(2.0), 16000, format='FLAC')
 DAMAGED = {
   'empty': (b'', 'empty'),
-  'no audio': (b'<html>404</html>' * 50, 'Format not recognised'),
+  'no audio': (b'<html>404</html>' * 50, 'an HTML page, not a recording'),
   'header alone': (WAV[:44], 'truncated'),
   'half a header': (WAV[:20], ''),
   'truncated': (
@@ -97,7 +97,7 @@ DAMAGED = {
   'rate 4 GHz': (patched(b'fmt ', 12, '<I', 2**32 - 1), ''),
   'rate 3 Hz': (patched(b'fmt ', 12, '<I', 3), 'sample rate of 3 Hz'),
   'channels 0': (patched(b'fmt ', 10, '<H', 0), ''),
-  'a great promise': (patched(b'data', 4, '<I', 2**31), 'truncated'),
+  'a great promise': (patched(b'data', 4, '<I', 2**30), 'truncated'),
   'NaN': (with_sample(np.nan), 'not numbers'),
   'infinite': (with_sample(-np.inf), 'infinite'),
   'absurd': (with_sample(1e30), 'absurdly large'),
@@ -158,7 +158,7 @@ def test_wrong_ending_and_strange_names_are_read(tmp_path):
 
 def test_long_recordings_are_refused_before_they_fill_the_memory(monkeypatch):
   monkeypatch.setattr(audio, 'MAX_SAMPLES', 5000)
-  with pytest.raises(Unreadable, match='more than 5000 samples: '):
+  with pytest.raises(Unreadable, match='more than 5000 samples$'):
     audio.read(io.BytesIO(encode(noise(1.0), 16000, format='FLAC')), 16000)
   with pytest.raises(Unreadable, match='more than 5000 samples at 48000 Hz'):
     audio.read(io.BytesIO(WAV), 48000)
@@ -194,8 +194,9 @@ def mutated(rng: np.random.Generator, originals: list[bytes]) -> bytes:
 
 
 def originals() -> list[bytes]:
-  """Undamaged recordings of nine formats."""
-  return [
+  """Undamaged recordings of many formats."""
+  by_ffmpeg = [encoders.of_kind(kind, noise(0.2, 48000)[:, 0], 48000) for kind in encoders.KINDS]
+  return by_ffmpeg + [
     encode(noise(0.2, rate, channels), rate, **options)
     for rate, channels, options in (
       (16000, 1, {'format': 'WAV', 'subtype': 'PCM_16'}),

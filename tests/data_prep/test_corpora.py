@@ -2,6 +2,8 @@ import hashlib
 import os
 import re
 import shutil
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -462,7 +464,7 @@ def test_csv(tmp_path):
     ('file,label\na,b\n', 'no column path'),
     ('path,label\n', 'no clips in it'),
     ('path,label,fold\na,b,x\n', "line 2: fold='x'"),
-    ('path,label,part\na,b,dev\n', "part='dev'"),
+    ('path,label,part\na,b,later\n', "part='later'"),
     ('path,label,gain\na,b,-1\n', "gain='-1'"),
     ('path,label\na,b\nc,b\na,b\n', "line 4: path='a' is the clip of line 2"),
     ('', 'no column path, label'),
@@ -493,3 +495,102 @@ def test_a_class_whose_name_is_not_utf_8_is_named(tmp_path):
       write_tone(tmp_path / os.fsdecode(folder) / f'{take}.wav', 440)
   with pytest.raises(UserError, match=r'the name of the class l\\udcffw is not UTF-8: rename it'):
     corpora.read('folder', tmp_path)
+
+
+def test_a_csv_as_spreadsheets_write_it(tmp_path):
+  """Semicolons or tabs, UTF-16, capitals, 1.0 for a fold, other names of the parts, empty rows."""
+  (tmp_path / 'b').mkdir()
+  for path in ('b/1.wav', 'b/2.wav'):
+    write_tone(tmp_path / path, 440)
+  rows = (('Path', 'LABEL', 'Fold', 'part'), ('b/1.wav', 'x', '1.0', 'Train'))
+  rows += (('b\\2.wav', 'y', '2', 'val'), ('', '', '', ''))
+  for delimiter, encoding in ((';', 'utf-8'), ('\t', 'utf-16'), (',', 'utf-8-sig')):
+    text = ''.join(delimiter.join(row) + '\r\n' for row in rows)
+    (tmp_path / 'clips.csv').write_bytes(text.encode(encoding))
+    corpus = corpora.get('csv').read(tmp_path)
+    assert [clip[:5] for clip in corpus.clips] == [
+      ('b/1.wav', 'x', '', 1, 'train'),
+      ('b/2.wav', 'y', '', 2, 'validation'),
+    ]
+
+
+def test_a_csv_names_files_in_another_form_of_unicode_or_without_the_suffix(tmp_path):
+  decomposed = unicodedata.normalize('NFD', 'Grün.wav')
+  write_tone(tmp_path / decomposed, 440)
+  table = tmp_path / 'clips.csv'
+  table.write_text('path,label\n' + unicodedata.normalize('NFC', decomposed) + ',a\n')
+  assert corpora.get('csv').read(tmp_path).clips[0].path == decomposed
+  write_tone(tmp_path / 'red.wav', 440)
+  table.write_text('path,label\nred,a\n')
+  with pytest.raises(UserError, match=r"line 2: path='red': is not there, red\.wav is: write"):
+    corpora.get('csv').read(tmp_path)
+
+
+def tones(root, *folders, suffix='wav'):
+  for folder in folders:
+    for take in range(3):
+      (root / folder).mkdir(parents=True, exist_ok=True)
+      write_tone(root / folder / f'{take}.{suffix}', 440)
+
+
+def test_a_folder_in_a_folder(tmp_path):
+  tones(tmp_path, 'download/mine/cat', 'download/mine/dog', 'download/mine/_noise_')
+  corpus = corpora.read('folder', tmp_path, 0)
+  assert corpus.classes == ('cat', 'dog') and len(corpus.clips) == 6
+  assert 'the classes are the folders in download/mine' in corpus.notes
+  tones(tmp_path / 'one', 'cat')
+  with pytest.raises(UserError, match='has one class, cat: give recordings of two classes'):
+    corpora.read('folder', tmp_path / 'one')
+
+
+def test_a_folder_that_is_already_split(tmp_path):
+  tones(tmp_path, *(f'{part}/{name}' for part in ('Train', 'val', 'test') for name in ('a', 'b')))
+  corpus = corpora.read('folder', tmp_path)
+  assert corpus.classes == ('a', 'b')
+  assert {clip.path.split('/')[0]: clip.part for clip in corpus.clips} == {
+    'Train': 'train',
+    'val': 'validation',
+    'test': 'test',
+  }
+  assert corpus.notes == (
+    'Train, test, val are the parts of a split, not classes: --split=official',
+  )
+  shutil.rmtree(tmp_path / 'val')
+  corpus = corpora.read('folder', tmp_path)
+  assert Counter((clip.label, clip.part) for clip in corpus.clips) == {
+    ('a', 'train'): 2,
+    ('a', 'validation'): 1,
+    ('a', 'test'): 3,
+    ('b', 'train'): 2,
+    ('b', 'validation'): 1,
+    ('b', 'test'): 3,
+  }
+  assert corpora.read('folder', tmp_path).clips == corpus.clips
+  # Words may be called so: then they have recordings of their own.
+  tones(tmp_path / 'words', 'train', 'test')
+  assert corpora.read('folder', tmp_path / 'words').classes == ('test', 'train')
+
+
+def test_what_is_left_out_and_what_looks_alike_is_said(tmp_path):
+  tones(tmp_path, 'dog', 'Dog')
+  touch(tmp_path, 'dog/a.xyz', 'dog/b.xyz', 'Dog/notes.txt')
+  notes = corpora.read('folder', tmp_path).notes
+  assert '2 files are left out for their suffix (seen: 2 .xyz)' in notes
+  assert any(note.startswith('the classes Dog, dog differ only in capitals') for note in notes)
+  touch(tmp_path / 'none', 'a/1.doc', 'a/2.doc')
+  with pytest.raises(UserError, match=r'no recordings in class folders \(seen: 2 \.doc\): give'):
+    corpora.read('folder', tmp_path / 'none')
+
+
+def test_lists_with_backslashes_and_recordings_in_capitals(tmp_path):
+  names = [f'{word}/{i}_nohash_0.WAV' for word in speech_commands.WORDS for i in range(3)]
+  touch(tmp_path, *names)
+  for part, position in (('validation', 0), ('testing', 1)):
+    lines = [f'.\\{word}\\{position}_nohash_0.wav' for word in speech_commands.WORDS]
+    (tmp_path / f'{part}_list.txt').write_text('\r\n'.join(lines))
+  parts = Counter(clip.part for clip in speech_commands.read(tmp_path).clips)
+  assert parts == {'train': 35, 'validation': 35, 'test': 35}
+  (tmp_path / 'validation_list.txt').write_text('elsewhere/a.wav')
+  (tmp_path / 'testing_list.txt').write_text('elsewhere/b.wav')
+  with pytest.raises(UserError, match='name none of the recordings: restore the originals'):
+    speech_commands.read(tmp_path)

@@ -358,10 +358,31 @@ def test_a_killed_command_continues(tmp_path):
 def test_a_clip_that_starts_after_the_end(tmp_path):
   write_tone(tmp_path / 'raw' / 'x.wav')
   (tmp_path / 'raw' / 'clips.csv').write_text(
-    'path,label,start\nx.wav,a,0\nx.wav,a,0.1\nx.wav,a,9\n'
+    'path,label,start\n'
+    + ''.join(f'x.wav,{name},{start}\n' for name in 'ab' for start in (0, 0.1, 9))
   )
   with pytest.raises(UserError, match='x.wav .a clip starts at 9 s, after its end.'):
     prepare('csv', tmp_path / 'raw', tmp_path / 's', FEATURES)
+
+
+def test_a_recording_under_two_labels_is_said(folder_corpus, tmp_path, capsys):
+  shutil.copy(folder_corpus / 'high' / '0.wav', folder_corpus / 'low' / 'copy.wav')
+  prepare('folder', folder_corpus, tmp_path / 's', FEATURES)
+  said = capsys.readouterr().err
+  assert (
+    '1 recordings are there under two labels, such as high/0.wav (high) and low/copy.wav' in said
+  )
+
+
+def test_clips_of_a_recording_are_computed_together(monkeypatch):
+  monkeypatch.setattr(module, 'CHUNK', 4)
+  monkeypatch.setattr(module, '_LARGEST_CHUNK', 6)
+  keys = [(f'{number % 3}.wav', float(number), 1.0) for number in range(24)]
+  keys += [(f'short {number}.wav', 0.0, 1.0) for number in range(9)]
+  chunks = list(module._chunks(keys))
+  assert sorted(key for chunk in chunks for key in chunk) == sorted(keys)
+  assert [len({path for path, *_ in chunk}) for chunk in chunks] == [1, 2, 2, 3, 4, 3]
+  assert [len(chunk) for chunk in chunks] == [6, 8, 8, 4, 4, 3]
 
 
 def test_silence_is_cut_and_false_alarms_are_negatives(folder_corpus, tmp_path, monkeypatch):

@@ -54,7 +54,7 @@ def test_a_long_recording_is_heard_tone_after_tone_and_drawn(model, long_recordi
     model.spec.classes[index] for index in np.argsort(-within)[:2]
   ]
   assert told['segments'][0]['top'][0]['probability'] == pytest.approx(within.max())
-  timeline.write(tmp_path / 'picture.png', heard, FEATURES)
+  timeline.write(tmp_path / 'picture.png', heard, samples, FEATURES)
   from matplotlib import image
 
   picture = image.imread(tmp_path / 'picture.png')

@@ -43,3 +43,16 @@ def test_frames_of_a_stream_are_computed_once(hop_frames):
   starts = list(range(0, 40000 - features.num_samples + 1, hop))
   expected = windows.log_mels(samples, features, starts)
   np.testing.assert_array_equal(windows.of_frames(samples, features, hop_frames), expected)
+
+
+@pytest.mark.parametrize('size', [1, 700, 5000])
+@pytest.mark.parametrize('hop', [1000, 300, 2000])
+def test_windows_of_blocks_are_those_of_the_whole(size, hop):
+  clip = FEATURES.num_samples
+  for count in (1, 500, clip, clip + 200, clip + 201, 2 * clip, 2 * clip + 1, 9001):
+    samples = np.arange(count, dtype=np.float32)
+    blocks = [samples[first : first + size] for first in range(0, count, size)]
+    cut = list(windows.cut(blocks, FEATURES, hop))
+    assert [first for first, _ in cut] == windows.starts(count, FEATURES, hop)
+    for first, window in cut:
+      np.testing.assert_array_equal(window, samples[first : first + clip])
