@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import files, store, surroundings
+from data_prep import files, mel, store, surroundings
 from data_prep.errors import UserError
 from data_prep.files import json_sha256
 from m3net_jax.deploy import (
@@ -21,13 +21,14 @@ from m3net_jax.deploy import (
 )
 from m3net_jax.inference import classifier, runtimes
 from m3net_jax.inference.best_lane import TrainedLane
-from m3net_jax.inference.classifier import ModelSpec
+from m3net_jax.inference.classifier import Classifier, ModelSpec
 from m3net_jax.network import cost
 from m3net_jax.network.variants import architecture_of
 from m3net_jax.study import workdir
 from m3net_jax.study.packages import versions
 from m3net_jax.study.workdir import Workdir
 
+_NOISE_CLIPS = 20
 _PACKAGES = ('m3net_jax', 'jax', 'tensorflow-cpu', 'ai-edge-litert', 'tflite-micro')
 
 
@@ -116,6 +117,9 @@ def write(
         for kind, file in converted.items()
       },
       'arenas': study.arenas() | {lane.name.variant: arenas['int8'].total},
+      'answers': answers(
+        classifier.from_tflite(folder / 'model_int8.tflite', runtimes.RUNTIMES[1])
+      ),
       'firmware_ram': firmware.ram(spec, arenas['int8'].total),
       'front_end': firmware.front_end(spec),
       'calibration': [str(path) for path in prepared.paths[calibration_set]],
@@ -180,6 +184,34 @@ def measure_runtimes(
     logits = classifier.from_tflite(folder / f'model_{kind}.tflite', runtime).logits(mels)
     rows.append(parity.measure(runtime, kind, logits, reference, labels, classes))
   return rows, logits.argmax(1)
+
+
+def answers(model: Classifier) -> list[dict[str, Any]]:
+  """What a model names where there is nothing to name: silence, and white noise at two levels.
+
+  Returns:
+    A row for each: what it is, the class of most clips, the share of these clips, and the mean
+    probability of that class.
+  """
+  features, rng = model.spec.features, np.random.default_rng(0)
+  noise = rng.standard_normal((_NOISE_CLIPS, features.num_samples)).astype(np.float32)
+  rows = []
+  for name, samples in (
+    ('digital silence', 0 * noise[:1]),
+    ('white noise at -60 dB', noise * np.float32(1e-3)),
+    ('white noise at -20 dB', noise * np.float32(1e-1)),
+  ):
+    found = model.probabilities(np.stack([mel.log_mel(clip, features) for clip in samples]))
+    label = int(np.bincount(found.argmax(1)).argmax())
+    rows.append(
+      {
+        'sound': name,
+        'class': model.spec.classes[label],
+        'share': float((found.argmax(1) == label).mean()),
+        'probability': float(found[:, label].mean()),
+      }
+    )
+  return rows
 
 
 def _arena(content: bytes, kind: str) -> runtimes.Arena:

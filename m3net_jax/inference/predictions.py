@@ -13,10 +13,12 @@ from data_prep import mel
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.names import visible
+from data_prep.negatives import SILENCE
 from m3net_jax.inference import windows
 from m3net_jax.inference.classifier import Classifier
 from m3net_jax.inference.windows import Segment
 
+SILENT = 'digital silence: every sample is 0'
 _BLOCK = 64  # windows whose features are in memory at once
 
 
@@ -31,6 +33,7 @@ class Prediction(NamedTuple):
     clip_samples: length of a window.
     starts: first sample of each window.
     probabilities: [windows, classes].
+    silent: [windows] bool: every sample is 0, and no class of the model stands for that.
     segments: consecutive windows of one class; one for a short recording.
   """
 
@@ -41,6 +44,7 @@ class Prediction(NamedTuple):
   clip_samples: int
   starts: list[int]
   probabilities: np.ndarray
+  silent: np.ndarray
   segments: list[Segment]
 
   @property
@@ -76,10 +80,13 @@ def classify(
       yield block
 
   starts: list[int] = []
+  silent: list[bool] = []
   parts = []
+  names_silence = SILENCE in model.spec.classes
   cut = windows.cut(counted(), features, hop or default_hop(features))
   while block := list(itertools.islice(cut, _BLOCK)):
     starts += [start for start, _ in block]
+    silent += [not (names_silence or clip.any()) for _, clip in block]
     clips = [mel.fit_length(clip, features) for _, clip in block]
     parts.append(model.probabilities(np.stack([mel.log_mel(clip, features) for clip in clips])))
   probabilities = np.concatenate(parts)
@@ -91,7 +98,8 @@ def classify(
     features.num_samples,
     starts,
     probabilities,
-    windows.segments(probabilities, starts, count, features),
+    np.array(silent),
+    windows.segments(probabilities, np.array(silent), starts, count, features),
   )
 
 
@@ -126,12 +134,14 @@ def as_table(predictions: Sequence[Prediction], top_k: int) -> str:
       return ''.join(f'  {label:<{width}} {100 * p:5.1f} %' for label, p in top)
 
     if len(each.starts) == 1:
-      lines.append(f'{name:<{name_width}}{columns(each.probabilities[0])}')
+      said = f'  {SILENT}' if each.silent[0] else columns(each.probabilities[0])
+      lines.append(f'{name:<{name_width}}{said}')
       continue
     lines.append(f'{name}  {each.seconds:.1f} s, {len(each.starts)} windows')
     for segment in each.segments:
       span = f'  {segment.start:8.2f} to {segment.end:8.2f} s'
-      lines.append(f'{span}{columns(segment.probabilities)}')
+      said = f'  {SILENT}' if segment.is_silent else columns(segment.probabilities)
+      lines.append(f'{span}{said}')
   return '\n'.join(lines)
 
 
@@ -140,11 +150,21 @@ def as_json(predictions: Sequence[Prediction], model: str, top_k: int) -> str:
   rows = []
   for each in predictions:
     windows_of = [
-      {'start': start, 'end': end, 'top': _named(probabilities, each.classes, top_k)}
-      for start, end, probabilities in _windows(each)
+      {
+        'start': start,
+        'end': end,
+        'silent': bool(silent),
+        'top': _named(probabilities, each.classes, top_k),
+      }
+      for (start, end, probabilities), silent in zip(_windows(each), each.silent, strict=True)
     ]
     segments = [
-      {'start': s.start, 'end': s.end, 'top': _named(s.probabilities, each.classes, top_k)}
+      {
+        'start': s.start,
+        'end': s.end,
+        'silent': s.is_silent,
+        'top': _named(s.probabilities, each.classes, top_k),
+      }
       for s in each.segments
     ]
     rows.append(

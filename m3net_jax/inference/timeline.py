@@ -63,7 +63,7 @@ def write(path: Path, prediction: Prediction, samples: np.ndarray, features: Fea
   for segment in segments:
     above.axvline(segment.start, color='white', linewidth=0.6, alpha=0.6)
     above.annotate(
-      classes[segment.label],
+      'silence' if segment.is_silent else classes[segment.label],
       ((segment.start + segment.end) / 2, 0.93 * features.n_mels),
       color='white',
       ha='center',

@@ -16,11 +16,13 @@ class Segment(NamedTuple):
   Attributes:
     start, end: in the recording, s.
     probabilities: [classes], the mean over the windows.
+    is_silent: every sample of the windows is 0, and no class stands for that.
   """
 
   start: float
   end: float
   probabilities: np.ndarray
+  is_silent: bool = False
 
   @property
   def label(self) -> int:
@@ -97,26 +99,36 @@ def of_frames(samples: np.ndarray, features: Features, hop_frames: int) -> np.nd
 
 
 def segments(
-  probabilities: np.ndarray, first: list[int], num_samples: int, features: Features
+  probabilities: np.ndarray,
+  silent: np.ndarray,
+  first: list[int],
+  num_samples: int,
+  features: Features,
 ) -> list[Segment]:
-  """Joins consecutive windows of one class.
+  """Joins consecutive windows of one class, and silent ones.
 
   A window stands for the time that is nearer to its middle than to the middles of other windows.
 
   Args:
     probabilities: [windows, classes].
+    silent: [windows] bool, windows whose class says nothing.
     first: first sample of each window, as `starts` returns them.
     num_samples: length of the recording.
   """
   middles = (np.array(first) + features.num_samples / 2) / features.sample_rate
   edges = [0.0, *((middles[1:] + middles[:-1]) / 2), num_samples / features.sample_rate]
-  labels = probabilities.argmax(1)
+  labels = np.where(silent, -1, probabilities.argmax(1))
   joined: list[Segment] = []
   begin = 0
   for end in range(1, len(labels) + 1):
     if end == len(labels) or labels[end] != labels[begin]:
       joined.append(
-        Segment(float(edges[begin]), float(edges[end]), probabilities[begin:end].mean(0))
+        Segment(
+          float(edges[begin]),
+          float(edges[end]),
+          probabilities[begin:end].mean(0),
+          bool(silent[begin]),
+        )
       )
       begin = end
   return joined

@@ -69,7 +69,7 @@ M3Net classifies {features['clip_seconds']:g} s of sound at {features['sample_ra
   {corpus['test_clips_identical_to_train']} test clips are byte-identical to a training clip.
 - Measured on this corpus only. Expect a lower accuracy with other microphones, rooms and voices.
   The model answers every sound with one of its classes, also a sound that belongs to none.
-
+{_answers(exported['answers'])}
 {_table(runtime_rows(exported))}
 
 {accepted(exported)}
@@ -97,6 +97,16 @@ Calibration of {integers}: {len(exported['calibration'])} training clips, listed
 {_noise(noises)}  Check what that requires of a model trained on them.
 - The C++ in this folder is part of m3net_jax, Apache-2.0. TFLite Micro is Apache-2.0.
 """
+
+
+def _answers(rows: Sequence[dict[str, Any]]) -> str:
+  said = '; '.join(
+    f'{row["sound"]}: {markdown(row["class"])}'
+    + (f' in {100 * row["share"]:.0f} % of clips' if row['share'] < 1 else '')
+    + f' ({_percent(row["probability"])})'
+    for row in rows
+  )
+  return f'- Where nothing is to be named, the int8 file says: {said}.\n'
 
 
 def _noise(names: Sequence[str]) -> str:

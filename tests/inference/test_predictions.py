@@ -61,3 +61,23 @@ def test_a_long_recording_is_heard_tone_after_tone_and_drawn(model, long_recordi
   assert min(picture.shape[:2]) > 300 and picture[..., :3].std() > 0.1
   with pytest.raises(UserError, match='ends in .png'):
     timeline.check_path(tmp_path / 'picture.wav')
+
+
+def test_digital_silence_is_said_and_not_named(model, long_recording):
+  samples = audio.read(long_recording, FEATURES.sample_rate).copy()
+  samples[10000:16000] = 0
+  heard = predictions.classify(model, 'joined.flac', samples, 1000)
+  assert heard.silent.sum() == 5
+  (silent,) = [each for each in heard.segments if each.is_silent]
+  assert (silent.start, silent.end) == (1.3125, 1.9375)
+  assert predictions.as_table([heard], 3).count(predictions.SILENT) == 1
+  told = json.loads(predictions.as_json([heard], model.spec.name, 1))['recordings'][0]
+  assert sum(window['silent'] for window in told['windows']) == 5
+  zeros = predictions.classify(model, 'zeros.wav', np.zeros(2000, np.float32))
+  assert predictions.as_table([zeros], 3) == f'zeros.wav  {predictions.SILENT}'
+  # A class for silence is an answer as good as any.
+  renamed = model.spec.__class__(**{**vars(model.spec), 'classes': ('_silence_', 'low', 'middle')})
+  named = predictions.classify(
+    model._replace(spec=renamed), 'zeros.wav', np.zeros(2000, np.float32)
+  )
+  assert not named.silent.any() and predictions.SILENT not in predictions.as_table([named], 3)

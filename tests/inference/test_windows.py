@@ -26,13 +26,18 @@ def test_windows_cover_a_recording():
 
 def test_segments_join_windows_of_a_class():
   sure = np.eye(3)[[0, 0, 1, 1, 1, 2]] * 0.7 + 0.1
-  found = windows.segments(sure, [0, 1000, 2000, 3000, 4000, 4600], 6600, FEATURES)
+  first, none = [0, 1000, 2000, 3000, 4000, 4600], np.zeros(6, bool)
+  found = windows.segments(sure, none, first, 6600, FEATURES)
   # Middles lie at 0.125, 0.25, 0.375, 0.5, 0.625 and 0.7 s.
   assert [each.label for each in found] == [0, 1, 2]
   np.testing.assert_allclose(
     [(each.start, each.end) for each in found], [(0, 0.3125), (0.3125, 0.6625), (0.6625, 0.825)]
   )
   np.testing.assert_allclose([each.probabilities for each in found], np.eye(3) * 0.7 + 0.1)
+  silent = np.array([False, False, False, True, True, False])
+  found = windows.segments(sure, silent, first, 6600, FEATURES)
+  assert [each.is_silent for each in found] == [False, False, True, False]
+  np.testing.assert_allclose([each.start for each in found], [0, 0.3125, 0.4375, 0.6625])
 
 
 @pytest.mark.parametrize('hop_frames', [1, 16])
