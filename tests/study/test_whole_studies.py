@@ -11,17 +11,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from m3net_jax.study import checkpoint, lanes, trainer
+from m3net_jax.study import checkpoint, lanes, metrics, trainer, workdir
 from m3net_jax.study.progress import Progress
+from tests import small_study
 from tests.example_store import part_of
 from tests.study.whole import (
   CONFIG,
   STEPS_PER_CALL,
   assert_same,
   compare,
+  outcome,
   run,
   stopped_run,
   stream,
+  train,
 )
 
 pytestmark = pytest.mark.usefixtures('several_calls', 'programs_once')
@@ -212,3 +215,15 @@ def test_a_checkpoint_within_an_epoch_is_enough(store, short, tmp_path):
   stopped_run(store, tmp_path / 'study', SHORT, 6, checkpoint_minutes=0.0)
   assert checkpoint.numbers(tmp_path / 'study/checkpoints/no_ma_seeds_0-1') == [18, 14]
   assert_same(run(store, tmp_path / 'study', SHORT), short)
+
+
+def test_rows_of_seeds_that_were_given_up_are_in_nobodys_way(store, tmp_path):
+  """Their splits are not those of the study that is tested again."""
+  path, config = tmp_path / 'study', dataclasses.replace(SHORT, split_seeds=True)
+  study, splits, finished = train(store, path, config)
+  small_study.write_results(study, store, splits, finished)
+  stopped_run(store, path, dataclasses.replace(config, num_seeds=4), 5)
+  assert {row['split'] for row in metrics.read(path)} >= {'random 2', 'random 3'}
+  workdir.open_for(path, config, store)
+  (path / 'results.json').unlink()
+  assert_same(run(store, path, config), outcome(study, splits, finished))
