@@ -185,7 +185,7 @@ def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Pa
   """Reads the last checkpoint of a cohort: numpy arrays [lanes, ...] in the order of its names.
 
   Raises:
-    UserError: there is none, or it is damaged. Nothing is written.
+    UserError: there is none, it is damaged, or not of the last epoch. Nothing is written.
   """
   model = M3Net(cohort.program, num_classes, 'conv')
   rule = Rule(config.parts, Features(), None) if config.parts else None
@@ -211,14 +211,20 @@ def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Pa
       f'{folder}: holds no checkpoint: restore it from a copy, or train the study again in another '
       '--workdir'
     )
+  # An earlier one knows nothing of the last epoch, which may be a lane's best.
   try:
-    return read(folder, found[0], like).state
+    state = read(folder, found[0], like).state
   except Damaged as error:
-    # The one before knows nothing of the last epoch, which may be a lane's best.
     raise UserError(
       f'{folder / str(found[0])}: is damaged ({error}): restore it from a copy, or delete it and '
       f'{workdir / "results.json"} and run the command of the study again'
     ) from error
+  if state.epoch.min() < config.num_epochs:
+    raise UserError(
+      f'{folder}: lacks the checkpoint of the last epoch: restore it from a copy, or delete '
+      f'{workdir / "results.json"} and run the command of the study again'
+    )
+  return state
 
 
 def restore_lane(

@@ -172,8 +172,12 @@ class _Trainer:
     """
     runner, none = self._runner, losses[:, :0]
     first_step, saved = int(state.step[0]), time.monotonic()
+    save = lambda state, losses: checkpoints.save(
+      int(state.step[0]) + int(state.epoch[0]), runner.without_fill(state), losses
+    )
     if losses.shape[1] == runner.steps:
       state, losses = self._end_epoch(state, losses.mean(1), start), none
+      save(state, losses)  # of the last epoch, no step would follow that saves it
     with stopping.Deferred() as stop:
       for number, (block, steps) in enumerate(runner.training_blocks(first_step, self._num_epochs)):
         if number == 0:
@@ -188,8 +192,7 @@ class _Trainer:
           state, losses = self._end_epoch(state, losses.mean(1), start), none
           leaving = stop.asked
         if ends or leaving or time.monotonic() - saved >= self._checkpoint_seconds:
-          checkpoint_number = int(state.step[0]) + int(state.epoch[0])
-          checkpoints.save(checkpoint_number, runner.without_fill(state), losses)
+          save(state, losses)
           saved = time.monotonic()
           leaving = stop.asked
         if leaving:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from m3net_jax.study import checkpoint, lanes, metrics, trainer, workdir
+from m3net_jax.study import checkpoint, cohorts, lanes, metrics, trainer, workdir
 from m3net_jax.study.progress import Progress
 from tests import small_study
 from tests.example_store import part_of
@@ -185,7 +185,7 @@ def short(store, tmp_path_factory):
     return run(store, tmp_path_factory.mktemp('short') / 'study', SHORT)
 
 
-@pytest.mark.parametrize('stop', [5, 6])  # calls; the sixth ends the second epoch
+@pytest.mark.parametrize('stop', [5, 6, 9])  # calls; the sixth and the ninth end an epoch
 def test_ctrl_c_within_an_epoch_costs_no_step(store, short, tmp_path, stop, monkeypatch):
   advance, calls, skipped = Progress.advance, [], []
 
@@ -206,8 +206,13 @@ def test_ctrl_c_within_an_epoch_costs_no_step(store, short, tmp_path, stop, monk
   monkeypatch.setattr(
     Progress, 'skip', lambda self, steps: [skipped.append(steps), skip(self, steps)]
   )
-  assert_same(run(store, tmp_path / 'study', SHORT), short)
+  study, splits, finished = train(store, tmp_path / 'study', SHORT)
+  assert_same(outcome(study, splits, finished), short)
   assert skipped == [sum(calls)]
+  # The last checkpoint, which other commands read, knows the last epoch too.
+  (cohort,) = cohorts.make(SHORT, study.seed_ranges, 1)
+  lanes_read = checkpoint.restore_cohort(SHORT, cohort, len(store.classes), study.path)
+  assert lanes_read.best.epoch.tolist() == [row['best_epoch'] for row in finished[0].rows]
 
 
 def test_a_checkpoint_within_an_epoch_is_enough(store, short, tmp_path):
