@@ -66,6 +66,7 @@ class Checkpoints:
       OSError: it cannot be written, because the disk is full for example.
     """
     state = jax.tree.map(np.asarray, state)
+    losses = np.where(np.isnan(losses), np.nan, losses)  # JSON has one of the many NaN
     position = {'losses': losses.tolist(), 'sha256': _digest(state, losses)}
     items = {_LANES: ocp.args.StandardSave(state), _POSITION: ocp.args.JsonSave(position)}
     with files.naming(self._folder):

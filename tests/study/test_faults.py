@@ -44,6 +44,15 @@ def test_a_checkpoint_that_finds_no_space_leaves_the_one_before(tmp_path):
   assert sorted(path.name for path in tmp_path.iterdir()) == ['1', '2']
 
 
+def test_the_loss_of_a_lane_that_has_just_diverged_is_read_as_written(tmp_path):
+  """A processor's NaN has a sign, which JSON does not keep."""
+  state, losses = State(np.ones(4), np.arange(4.0)), np.array([[-np.nan], [np.nan], [np.inf], [1]])
+  checkpoints = checkpoint.Checkpoints(tmp_path)
+  checkpoints.save(1, state, losses)
+  checkpoints.close()
+  np.testing.assert_array_equal(checkpoint.read(tmp_path, 1, state).losses, losses)
+
+
 @pytest.mark.parametrize(
   'write',
   [
