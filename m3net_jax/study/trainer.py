@@ -199,6 +199,8 @@ class _Trainer:
           stop.act()
         if ends:
           self._show(int(state.epoch[0]) + 1)
+      if stop.asked:
+        stop.act()
     return state
 
   def _show(self, epoch: int) -> None:

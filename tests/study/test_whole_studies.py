@@ -215,6 +215,21 @@ def test_ctrl_c_within_an_epoch_costs_no_step(store, short, tmp_path, stop, monk
   assert lanes_read.best.epoch.tolist() == [row['best_epoch'] for row in finished[0].rows]
 
 
+def test_ctrl_c_after_the_last_checkpoint_is_not_forgotten(store, short, tmp_path):
+  start = Progress.start
+
+  def signalled(self, text):
+    start(self, text)
+    if text.startswith('testing'):
+      signal.raise_signal(signal.SIGINT)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(Progress, 'start', signalled)
+    with pytest.raises(KeyboardInterrupt):
+      run(store, tmp_path / 'study', SHORT)
+  assert_same(run(store, tmp_path / 'study', SHORT), short)
+
+
 def test_a_checkpoint_within_an_epoch_is_enough(store, short, tmp_path):
   """Checkpoints after every call; the run ends without a further one, as a killed one does."""
   stopped_run(store, tmp_path / 'study', SHORT, 6, checkpoint_minutes=0.0)
