@@ -40,6 +40,7 @@ from m3net_jax.study import (
   cohorts,
   devices,
   ingredients,
+  locks,
   noise_bank,
   results,
   splits,
@@ -164,7 +165,7 @@ def train(
 
 def owned(path: PathLike) -> contextlib.AbstractContextManager[None]:
   """Holds the lock of a study's folder for several calls; another command that writes waits."""
-  return workdir.owned(Path(path))
+  return locks.owned(Path(path))
 
 
 def create(store: Store, path: Path, config: Config) -> 'Study':
@@ -419,7 +420,7 @@ class Study:
       compilations=sum(cohort.compilations for cohort in finished),
       seconds=max(seconds, *(row['seconds'] for row in metrics)),
     )
-    with workdir.reporting(self.path):  # a report is of one study
+    with locks.reporting(self.path):  # a report is of one study
       opened.write_predictions(predictions)
       files.write_json(self.path / 'results.json', content)
     return [self.path / 'results.json', *self.report()]
@@ -556,7 +557,7 @@ class Study:
     """Writes report.html, report.md, tables/ and figures/; returns the paths."""
     from m3net_jax.reporting import report
 
-    with workdir.reporting(self.path):
+    with locks.reporting(self.path):
       return report.write(self._finished_part)
 
   def best_lane(self, variant: str | None = None, seed: int | None = None) -> TrainedLane:

@@ -25,7 +25,6 @@ Every file of these that is read again holds a checksum, so that a changed digit
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,12 +36,11 @@ from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.store import Store
 from m3net_jax.network import options
-from m3net_jax.study import arrays_file, metrics, recorded_splits, splits
+from m3net_jax.study import arrays_file, locks, metrics, recorded_splits, splits
 from m3net_jax.study.config import Config
 from m3net_jax.study.splits import Split
 
 DETECTION = 'detection.json'
-_LOCK, _REPORT_LOCK = '.study.lock', '.report.lock'
 # What to do if a file is damaged.
 _TEST_AGAIN = (
   'delete results.json and run the command of the study again: it tests the trained lanes again'
@@ -234,30 +232,6 @@ def read(path: str | os.PathLike[str]) -> Workdir:
     ) from error
 
 
-@contextlib.contextmanager
-def owned(path: Path) -> Iterator[None]:
-  """Holds the lock of a study, for a command that makes, trains or measures it.
-
-  Another such command waits. In a folder that does not become a study, no lock is left.
-  """
-  if path.exists() and not path.is_dir():
-    raise UserError(f'--workdir={path}: is a file: give a folder')
-  made = not path.exists()
-  with files.locked(path, path / _LOCK):
-    try:
-      yield
-    finally:
-      if path.is_dir() and not (path / 'config.json').exists():
-        (path / _LOCK).unlink(missing_ok=True)
-        if made and not any(path.iterdir()):
-          path.rmdir()
-
-
-def reporting(path: Path) -> contextlib.AbstractContextManager[None]:
-  """Holds the lock for writing the report or export.json, which readers may while lanes train."""
-  return files.locked(path / 'report.html', path / _REPORT_LOCK)
-
-
 def open_for(path: Path, config: Config, store: Store) -> Workdir:
   """Makes the workdir of a study with its splits, or opens the one with the same settings.
 
@@ -280,7 +254,7 @@ def open_for(path: Path, config: Config, store: Store) -> Workdir:
   if not (path / 'config.json').exists():
     if path.exists() and (
       not path.is_dir()
-      or {file.name for file in path.iterdir()} - {recorded_splits.NAME, _LOCK, _REPORT_LOCK}
+      or {file.name for file in path.iterdir()} - {recorded_splits.NAME, locks.STUDY, locks.REPORT}
     ):
       raise UserError(
         f'--workdir={path}: is not empty and holds no study (no config.json): use an empty folder'

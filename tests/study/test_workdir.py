@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from data_prep import files
 from data_prep.errors import UserError
 from data_prep.features import Features
-from m3net_jax.study import splits, workdir
+from m3net_jax.study import locks, splits, workdir
 from m3net_jax.study.config import Config
 from tests.example_store import store_of
 
@@ -145,12 +147,29 @@ def test_a_folder_that_becomes_no_study_keeps_no_lock(tmp_path):
   (tmp_path / 'mine').mkdir()
   (tmp_path / 'mine' / 'thesis.tex').write_text('mine')
   for name in ('mine', 'new/study'):
-    with pytest.raises(ZeroDivisionError), workdir.owned(tmp_path / name):
+    with pytest.raises(ZeroDivisionError), locks.owned(tmp_path / name):
       assert (tmp_path / name / '.study.lock').exists()
       raise ZeroDivisionError
   assert sorted(path.name for path in tmp_path.rglob('*')) == ['mine', 'new', 'thesis.tex']
-  with pytest.raises(UserError, match='is a file'), workdir.owned(tmp_path / 'mine/thesis.tex'):
+  with pytest.raises(UserError, match='is a file'), locks.owned(tmp_path / 'mine/thesis.tex'):
     pass
+
+
+def test_who_waits_for_a_folder_that_becomes_no_study_gets_it(tmp_path):
+  """The first command fails, for example because it has no noise, and deletes the folder."""
+  path, reached = tmp_path / 'new/study', []
+
+  def second():
+    with locks.owned(path):
+      reached.append((path / '.study.lock').exists())
+
+  waiting = threading.Thread(target=second)
+  with pytest.raises(ZeroDivisionError), locks.owned(path):
+    waiting.start()
+    time.sleep(0.3)  # until it waits
+    raise ZeroDivisionError
+  waiting.join(10)
+  assert reached == [True] and not path.exists()
 
 
 def test_lacking_seeds_of_a_finished_study_with_the_same_settings(tmp_path):
