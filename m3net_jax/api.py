@@ -42,6 +42,7 @@ from m3net_jax.study import (
   ingredients,
   locks,
   noise_bank,
+  opening,
   results,
   splits,
   streams,
@@ -174,20 +175,17 @@ def create(store: Store, path: Path, config: Config) -> 'Study':
   A finished study of which a part of the report is missing, or older than the results, gets it.
   """
   with owned(path):
-    shared = None
-    if workdir.lacking(path, config, store.features, store.sha256):
+    found = opening.find(path, config, store)
+    if not found.study.finished:
       # Before anything computes, as a new teacher does: then the devices cannot change.
       devices.use_all_cores(path.absolute().parent / '.compiled')
-      # Before the workdir is made, so that a folder without noise leaves none behind.
-      make_splits = lambda: splits.make(store, config.split, config.split_seeds_of(config.seeds))
-      shared = ingredients.obtain(path, config, store, make_splits)
-    opened = workdir.open_for(path, config, store)
-    if shared is not None:
-      ingredients.write(path, shared)
-    study = Study(opened.path, shared)
-    if study.finished:
-      study._test_within(config.margin)
-      study._complete_report()
+      shared = ingredients.obtain(found.begun, config, store, found.splits)
+      opening.write(found, store, shared)
+      return Study(path, shared)
+    opening.write(found, store)
+    study = Study(path)
+    study._test_within(config.margin)
+    study._complete_report()
   return study
 
 
@@ -203,10 +201,11 @@ def plan(store: Store, path: Path, config: Config) -> str:
   if (path / 'results.json').exists():
     finished = workdir.read(path).finished_part().results()
   study_splits = splits.make(store, config.split, config.split_seeds_of(config.seeds))
-  lacking = workdir.lacking(path, config, store.features, store.sha256)
+  begun = opening.begun(path, config, store)
+  lacking = opening.lacking(begun, config)
   seed_ranges = lacking or [config.seeds]
   devices.use_all_cores(path.absolute().parent / '.compiled')
-  shared = ingredients.obtain(path, config, store, lambda: study_splits)
+  shared = ingredients.obtain(begun and path, config, store, study_splits)
   measured = measure(config, seed_ranges, store, study_splits, shared)
   text = plan_text.text(config, len(store.classes), study_splits, measured, finished)
   if seed_ranges == [config.seeds]:
@@ -376,17 +375,14 @@ class Study:
     study_splits = opened.splits(store)
     if self._ingredients is None:
       devices.use_all_cores(self.path.absolute().parent / '.compiled')
-    opened, changes = workdir.compute_under(opened, devices.environment(config))
+    opened, changes = opening.compute_under(opened, devices.environment(config))
     if changes:
       print(
         f'{self.path}: begun under {"; ".join(changes)}: the lanes can differ in their last bits '
         'from those of one run; results.json names both',
         file=sys.stderr,
       )
-    shared = self._ingredients
-    if shared is None:
-      shared = ingredients.obtain(self.path, config, store, lambda: study_splits)
-      ingredients.write(self.path, shared)
+    shared = self._ingredients or ingredients.obtain(self.path, config, store, study_splits)
     if shared.noise is not None:
       print(f'{self.path}: noise: {shared.noise.text()}', file=sys.stderr)
     start = time.monotonic()
@@ -597,10 +593,12 @@ class Study:
     from m3net_jax.deploy import convert, export
     from m3net_jax.reporting import detections, model_card, robustness
 
-    content, noises = self.results(), [name for name, _ in noise_bank.recorded(self.path)]
+    opened = self._finished_part
+    content = opened.results()
+    noises = [name for name, _ in noise_bank.recorded(self.path, opened.config)]
     exported = export.write(
       Path(out_dir).absolute(),
-      self._finished_part,
+      opened,
       lane or self.best_lane(),
       calibration_clips=calibration_clips,
       max_drop=max_drop,

@@ -31,7 +31,7 @@ CONFIG = dataclasses.replace(
 
 def run(tones, path, config=CONFIG):
   """A study as the main command runs it; returns its results.json, metrics and predictions."""
-  study = workdir.open_for(path, config, tones)
+  study = small_study.opened(path, config, tones)
   study_splits = study.splits(tones)
   finished = trainer.train(config, study.seed_ranges, tones, study_splits, study.path)
   rows = [row for cohort in finished for row in cohort.rows]

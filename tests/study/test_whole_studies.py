@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from m3net_jax.study import checkpoint, cohorts, lanes, metrics, trainer, workdir
+from m3net_jax.study import checkpoint, cohorts, lanes, metrics, trainer
 from m3net_jax.study.progress import Progress
 from tests import small_study
 from tests.example_store import part_of
@@ -244,6 +244,6 @@ def test_rows_of_seeds_that_were_given_up_are_in_nobodys_way(store, tmp_path):
   small_study.write_results(study, store, splits, finished)
   stopped_run(store, path, dataclasses.replace(config, num_seeds=4), 5)
   assert {row['split'] for row in metrics.read(path)} >= {'random 2', 'random 3'}
-  workdir.open_for(path, config, store)
+  small_study.opened(path, config, store)
   (path / 'results.json').unlink()
   assert_same(run(store, path, config), outcome(study, splits, finished))

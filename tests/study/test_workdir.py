@@ -12,8 +12,9 @@ import pytest
 from data_prep import files
 from data_prep.errors import UserError
 from data_prep.features import Features
-from m3net_jax.study import locks, splits, workdir
+from m3net_jax.study import locks, opening, splits, workdir
 from m3net_jax.study.config import Config
+from tests import small_study
 from tests.example_store import store_of
 
 CONFIG = Config(num_seeds=3)
@@ -27,7 +28,7 @@ def store(path, features=FEATURES, sha='abc', clips=12):
 
 
 def opened(path, config=CONFIG, features=FEATURES, sha='abc', **changes):
-  return workdir.open_for(path / 'study', config, store(path / 'store', features, sha, **changes))
+  return small_study.opened(path / 'study', config, store(path / 'store', features, sha, **changes))
 
 
 def finish(study, seeds=None):
@@ -123,12 +124,12 @@ def test_a_store_is_found_where_it_moved_with_the_study(tmp_path):
     files.write_json(folder / 'stores/s/manifest.json', content)
 
   make(tmp_path / 'a', 'abc')
-  study = workdir.open_for(tmp_path / 'a/studies/s', CONFIG, store(tmp_path / 'a/stores/s'))
+  study = small_study.opened(tmp_path / 'a/studies/s', CONFIG, store(tmp_path / 'a/stores/s'))
   shutil.copytree(tmp_path / 'a', tmp_path / 'b')
   place = lambda folder: workdir.read(tmp_path / folder / 'studies/s').store
   assert place('a') == tmp_path / 'a/stores/s' and place('b') == tmp_path / 'b/stores/s'
   shutil.copytree(tmp_path / 'a', tmp_path / 'c')
-  study_of_c = workdir.open_for(tmp_path / 'c/studies/s', CONFIG, store(tmp_path / 'c/stores/s'))
+  study_of_c = small_study.opened(tmp_path / 'c/studies/s', CONFIG, store(tmp_path / 'c/stores/s'))
   shutil.move(study_of_c.path, tmp_path / 'study')  # without its store, whose place is recorded
   assert workdir.read(tmp_path / 'study').store == tmp_path / 'c/stores/s'
   make(tmp_path / 'b', 'other')  # not the store of the study
@@ -137,7 +138,7 @@ def test_a_store_is_found_where_it_moved_with_the_study(tmp_path):
   with pytest.raises(UserError, match='a/stores/s: the store of .* is not there: run the command'):
     workdir.read(study.path).load_store()
   # The command of the study records the new place.
-  workdir.open_for(study.path, CONFIG, store(tmp_path / 'elsewhere'))
+  small_study.opened(study.path, CONFIG, store(tmp_path / 'elsewhere'))
   assert place('a') == tmp_path / 'elsewhere'
   recorded = json.loads((study.path / 'config.json').read_text())
   assert recorded['store'] == str(tmp_path / 'elsewhere')
@@ -173,7 +174,9 @@ def test_who_waits_for_a_folder_that_becomes_no_study_gets_it(tmp_path):
 
 
 def test_lacking_seeds_of_a_finished_study_with_the_same_settings(tmp_path):
-  lacking = lambda config, sha='abc': workdir.lacking(tmp_path / 'study', config, Features(), sha)
+  lacking = lambda config, sha='abc': opening.lacking(
+    opening.begun(tmp_path / 'study', config, store(tmp_path / 'store', sha=sha)), config
+  )
   more = dataclasses.replace(CONFIG, num_seeds=5)
   assert lacking(more) == [range(0, 5)]
   first = opened(tmp_path)
@@ -280,10 +283,10 @@ def test_a_study_stopped_before_its_settings_were_written_starts_anew(tmp_path):
 
 def test_a_study_continued_under_another_environment_says_so_and_keeps_both(tmp_path):
   begun = {'versions': {'jax': '0.10.2', 'python': '3.11'}, 'lowering': 'shift', 'devices': 2}
-  study, changes = workdir.compute_under(opened(tmp_path), begun)
-  assert changes == [] and workdir.compute_under(study, begun) == (study, [])
+  study, changes = opening.compute_under(opened(tmp_path), begun)
+  assert changes == [] and opening.compute_under(study, begun) == (study, [])
   later = {**begun, 'versions': {'jax': '0.11.2', 'python': '3.11'}, 'lowering': 'conv'}
-  study, changes = workdir.compute_under(study, later)
+  study, changes = opening.compute_under(study, later)
   assert changes == ['jax 0.10.2, now 0.11.2', 'lowering shift, now conv']
   assert workdir.read(study.path).environments == (begun, later)
   assert opened(tmp_path) == study
