@@ -4,6 +4,7 @@ The number of a checkpoint counts training steps and ends of epochs, so it rises
 too.
 """
 
+import functools
 import hashlib
 import shutil
 import sys
@@ -65,6 +66,7 @@ class Checkpoints:
     Raises:
       OSError: it cannot be written, because the disk is full for example.
     """
+    _ignore_closed_loops()
     state = jax.tree.map(np.asarray, state)
     losses = np.where(np.isnan(losses), np.nan, losses)  # JSON has one of the many NaN
     position = {'losses': losses.tolist(), 'sha256': _digest(state, losses)}
@@ -91,6 +93,7 @@ def read(folder: Path, number: int, like: Any) -> Saved:
   Raises:
     Damaged: it cannot be read, or its content is not what was written.
   """
+  _ignore_closed_loops()
   path = folder.absolute() / str(number)
   shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
   try:
@@ -105,7 +108,6 @@ def read(folder: Path, number: int, like: Any) -> Saved:
   except MemoryError:
     raise
   except Exception as error:  # orbax and tensorstore raise many kinds
-    _ignore_late_reads()
     raise Damaged(_one_line(error)) from error
   if digest != _digest(state, losses):
     raise Damaged('its content is not what was written')
@@ -158,18 +160,16 @@ def _digest(state: Any, losses: np.ndarray) -> str:
   return total.hexdigest()
 
 
-def _ignore_late_reads() -> None:
-  """Keeps reads that end after a failed restore from printing tracebacks.
+@functools.cache
+def _ignore_closed_loops() -> None:
+  """Keeps the threads of orbax from printing tracebacks after a read or a write has failed.
 
-  They call an event loop that orbax has closed.
+  At the first error orbax ends its event loop, which the reads and writes of other files then call.
   """
-  hook = sys.unraisablehook
-
-  def without_closed_loops(unraisable: Any) -> None:
-    if 'Event loop is closed' not in str(unraisable.exc_value):
-      hook(unraisable)
-
-  sys.unraisablehook = without_closed_loops
+  shown = lambda error: 'Event loop is closed' not in str(error)
+  of_thread, unraisable = sys.excepthook, sys.unraisablehook
+  sys.excepthook = lambda kind, error, trace: shown(error) and of_thread(kind, error, trace)
+  sys.unraisablehook = lambda arguments: shown(arguments.exc_value) and unraisable(arguments)
 
 
 def _one_line(error: Exception) -> str:
