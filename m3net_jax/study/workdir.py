@@ -137,12 +137,16 @@ class Workdir(NamedTuple):
         'with its recordings or with --store_dir, which also records the new place'
       )
     loaded = stores.load(self.store, self.features)
-    if loaded.sha256 != self.store_sha256:
+    self.check_store(loaded)
+    return loaded
+
+  def check_store(self, store: Store) -> None:
+    """Raises UserError if a store has other arrays than the one of the study."""
+    if store.sha256 != self.store_sha256:
       raise UserError(
-        f'{self.store}: is not the store that {self.path} was trained on (other arrays): run the '
+        f'{store.path}: is not the store that {self.path} was trained on (other arrays): run the '
         'command of the study again with the same recordings and another --store_dir'
       )
-    return loaded
 
   def splits(self, store: Store) -> list[Split]:
     """Reads splits.npz; UserError if it cannot be read or `store` has other clips."""
