@@ -230,6 +230,12 @@ def test_added_seeds_learn_from_the_teacher_of_their_own_split(tones, tmp_path, 
   assert grown.finished
 
 
+def test_the_answers_of_a_teacher_are_not_asked_for_twice(tones, tmp_path):
+  config = Config(teacher='studies/other', teacher_weight=0.5)
+  with pytest.raises(UserError, match='teacher.npz: is missing: restore it from a copy'):
+    ingredients.obtain(tmp_path, config, tones, splits.make(tones, 'random'))
+
+
 def test_a_teacher_without_checkpoints_is_named_and_stays_as_it_is(tones, trained, tmp_path):
   shutil.copytree(trained.path, tmp_path / 'teacher')
   shutil.rmtree(tmp_path / 'teacher' / 'checkpoints')
