@@ -3,7 +3,7 @@
 import json
 
 from data_prep import files
-from m3net_jax.study import devices, results, trainer, workdir
+from m3net_jax.study import devices, ingredients, opening, results, trainer
 from m3net_jax.study.config import Config
 
 CONFIG = Config(
@@ -16,9 +16,16 @@ CONFIG = Config(
 )
 
 
+def opened(path, config, store, shared=ingredients.NONE):
+  """Makes or opens the workdir of a study, as the main command does."""
+  found = opening.find(path, config, store)
+  opening.write(found, store, shared)
+  return found.study
+
+
 def train(tones, path, config=CONFIG, **options):
   """Trains on the store of tones, with options of `trainer.train`; returns the finished workdir."""
-  study = workdir.open_for(path, config, tones)
+  study = opened(path, config, tones)
   study_splits = study.splits(tones)
   finished = trainer.train(config, study.seed_ranges, tones, study_splits, study.path, **options)
   write_results(study, tones, study_splits, finished)

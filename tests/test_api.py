@@ -141,6 +141,13 @@ def test_train_again_reads_what_is_finished(study, store, own_class):
     )
 
 
+def test_a_study_does_not_go_on_with_other_arrays(study, store):
+  """The same clips, computed again by another version of a library for example."""
+  others = {**store.manifest, 'files': {'mels.npy': {'sha256': 'other'}}}
+  with pytest.raises(m3.UserError, match='is not the store that .* was trained on'):
+    m3.open_study(study.path).train(store._replace(manifest=others))
+
+
 def test_while_seeds_are_added_the_finished_ones_are_read(study, store, tmp_path, capsys):
   path = shutil.copytree(study.path, tmp_path / 'study')
   again = api.create(store, path, study.config)

@@ -24,7 +24,7 @@ from m3net_jax.inference.best_lane import TrainedLane
 from m3net_jax.inference.classifier import Classifier, ModelSpec
 from m3net_jax.network import cost
 from m3net_jax.network.variants import architecture_of
-from m3net_jax.study import workdir
+from m3net_jax.study import locks, workdir
 from m3net_jax.study.packages import versions
 from m3net_jax.study.workdir import Workdir
 
@@ -131,7 +131,7 @@ def write(
     files.write_bytes(folder / 'MODEL_CARD.md', card(content).encode('utf-8', 'replace'))
     bundle.write_checksums(folder)
     if surroundings.can_write(study.path):  # before the bundle takes its place: both, or neither
-      with workdir.reporting(study.path):  # another export may have written since
+      with locks.reporting(study.path):  # another export may have written since
         content['arenas'] = study.arenas() | {lane.name.variant: arenas['int8'].total}
         files.write_json(study.path / 'export.json', content)
   return content

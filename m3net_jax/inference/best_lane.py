@@ -42,7 +42,9 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
     UserError: the study is not finished or has no such lane.
   """
   content = workdir.results()
-  lanes = results.tested(content)
+  # Seeds may have been added since the study was read.
+  seeds = workdir.config.seeds
+  lanes = {name: row for name, row in results.tested(content).items() if name.seed in seeds}
   for flag, value, values in (
     ('variant', variant, [name.variant for name in lanes]),
     ('seed', seed, [name.seed for name in lanes]),

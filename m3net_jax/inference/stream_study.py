@@ -53,8 +53,7 @@ def make_streams(
     UserError: too few recordings of noise, or recordings of the corpus are absent or changed.
   """
   split = workdir.splits(store)[0]
-  bank = noise_bank.read(workdir.path)
-  heard = set() if bank is None else set(bank.sha256.tolist()) - {''}
+  heard = {sha256 for _, sha256 in noise_bank.recorded(workdir.path, workdir.config)}
   new = [noise for noise in noises if noise.sha256 not in heard]
   if len(new) < len(noises):
     print(

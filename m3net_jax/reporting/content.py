@@ -49,6 +49,9 @@ class Content(NamedTuple):
     confusion: that of the headline's variant as a table of counts, for pages without colours.
     hard: clips that most lanes misclassify, as dictionaries for the template.
     missing: {section: reason} of the sections without content.
+    results: the content of results.json.
+    metrics: rows of metrics.jsonl of the lanes that were tested.
+    measured, detected: the content of robustness.json and detection.json, or None.
   """
 
   title: str
@@ -82,6 +85,10 @@ class Content(NamedTuple):
   detection: Table | None
   detection_figure: str
   missing: dict[str, str]
+  results: dict[str, Any]
+  metrics: list[dict[str, Any]]
+  measured: dict[str, Any] | None
+  detected: dict[str, Any] | None
 
   @property
   def tables(self) -> list[Table]:
@@ -178,6 +185,10 @@ def gather(workdir: Workdir) -> Content:
     ),
     detection_figure=svg.detection(detected) if detected else '',
     missing=missing,
+    results=results,
+    metrics=metrics,
+    measured=measured,
+    detected=detected,
   )
   return _marked(content) if content.synthetic else content
 

@@ -13,10 +13,10 @@ def of_study(results: dict[str, Any], metrics: list[dict[str, Any]]) -> dict[str
   """Draws learning_curves.png, accuracy.png and for a sweep sweep.png, by name.
 
   Args:
-    metrics: rows of all lanes.
+    metrics: rows of the lanes that were tested.
   """
   figures = {
-    'learning_curves.png': learning_curves(results, sweeps.of_tested(results, metrics)),
+    'learning_curves.png': learning_curves(results, metrics),
     'accuracy.png': accuracies(results),
   }
   return figures | ({'sweep.png': sweep(results)} if results['sweep'] else {})

@@ -27,14 +27,11 @@ def write(workdir: Workdir) -> list[Path]:
   for name, text in pages.items():
     # The name of a recording may contain bytes that are not UTF-8: they become question marks.
     files.write_bytes(workdir.path / name, text.encode('utf-8', 'replace'))
-  results = workdir.results()
-  pictures = figures.of_study(results, workdir.metrics())
-  for name, measured, draw in (
-    ('robustness.png', robustness.read(workdir.path), robustness.figure),
-    ('detection.png', detections.read(workdir.path), detections.figure),
-  ):
-    if measured:
-      pictures[name] = draw(measured, figures.title(results))
+  pictures = figures.of_study(content.results, content.metrics)
+  if content.measured:
+    pictures['robustness.png'] = robustness.figure(content.measured, content.title)
+  if content.detected:
+    pictures['detection.png'] = detections.figure(content.detected, content.title)
   for name, picture in pictures.items():
     files.write_figure(workdir.path / 'figures' / name, picture)
   made = [*pages, *(f'figures/{name}' for name in pictures)]

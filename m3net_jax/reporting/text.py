@@ -120,14 +120,10 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
 
 
 def diverged_lanes(results: Mapping[str, Any]) -> list[str]:
-  """The lanes that diverged, and where; older studies do not say where."""
+  """The lanes that diverged, and where."""
   return [
-    f'{name}, {lane["split"]}, seed {lane["seed"]}'
-    + (
-      f': epoch {lane["diverged_epoch"]}, step {lane["diverged_step"]}'
-      if 'diverged_epoch' in lane
-      else ''
-    )
+    f'{name}, {lane["split"]}, seed {lane["seed"]}: epoch {lane["diverged_epoch"]}, '
+    f'step {lane["diverged_step"]}'
     for name, variant in results['variants'].items()
     for lane in variant['lanes']
     if lane['status'] == 'diverged'

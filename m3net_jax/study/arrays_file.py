@@ -26,16 +26,16 @@ def read(
     fix: what the user can do if the file is damaged; the end of the message.
 
   Raises:
-    FileNotFoundError: there is no such file.
-    UserError: the file cannot be read, or its hash is absent or not that of its arrays.
+    UserError: the file is missing or cannot be read, or its hash is absent or not that of its
+      arrays.
   """
   try:
     with np.load(path) as saved:
       arrays = dict(saved)
     digest = arrays.pop(_DIGEST, None)
     actual = _digest(arrays)
-  except FileNotFoundError:
-    raise
+  except FileNotFoundError as error:
+    raise UserError(f'{path}: is missing: {fix}') from error
   except Exception as error:  # numpy raises many kinds for a damaged archive
     raise UserError(f'{path}: cannot be read ({files.one_line(error)}): {fix}') from error
   if digest is None:

@@ -4,6 +4,7 @@ The number of a checkpoint counts training steps and ends of epochs, so it rises
 too.
 """
 
+import functools
 import hashlib
 import shutil
 import sys
@@ -65,7 +66,9 @@ class Checkpoints:
     Raises:
       OSError: it cannot be written, because the disk is full for example.
     """
+    _ignore_closed_loops()
     state = jax.tree.map(np.asarray, state)
+    losses = np.where(np.isnan(losses), np.nan, losses)  # JSON has one of the many NaN
     position = {'losses': losses.tolist(), 'sha256': _digest(state, losses)}
     items = {_LANES: ocp.args.StandardSave(state), _POSITION: ocp.args.JsonSave(position)}
     with files.naming(self._folder):
@@ -90,6 +93,7 @@ def read(folder: Path, number: int, like: Any) -> Saved:
   Raises:
     Damaged: it cannot be read, or its content is not what was written.
   """
+  _ignore_closed_loops()
   path = folder.absolute() / str(number)
   shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
   try:
@@ -104,7 +108,6 @@ def read(folder: Path, number: int, like: Any) -> Saved:
   except MemoryError:
     raise
   except Exception as error:  # orbax and tensorstore raise many kinds
-    _ignore_late_reads()
     raise Damaged(_one_line(error)) from error
   if digest != _digest(state, losses):
     raise Damaged('its content is not what was written')
@@ -157,18 +160,16 @@ def _digest(state: Any, losses: np.ndarray) -> str:
   return total.hexdigest()
 
 
-def _ignore_late_reads() -> None:
-  """Keeps reads that end after a failed restore from printing tracebacks.
+@functools.cache
+def _ignore_closed_loops() -> None:
+  """Keeps the threads of orbax from printing tracebacks after a read or a write has failed.
 
-  They call an event loop that orbax has closed.
+  At the first error orbax ends its event loop, which the reads and writes of other files then call.
   """
-  hook = sys.unraisablehook
-
-  def without_closed_loops(unraisable: Any) -> None:
-    if 'Event loop is closed' not in str(unraisable.exc_value):
-      hook(unraisable)
-
-  sys.unraisablehook = without_closed_loops
+  shown = lambda error: 'Event loop is closed' not in str(error)
+  of_thread, unraisable = sys.excepthook, sys.unraisablehook
+  sys.excepthook = lambda kind, error, trace: shown(error) and of_thread(kind, error, trace)
+  sys.unraisablehook = lambda arguments: shown(arguments.exc_value) and unraisable(arguments)
 
 
 def _one_line(error: Exception) -> str:
@@ -185,7 +186,7 @@ def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Pa
   """Reads the last checkpoint of a cohort: numpy arrays [lanes, ...] in the order of its names.
 
   Raises:
-    UserError: there is none, or it is damaged. Nothing is written.
+    UserError: there is none, it is damaged, or not of the last epoch. Nothing is written.
   """
   model = M3Net(cohort.program, num_classes, 'conv')
   rule = Rule(config.parts, Features(), None) if config.parts else None
@@ -211,14 +212,20 @@ def restore_cohort(config: Config, cohort: Cohort, num_classes: int, workdir: Pa
       f'{folder}: holds no checkpoint: restore it from a copy, or train the study again in another '
       '--workdir'
     )
+  # An earlier one knows nothing of the last epoch, which may be a lane's best.
   try:
-    return read(folder, found[0], like).state
+    state = read(folder, found[0], like).state
   except Damaged as error:
-    # The one before knows nothing of the last epoch, which may be a lane's best.
     raise UserError(
       f'{folder / str(found[0])}: is damaged ({error}): restore it from a copy, or delete it and '
       f'{workdir / "results.json"} and run the command of the study again'
     ) from error
+  if state.epoch.min() < config.num_epochs:
+    raise UserError(
+      f'{folder}: lacks the checkpoint of the last epoch: restore it from a copy, or delete '
+      f'{workdir / "results.json"} and run the command of the study again'
+    )
+  return state
 
 
 def restore_lane(

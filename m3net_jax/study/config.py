@@ -1,6 +1,7 @@
 """The settings of a study, checked when they are made. Imports nothing slow."""
 
 import dataclasses
+import os
 from typing import Any
 
 from data_prep.errors import UserError
@@ -60,9 +61,14 @@ class Config:
   margin: float = 1.0
 
   def __post_init__(self) -> None:
+    for name in ('variants', 'input_shape', 'noise_dir', 'sweep'):
+      value = getattr(self, name)
+      if isinstance(value, str | os.PathLike):
+        raise UserError(f'{name}={str(value)!r}: give a list, such as [{str(value)!r}]')
+      object.__setattr__(self, name, tuple(value))
     object.__setattr__(self, 'variants', tuple(map(variants.name_of, self.variants)))
-    for name in ('input_shape', 'noise_dir', 'sweep'):
-      object.__setattr__(self, name, tuple(getattr(self, name)))
+    for name, value in vars(self).items():
+      object.__setattr__(self, name, _plain(value))
     for name, lowest in (
       ('num_seeds', 1),
       ('first_seed', 0),
@@ -167,3 +173,12 @@ class Config:
   def to_json(self) -> dict[str, Any]:
     """The settings as the values of a JSON object."""
     return dataclasses.asdict(self)
+
+
+def _plain(value: Any) -> Any:
+  """A value of a notebook as config.json keeps it: paths as text, numbers of numpy as Python's."""
+  if isinstance(value, tuple):
+    return tuple(map(_plain, value))
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
+  return value.item() if hasattr(value, 'item') else value

@@ -19,6 +19,7 @@ from data_prep.features import Features
 from data_prep.negatives import SILENCE
 from data_prep.store import Store
 from m3net_jax.study import arrays_file
+from m3net_jax.study.config import Config
 from m3net_jax.study.splits import Split
 
 # By the SHA-256 of a recording: the starts of clips in it, seconds.
@@ -156,19 +157,18 @@ def write(workdir: Path, bank: NoiseBank) -> None:
   arrays_file.write(workdir / NAME, **bank._asdict())
 
 
-def recorded(workdir: Path) -> list[tuple[str, str]]:
-  """The recordings of noise.npz, names and SHA-256.
+def recorded(workdir: Path, config: Config) -> list[tuple[str, str]]:
+  """The recordings of the noise that training mixed in, names and SHA-256.
 
-  Empty if it is not there or all noise was generated; UserError if it cannot be read.
+  Empty if it mixed in none or all noise was generated; UserError if noise.npz is missing or cannot
+  be read.
   """
-  bank = read(workdir)
-  if bank is None:
+  if 'noise' not in config.parts:
     return []
+  bank = read(workdir)
   return [(name, file) for name, file in zip(bank.names.tolist(), bank.sha256.tolist()) if file]
 
 
-def read(workdir: Path) -> NoiseBank | None:
-  """Reads noise.npz; None if there is none, UserError if it cannot be read."""
-  if not (workdir / NAME).exists():
-    return None
+def read(workdir: Path) -> NoiseBank:
+  """Reads noise.npz; UserError if it is missing or cannot be read."""
   return NoiseBank(**arrays_file.read(workdir / NAME))

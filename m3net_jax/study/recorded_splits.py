@@ -61,14 +61,7 @@ def write(folder: Path, splits: list[Split], store: Store) -> None:
 
 def read(folder: Path) -> Recorded:
   """Reads the splits of the study in `folder`; UserError if they are absent or damaged."""
-  path = folder / NAME
-  try:
-    saved = arrays_file.read(path)
-  except FileNotFoundError as error:
-    raise UserError(
-      f'{path}: is missing: it was deleted, or an older version made this study, which did not '
-      'record its splits: train it again in another --workdir'
-    ) from error
+  saved = arrays_file.read(folder / NAME)
   splits = [
     Split(str(name), *(np.flatnonzero(row == side) for side in range(1, 1 + len(_SIDES))))
     for name, row in zip(saved['names'], saved['sides'])

@@ -120,6 +120,7 @@ def measure(
       folder of noise cannot be used.
   """
   content, splits = workdir.results(), workdir.splits(store)
+  trained = {sha256 for _, sha256 in noise_bank.recorded(workdir.path, workdir.config)}
   if not (raw_dir or store.manifest['raw_dir']):
     raise UserError(f'{store.path}: was made of arrays, so there are no recordings to change')
   root = Path(raw_dir or store.manifest['raw_dir'])
@@ -146,7 +147,15 @@ def measure(
         bar.update(len(place))
       for i, mels in enumerate(copies):
         predicted[i, :, start : start + len(block)] = lanes.answers(mels)
-  return _content(workdir, content, store, splits, tried, lanes.names, tested, predicted, recorded)
+  rows = _rows(content, store, splits, tried, lanes.names, tested, predicted)
+  _say_if_clean_differs(content, rows[0])
+  return {
+    'conditions': rows,
+    'noise': [noise.name for noise in recorded],
+    'noise_heard_in_training': [noise.name for noise in recorded if noise.sha256 in trained],
+    'generated_noise_heard_in_training': 'noise' in workdir.config.parts and not trained,
+    'clips': len(tested),
+  }
 
 
 class _Lanes:
@@ -248,8 +257,7 @@ def _chunk(
   return places, made
 
 
-def _content(
-  workdir: Workdir,
+def _rows(
   content: Mapping[str, Any],
   store: Store,
   splits: list[Split],
@@ -257,9 +265,8 @@ def _content(
   names: Sequence[LaneName],
   tested: np.ndarray,
   predicted: np.ndarray,
-  recorded: Sequence[Noise],
-) -> dict[str, Any]:
-  """The content of robustness.json.
+) -> list[dict[str, Any]]:
+  """The accuracy of every variant and lane on every condition.
 
   Args:
     tested: ascending positions of the clips that any lane tests.
@@ -290,15 +297,7 @@ def _content(
         'lanes': lanes,
       }
     rows.append(row)
-  _say_if_clean_differs(content, rows[0])
-  trained = {sha256 for _, sha256 in noise_bank.recorded(workdir.path)}
-  return {
-    'conditions': rows,
-    'noise': [noise.name for noise in recorded],
-    'noise_heard_in_training': [noise.name for noise in recorded if noise.sha256 in trained],
-    'generated_noise_heard_in_training': 'noise' in workdir.config.parts and not trained,
-    'clips': len(tested),
-  }
+  return rows
 
 
 def _say_if_clean_differs(content: Mapping[str, Any], clean: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 `teacher.npz` in a workdir keeps them, so that a study continues without its teacher.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ class Answers(NamedTuple):
   splits: np.ndarray
 
 
-def answers(known: Answers | None, path: str, store: Store, splits: list[Split]) -> Answers:
+def answers(known: Answers | None, path: str, store: Store, splits: Sequence[Split]) -> Answers:
   """The answers for the splits of a study: those that are known, the others from the teacher.
 
   Raises:
@@ -50,7 +51,7 @@ def answers(known: Answers | None, path: str, store: Store, splits: list[Split])
   return Answers(np.stack([by_name[name] for name in names], 1), np.array(names))
 
 
-def logits_of(path: str, store: Store, splits: list[Split]) -> np.ndarray:
+def logits_of(path: str, store: Store, splits: Sequence[Split]) -> np.ndarray:
   """The teacher's logits for the training clips of every split.
 
   A split is taught by all lanes of the teacher's baseline variant on the same split, each at its
@@ -113,17 +114,13 @@ def write(folder: Path, answers: Answers) -> None:
   arrays_file.write(folder / NAME, **answers._asdict())
 
 
-def read(folder: Path) -> Answers | None:
-  """Reads teacher.npz; None if there is none, UserError if it cannot be read."""
-  if not (folder / NAME).exists():
-    return None
+def read(folder: Path) -> Answers:
+  """Reads teacher.npz; UserError if it is missing or cannot be read."""
   return Answers(**arrays_file.read(folder / NAME))
 
 
-def taught_splits(folder: Path) -> list[str]:
-  """The names of the splits of a teacher.npz that was read; empty without a file."""
-  if not (folder / NAME).exists():
-    return []
+def taught(folder: Path) -> list[str]:
+  """The names of the splits of a teacher.npz that was read."""
   with np.load(folder / NAME) as saved:  # not its logits, which are large
     return saved['splits'].tolist()
 

@@ -139,6 +139,8 @@ class _Trainer:
     self._checkpoint_seconds = checkpoint_seconds
     self._workdir, self._metrics = workdir, workdir / metrics.NAME
     self._progress, self._on_epoch = progress, on_epoch
+    # How metrics.jsonl names the lanes of the cohort; it may have rows of others.
+    self._lanes = [metrics.lane_of(self._row(name)) for name in runner.cohort.names]
 
   @property
   def _cohort(self) -> Cohort:
@@ -148,7 +150,7 @@ class _Trainer:
     rows = metrics.read(self._workdir)
     state, losses = self._first_or_last(rows)
     rows = self._cut(rows, int(state.epoch[0]))
-    self._on_epoch([row for row in rows if self._name(row) in self._cohort.names])
+    self._on_epoch([row for row in rows if metrics.lane_of(row) in self._lanes])
     # The seconds of this run are added to those of earlier runs.
     start = time.monotonic() - max((row['seconds'] for row in rows), default=0.0)
     del rows  # many in a long study
@@ -170,8 +172,12 @@ class _Trainer:
     """
     runner, none = self._runner, losses[:, :0]
     first_step, saved = int(state.step[0]), time.monotonic()
+    save = lambda state, losses: checkpoints.save(
+      int(state.step[0]) + int(state.epoch[0]), runner.without_fill(state), losses
+    )
     if losses.shape[1] == runner.steps:
       state, losses = self._end_epoch(state, losses.mean(1), start), none
+      save(state, losses)  # of the last epoch, no step would follow that saves it
     with stopping.Deferred() as stop:
       for number, (block, steps) in enumerate(runner.training_blocks(first_step, self._num_epochs)):
         if number == 0:
@@ -186,14 +192,15 @@ class _Trainer:
           state, losses = self._end_epoch(state, losses.mean(1), start), none
           leaving = stop.asked
         if ends or leaving or time.monotonic() - saved >= self._checkpoint_seconds:
-          checkpoint_number = int(state.step[0]) + int(state.epoch[0])
-          checkpoints.save(checkpoint_number, runner.without_fill(state), losses)
+          save(state, losses)
           saved = time.monotonic()
           leaving = stop.asked
         if leaving:
           stop.act()
         if ends:
           self._show(int(state.epoch[0]) + 1)
+      if stop.asked:
+        stop.act()
     return state
 
   def _show(self, epoch: int) -> None:
@@ -206,18 +213,20 @@ class _Trainer:
 
   def _first_or_last(self, rows: Rows) -> tuple[Lane, np.ndarray]:
     """All lanes before their first step or from the last checkpoint, and losses of its epoch."""
-    state, names = self._runner.initial(), self._cohort.names
-    written = {(self._name(row), row['epoch']) for row in rows}
+    state = self._runner.initial()
+    written = {(metrics.lane_of(row), row['epoch']) for row in rows}
     saved = checkpoint.last(
       self._folder,
       self._runner.without_fill(state),
       lambda lane: all(
-        (name, epoch) in written for epoch in range(1, int(lane.epoch[0]) + 1) for name in names
+        (name, epoch) in written
+        for epoch in range(1, int(lane.epoch[0]) + 1)
+        for name in self._lanes
       ),
       self._progress.note,
     )
     if saved is None:
-      return state, np.zeros((len(names), 0))
+      return state, np.zeros((len(self._lanes), 0))
     return self._runner.with_fill(saved.state, state), saved.losses
 
   def _cut(self, rows: Rows, epoch: int) -> Rows:
@@ -225,17 +234,12 @@ class _Trainer:
 
     Raises UserError if a row is missing.
     """
-    names = set(self._cohort.names)
-    rows = [row for row in rows if row['epoch'] <= epoch or self._name(row) not in names]
-    own = [metrics.lane_of(self._row(name)) for name in self._cohort.names]
-    metrics.check(self._workdir, rows, own, epoch)
+    own = set(self._lanes)
+    rows = [row for row in rows if row['epoch'] <= epoch or metrics.lane_of(row) not in own]
+    metrics.check(self._workdir, rows, self._lanes, epoch)
     if self._metrics.exists():
       files.write_rows(self._metrics, rows)
     return rows
-
-  def _name(self, row: dict[str, Any]) -> LaneName:
-    split = self._split_names.index(row['split'])
-    return LaneName(row['variant'], row['seed'], split, row.get('setting', 0))
 
   def _row(self, name: LaneName) -> dict[str, Any]:
     row = {'variant': name.variant, 'seed': name.seed, 'split': self._split_names[name.split]}
@@ -303,7 +307,7 @@ class _Trainer:
     weights = self._runner.class_weights(name.split)
     return float((losses if weights is None else losses * weights[labels]).mean())
 
-  def _test(self, state: Lane, metrics: Rows) -> Finished:
+  def _test(self, state: Lane, epochs: Rows) -> Finished:
     """Tests lanes with the parameters of their best validation epoch.
 
     These are all lanes, or those of the chosen settings of a sweep.
@@ -312,11 +316,11 @@ class _Trainer:
     best_epoch, status, score = map(np.asarray, (state.best.epoch, state.status, state.best.score))
     chosen = sweeps.chosen(names, score[: len(names)])
     predicted, _ = runner.scores(state, state.best.variables, 'test', chosen)
-    by_epoch = {(self._name(row), row['epoch']): row for row in metrics}
+    by_epoch = {(metrics.lane_of(row), row['epoch']): row for row in epochs}
     validated, rows = [], []
     for i, (name, labels) in enumerate(zip(names, runner.labels('test'))):
       # A lane that diverged in its first epoch has no best one.
-      validation = by_epoch.get((name, int(best_epoch[i])), {})
+      validation = by_epoch.get((self._lanes[i], int(best_epoch[i])), {})
       lane = {
         **self._row(name),
         'status': 'diverged' if status[i] else 'finished',

@@ -3,7 +3,7 @@
 splits.npz       the clips of every side of every split
 noise.npz        windows of the noise that training mixes in, if it does
 teacher.npz      answers of its teacher, if it has one
-config.json      settings, features and store, written next: from then on the folder is a study
+config.json      settings, features and store, written after these: then the folder is a study
 metrics.jsonl    one row per lane and epoch
 checkpoints/     the last two checkpoints of each cohort: its lanes, within an epoch or at its end
 predictions.npz  the class predicted for every test clip, one array per lane
@@ -22,10 +22,8 @@ that reads a study reads the seeds that are finished (`Workdir.finished_part`).
 Every file of these that is read again holds a checksum, so that a changed digit is never reported.
 """
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,18 +35,16 @@ from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.store import Store
 from m3net_jax.network import options
-from m3net_jax.study import arrays_file, metrics, recorded_splits, splits
+from m3net_jax.study import arrays_file, metrics, recorded_splits
 from m3net_jax.study.config import Config
 from m3net_jax.study.splits import Split
 
 DETECTION = 'detection.json'
-_LOCK, _REPORT_LOCK = '.study.lock', '.report.lock'
 # What to do if a file is damaged.
 _TEST_AGAIN = (
   'delete results.json and run the command of the study again: it tests the trained lanes again'
 )
 _ANOTHER = 'restore it from a copy, or train again in another --workdir'
-_INCIDENTAL = ('lanes_at_once', 'margin')  # settings that decide no lane
 _CONSTANTS = {
   'batch_norm_momentum': options.BATCH_NORM_MOMENTUM,
   'batch_norm_epsilon': options.BATCH_NORM_EPSILON,
@@ -82,7 +78,12 @@ class Workdir(NamedTuple):
   @property
   def finished(self) -> bool:
     """Whether all lanes are trained and tested: each has its row in results.json."""
-    return self._finished_seeds() == self.config.num_seeds
+    return self.finished_seeds == self.config.num_seeds
+
+  @property
+  def finished_seeds(self) -> int:
+    """Number of seeds in the leading ranges all of whose lanes have a row in results.json."""
+    return self._seeds_in(self.results()) if (self.path / 'results.json').exists() else 0
 
   def results(self) -> dict[str, Any]:
     """Reads results.json; UserError if no seed is finished."""
@@ -95,7 +96,7 @@ class Workdir(NamedTuple):
 
   def finished_part(self) -> 'Workdir':
     """The study without seeds that are being added; UserError if no seed is finished."""
-    num_seeds = self._finished_seeds()
+    num_seeds = self.finished_seeds
     if not num_seeds:
       self.results()  # raises if it is absent
       raise UserError(
@@ -106,11 +107,8 @@ class Workdir(NamedTuple):
     ranges = [seeds for seeds in self.seed_ranges if seeds.stop <= config.seeds.stop]
     return self._replace(config=config, seed_ranges=ranges)
 
-  def _finished_seeds(self) -> int:
-    """Number of seeds in the leading ranges all of whose lanes have a row in results.json."""
-    if not (self.path / 'results.json').exists():
-      return 0
-    content, config = self.results(), self.config
+  def _seeds_in(self, content: dict[str, Any]) -> int:
+    config = self.config
     splits_of: dict[tuple[str, int], set[str]] = {}
     for name, variant in content['variants'].items():
       for row in variant['lanes']:  # of a sweep, those of the chosen settings
@@ -139,12 +137,16 @@ class Workdir(NamedTuple):
         'with its recordings or with --store_dir, which also records the new place'
       )
     loaded = stores.load(self.store, self.features)
-    if loaded.sha256 != self.store_sha256:
+    self.check_store(loaded)
+    return loaded
+
+  def check_store(self, store: Store) -> None:
+    """Raises UserError if a store has other arrays than the one of the study."""
+    if store.sha256 != self.store_sha256:
       raise UserError(
-        f'{self.store}: is not the store that {self.path} was trained on (other arrays): run the '
+        f'{store.path}: is not the store that {self.path} was trained on (other arrays): run the '
         'command of the study again with the same recordings and another --store_dir'
       )
-    return loaded
 
   def splits(self, store: Store) -> list[Split]:
     """Reads splits.npz; UserError if it cannot be read or `store` has other clips."""
@@ -159,8 +161,10 @@ class Workdir(NamedTuple):
   def metrics(self) -> list[dict[str, Any]]:
     """Reads metrics.jsonl: one row per lane and epoch; UserError if it was altered."""
     rows = [row for row in metrics.read(self.path) if row['seed'] in self.config.seeds]
-    if self.finished and (self.path / metrics.NAME).exists():
-      metrics.check_finished(self.path, rows, self.results(), self.config.num_epochs)
+    if (self.path / 'results.json').exists() and (self.path / metrics.NAME).exists():
+      results = self.results()
+      if self._seeds_in(results) == self.config.num_seeds:
+        metrics.check_finished(self.path, rows, results, self.config.num_epochs)
     return rows
 
   def write_predictions(self, predicted: dict[str, np.ndarray]) -> None:
@@ -172,11 +176,7 @@ class Workdir(NamedTuple):
 
     Raises UserError if it is absent or was altered.
     """
-    path = self.path / 'predictions.npz'
-    try:
-      saved = arrays_file.read(path, _TEST_AGAIN)
-    except FileNotFoundError as error:
-      raise UserError(f'{path}: is missing: {_TEST_AGAIN}') from error
+    saved = arrays_file.read(self.path / 'predictions.npz', _TEST_AGAIN)
     return {
       key: answers
       for key, answers in saved.items()
@@ -234,177 +234,7 @@ def read(path: str | os.PathLike[str]) -> Workdir:
     ) from error
 
 
-@contextlib.contextmanager
-def owned(path: Path) -> Iterator[None]:
-  """Holds the lock of a study, for a command that makes, trains or measures it.
-
-  Another such command waits. In a folder that does not become a study, no lock is left.
-  """
-  if path.exists() and not path.is_dir():
-    raise UserError(f'--workdir={path}: is a file: give a folder')
-  made = not path.exists()
-  with files.locked(path, path / _LOCK):
-    try:
-      yield
-    finally:
-      if path.is_dir() and not (path / 'config.json').exists():
-        (path / _LOCK).unlink(missing_ok=True)
-        if made and not any(path.iterdir()):
-          path.rmdir()
-
-
-def reporting(path: Path) -> contextlib.AbstractContextManager[None]:
-  """Holds the lock for writing the report or export.json, which readers may while lanes train."""
-  return files.locked(path / 'report.html', path / _REPORT_LOCK)
-
-
-def open_for(path: Path, config: Config, store: Store) -> Workdir:
-  """Makes the workdir of a study with its splits, or opens the one with the same settings.
-
-  If `config` has more seeds than the existing study, they are added; finished lanes and existing
-  splits stay as they are. If it has as many as are finished, an addition that was stopped is given
-  up. Settings that decide no lane, and the place of the store, are those of the last command.
-
-  Raises:
-    UserError: the corpus has no such splits; or the folder holds a study with other settings (the
-      message names the first one that differs), or something else.
-  """
-  requested = Workdir(
-    path,
-    config,
-    [config.seeds],
-    store.features,
-    Path(os.path.realpath(store.path)),
-    store.sha256,
-  )
-  if not (path / 'config.json').exists():
-    if path.exists() and (
-      not path.is_dir()
-      or {file.name for file in path.iterdir()} - {recorded_splits.NAME, _LOCK, _REPORT_LOCK}
-    ):
-      raise UserError(
-        f'--workdir={path}: is not empty and holds no study (no config.json): use an empty folder'
-      )
-    made = splits.make(store, config.split, config.split_seeds_of(config.seeds))
-    recorded_splits.write(path, made, store)
-    _write(requested)
-    return requested
-  existing = read(path)
-  if differing := _differing(existing, requested):
-    name, old, new = differing[0]
-    raise UserError(
-      f'--workdir={path}: holds a study with {name}={_text(old)}, this one has {_text(new)}: '
-      'give another --workdir, or the same settings'
-    )
-  opened = _without_addition(existing, config.num_seeds)
-  end = opened.seed_ranges[-1].stop
-  if config.seeds.stop > end and config.sweep:
-    raise UserError(
-      f'--num_seeds={config.num_seeds}: the sweep in --workdir={path} was chosen with '
-      f'{end - config.first_seed} seeds: give the chosen setting by its flags in another --workdir'
-    )
-  existing_splits = opened.splits(store)
-  opened = opened._replace(store=requested.store)
-  if config.seeds.stop == end:
-    names = ('margin',) if opened.finished else _INCIDENTAL
-    latest = {name: getattr(config, name) for name in names}
-    opened = opened._replace(config=dataclasses.replace(opened.config, **latest))
-  else:
-    added = range(end, config.seeds.stop)
-    opened = opened._replace(config=config, seed_ranges=[*opened.seed_ranges, added])
-    if new := config.split_seeds_of(added):
-      made = splits.make(store, config.split, new)
-      recorded_splits.write(path, existing_splits + made, store)
-  if opened != existing:
-    _write(opened)
-  else:
-    with contextlib.suppress(OSError):  # such as that a study which has moved is read-only
-      _write(opened)
-  return opened
-
-
-def _without_addition(existing: Workdir, num_seeds: int) -> Workdir:
-  """The study without seeds that are not finished, if it has `num_seeds` then.
-
-  Raises:
-    UserError: fewer seeds are asked for than are finished or begun.
-  """
-  if num_seeds >= existing.config.num_seeds:
-    return existing
-  done = existing._finished_seeds()
-  if num_seeds == done:
-    return existing.finished_part()
-  unfinished = 0 < done < existing.config.num_seeds
-  raise UserError(
-    f'--num_seeds={num_seeds}: the study in --workdir={existing.path} has '
-    f'{existing.config.num_seeds}: give as many or more, '
-    + (f'or {done} to give up those that are not finished, ' if unfinished else '')
-    + 'or another --workdir'
-  )
-
-
-def compute_under(workdir: Workdir, environment: dict[str, Any]) -> tuple[Workdir, list[str]]:
-  """Puts on record what computes the study from now on.
-
-  Args:
-    environment: of `devices.environment`.
-
-  Returns:
-    The workdir, and what differs from what computed it before, one text for each.
-  """
-  if workdir.environments and workdir.environments[-1] == environment:
-    return workdir, []
-  workdir = workdir._replace(environments=(*workdir.environments, environment))
-  _write(workdir)
-  if len(workdir.environments) == 1:
-    return workdir, []
-  before, now = map(_flat, workdir.environments[-2:])
-  return workdir, [
-    f'{name} {before.get(name)}, now {now.get(name)}'
-    for name in dict.fromkeys((*before, *now))
-    if before.get(name) != now.get(name)
-  ]
-
-
-def _flat(environment: dict[str, Any]) -> dict[str, Any]:
-  """An environment with its versions beside its other values."""
-  others = {name: value for name, value in environment.items() if name != 'versions'}
-  return {**environment['versions'], **others}
-
-
-def lacking(path: Path, config: Config, features: Features, store_sha256: str) -> list[range]:
-  """The ranges of seeds that a study with these settings would train in this folder.
-
-  These are all its seeds, or those that a study with finished seeds in the folder lacks.
-  """
-  if (path / 'results.json').exists():
-    existing = read(path)
-    requested = Workdir(path, config, [config.seeds], features, existing.store, store_sha256)
-    begun = existing.seed_ranges[-1].stop
-    done = config.first_seed + existing._finished_seeds()
-    if done > config.first_seed and not _differing(existing, requested):
-      ranges = [*existing.seed_ranges, range(begun, config.seeds.stop)]
-      return [seeds for seeds in ranges if seeds and done <= seeds.start < config.seeds.stop]
-  return [config.seeds]
-
-
-def _differing(existing: Workdir, requested: Workdir) -> list[tuple[str, Any, Any]]:
-  """(name, existing value, requested value) of every setting that differs and affects results."""
-  pairs = [
-    (name, getattr(existing.config, name), value)
-    for name, value in vars(requested.config).items()
-    if name not in ('num_seeds', *_INCIDENTAL)
-  ]
-  pairs += [
-    (name, getattr(existing.features, name), value)
-    for name, value in vars(requested.features).items()
-  ]
-  pairs += [(name, existing.constants.get(name), value) for name, value in _CONSTANTS.items()]
-  pairs += [('store_sha256', existing.store_sha256, requested.store_sha256)]
-  return [pair for pair in pairs if pair[1] != pair[2]]
-
-
-def _write(workdir: Workdir) -> None:
+def write(workdir: Workdir) -> None:
   """Writes config.json, if it changes."""
   path, content = workdir.path / 'config.json', _content(workdir)
   if not path.exists() or path.read_bytes() != files.json_bytes(content):
@@ -446,7 +276,3 @@ def _config(content: dict[str, Any]) -> Config:
   return Config(
     **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
   )
-
-
-def _text(value: Any) -> str:
-  return ','.join(map(str, value)) if isinstance(value, tuple) else str(value)

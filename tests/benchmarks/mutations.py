@@ -274,9 +274,7 @@ def of_study(folder: Path, store: stores.Store) -> list[Target]:
       folder / 'splits.npz',
       lambda: (study.splits(store), recorded_splits.read(folder).tested),
     ),
-    Target(
-      '', folder / 'noise.npz', lambda: (noise_bank.read(folder), noise_bank.recorded(folder))
-    ),
+    Target('', folder / 'noise.npz', lambda: noise_bank.read(folder)),
     Target('', folder / 'teacher.npz', lambda: teacher.read(folder)),
     Target('', folder / 'robustness.json', lambda: shown(robustness)),
     Target('report', folder / 'detection.json', lambda: shown(detections)),

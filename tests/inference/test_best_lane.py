@@ -19,6 +19,9 @@ def test_the_lane_is_the_best_by_validation_the_first_of_equals(trained):
   ]
   results['variants']['full']['lanes'] = doctored
   assert best_lane.load(_With(trained, results)).name.seed == 0
+  # A better lane of a seed that was added after the study was read.
+  doctored.append({**lanes[1], 'seed': 2, 'validation_accuracy': 1.0})
+  assert best_lane.load(_With(trained, results)).name.seed == 0
 
 
 class _With:

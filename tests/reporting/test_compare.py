@@ -26,7 +26,7 @@ CONFIG = dataclasses.replace(small_study.CONFIG, variants=('full', 'plain', 'eca
 def finished(path, store, *, config=CONFIG, seeds=range(8), shift=0.0, variants=('full',)):
   """A finished study on `store`; accuracies 0.8 + 0.01 seed + shift, more for later variants."""
   config = dataclasses.replace(config, variants=variants, num_seeds=len(seeds))
-  study_splits = workdir.open_for(path, config, store).splits(store)
+  study_splits = small_study.opened(path, config, store).splits(store)
   rows = [
     {
       'variant': variant,

@@ -10,5 +10,3 @@ def test_a_lane_that_diverged_is_named_with_its_epoch_and_step():
   lane = content['variants']['plain']['lanes'][3]
   lane |= {'status': 'diverged', 'diverged_epoch': 4, 'diverged_step': 17}
   assert text.diverged_lanes(content) == ['plain, random, seed 3: epoch 4, step 17']
-  del lane['diverged_epoch']  # of an older version
-  assert text.diverged_lanes(content) == ['plain, random, seed 3']

@@ -1,7 +1,9 @@
 """Invalid settings are refused; the message names the flag, its value and the fix."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_prep.errors import UserError
@@ -110,3 +112,24 @@ def test_commands_can_be_imported_and_defined_together():
     command.define(values)
     assert len(values) > 0
   assert 'num_seeds' not in flags.FLAGS and 'skip_unreadable' not in flags.FLAGS
+
+
+def test_values_of_a_notebook_are_kept_as_those_of_a_command():
+  """Paths and numbers of numpy: config.json could not hold them."""
+  config = Config(
+    num_seeds=np.int64(3),
+    learning_rate=np.float32(0.5),
+    input_shape=np.array([64, 64, 1]),
+    noise=0.5,
+    noise_dir=[Path('a'), 'b'],
+    teacher=Path('c'),
+    teacher_weight=0.5,
+  )
+  assert Config(**json.loads(json.dumps(config.to_json()))) == config
+  assert config.noise_dir == ('a', 'b') and config.teacher == 'c'
+
+
+@pytest.mark.parametrize('name', ['variants', 'noise_dir', 'sweep'])
+def test_a_text_in_place_of_a_list_is_named(name):
+  with pytest.raises(UserError, match=rf"^{name}='full': give a list, such as \['full'\]$"):
+    Config(**{name: 'full'})

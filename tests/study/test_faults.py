@@ -11,7 +11,7 @@ from data_prep import files, store, surroundings
 from data_prep.errors import UserError
 from data_prep.prepare import prepare
 from m3net_jax.deploy import bundle
-from m3net_jax.study import arrays_file, checkpoint, cohorts, devices, splits, trainer, workdir
+from m3net_jax.study import arrays_file, checkpoint, cohorts, devices, splits, trainer
 from m3net_jax.study.input_pipeline import batch_size, steps_per_epoch
 from m3net_jax.study.runner import Runner
 from tests import faults, small_study
@@ -42,6 +42,15 @@ def test_a_checkpoint_that_finds_no_space_leaves_the_one_before(tmp_path):
   assert checkpoint.numbers(tmp_path) == [2, 1]
   checkpoints.close()
   assert sorted(path.name for path in tmp_path.iterdir()) == ['1', '2']
+
+
+def test_the_loss_of_a_lane_that_has_just_diverged_is_read_as_written(tmp_path):
+  """A processor's NaN has a sign, which JSON does not keep."""
+  state, losses = State(np.ones(4), np.arange(4.0)), np.array([[-np.nan], [np.nan], [np.inf], [1]])
+  checkpoints = checkpoint.Checkpoints(tmp_path)
+  checkpoints.save(1, state, losses)
+  checkpoints.close()
+  np.testing.assert_array_equal(checkpoint.read(tmp_path, 1, state).losses, losses)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +112,13 @@ def test_a_store_on_a_read_only_disk_needs_no_lock(tones_dir, tmp_path):
 
 
 def test_a_study_on_a_read_only_disk_is_read(tones, tmp_path):
-  study = workdir.open_for(tmp_path / 'study', small_study.CONFIG, tones)
+  study = small_study.opened(tmp_path / 'study', small_study.CONFIG, tones)
   folder, state = study.path / 'checkpoints', State(np.ones(3), np.arange(3.0))
   checkpoints = checkpoint.Checkpoints(folder)
   checkpoints.save(1, state, np.zeros((3, 0)))
   checkpoints.close()
   with faults.read_only(study.path):
-    assert workdir.open_for(study.path, small_study.CONFIG, tones) == study
+    assert small_study.opened(study.path, small_study.CONFIG, tones) == study
     np.testing.assert_array_equal(checkpoint.read(folder, 1, state).state.values, state.values)
     with pytest.raises(OSError, match='Read-only'):
       files.check_writable(study.path)
@@ -129,7 +138,7 @@ def test_a_batch_is_never_larger_than_a_lanes_training_clips(tones):
 
 
 def test_a_program_that_needs_more_memory_than_there_is_does_not_run(tones, tmp_path, monkeypatch):
-  study = workdir.open_for(tmp_path / 'study', small_study.CONFIG, tones)
+  study = small_study.opened(tmp_path / 'study', small_study.CONFIG, tones)
   monkeypatch.setattr(surroundings, 'memory', lambda: 2**20)
   with pytest.raises(UserError, match=r'^--batch_size=12: training would take 0\.\d GiB of memory'):
     trainer.train(study.config, study.seed_ranges, tones, study.splits(tones), study.path)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,11 +89,11 @@ def test_the_noise_is_of_the_folder_or_of_the_corpus_or_generated(
 
 
 def test_recordings_of_the_noise_are_named_without_its_windows(tones, folder, tmp_path):
-  assert noise_bank.recorded(tmp_path) == []
+  assert noise_bank.recorded(tmp_path, Config()) == []
   noises = [*background.recordings([folder], tones.features), *background.coloured(tones.features)]
   noise_bank.write(tmp_path, noise_bank.make(noises, tones.features))
   expected = [(noise.name, noise.sha256) for noise in noises[:2]]
-  assert noise_bank.recorded(tmp_path) == expected and len(noises) == 5
+  assert noise_bank.recorded(tmp_path, NOISY) == expected and len(noises) == 5
 
 
 def test_a_study_continues_with_the_noise_that_it_began_with(tones, folder, tmp_path, monkeypatch):
@@ -117,8 +116,31 @@ def test_a_study_continues_with_the_noise_that_it_began_with(tones, folder, tmp_
   (tmp_path / 'begun' / 'noise.npz').write_bytes(b'PK')
   with pytest.raises(UserError, match=r'noise.npz: cannot be read .*: restore it from a copy'):
     api.create(tones, tmp_path / 'begun', config)
+  # One that is gone is not made again: it would be another one.
+  (tmp_path / 'begun' / 'noise.npz').unlink()
+  for command in (api.create, api.plan):
+    with pytest.raises(UserError, match=r'noise.npz: is missing: restore it from a copy'):
+      command(tones, tmp_path / 'begun', config)
+  (tmp_path / 'whole' / 'noise.npz').unlink()
+  with pytest.raises(UserError, match=r'noise.npz: is missing: restore it from a copy'):
+    whole.robustness()
+  # Other settings are refused before their noise is read.
   with pytest.raises(UserError, match='holds a study with noise_dir='):
-    api.train(tones, workdir=tmp_path / 'whole', config=NOISY)
+    api.train(
+      tones, workdir=tmp_path / 'whole', config=dataclasses.replace(NOISY, noise_dir=('other',))
+    )
+
+
+def test_what_a_kill_left_of_a_study_that_was_not_begun_is_not_taken_over(tones, folder, tmp_path):
+  """Killed before config.json was written, and run again with other noise."""
+  path = tmp_path / 'study'
+  first = api.create(tones, path, dataclasses.replace(NOISY, noise_dir=(str(folder),)))
+  recordings = noise_bank.read(path).names.tolist()
+  (path / 'config.json').rename(path / '.config.json.new')
+  (path / '.noise.npz.new').write_bytes(b'PK')
+  assert not first.path.joinpath('config.json').exists() and recordings
+  api.create(tones, path, NOISY)
+  assert noise_bank.read(path).names.tolist() == ['white', 'pink', 'brown']
 
 
 def test_no_noise_holds_a_clip_of_validation_or_test(tones, tones_dir, capsys):
@@ -167,7 +189,7 @@ def test_shifts_are_of_a_frame_at_least_and_less_than_a_clip(tones):
     with pytest.raises(UserError, match=r'--shift_early_ms=.*whole frames of 16 ms .*give 16'):
       augment.check(early(value), tones.features)
   with pytest.raises(UserError, match='shift_early_ms=7.9'):
-    ingredients.obtain(Path(), Config(shift_early_ms=7.9), tones, list)
+    ingredients.obtain(None, Config(shift_early_ms=7.9), tones, [])
 
 
 def test_added_seeds_learn_from_the_teacher_of_their_own_split(tones, tmp_path, monkeypatch):
@@ -206,6 +228,12 @@ def test_added_seeds_learn_from_the_teacher_of_their_own_split(tones, tmp_path, 
   with pytest.raises(UserError, match='was trained on other clips in split random 2'):
     api.create(tones, grown.path, dataclasses.replace(two, num_seeds=3))
   assert grown.finished
+
+
+def test_the_answers_of_a_teacher_are_not_asked_for_twice(tones, tmp_path):
+  config = Config(teacher='studies/other', teacher_weight=0.5)
+  with pytest.raises(UserError, match='teacher.npz: is missing: restore it from a copy'):
+    ingredients.obtain(tmp_path, config, tones, splits.make(tones, 'random'))
 
 
 def test_a_teacher_without_checkpoints_is_named_and_stays_as_it_is(tones, trained, tmp_path):

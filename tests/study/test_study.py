@@ -31,7 +31,7 @@ CONFIG = dataclasses.replace(
 
 def run(tones, path, config=CONFIG):
   """A study as the main command runs it; returns its results.json, metrics and predictions."""
-  study = workdir.open_for(path, config, tones)
+  study = small_study.opened(path, config, tones)
   study_splits = study.splits(tones)
   finished = trainer.train(config, study.seed_ranges, tones, study_splits, study.path)
   rows = [row for cohort in finished for row in cohort.rows]
@@ -210,6 +210,11 @@ def test_a_study_with_a_damaged_checkpoint_ends_as_the_others(complete, tones, t
   with pytest.raises(UserError, match='16: is damaged .*restore it from a copy, or delete it and'):
     restored(tmp_path / 'study', tones)
   assert before == sorted((file, file.stat().st_mtime_ns) for file in tmp_path.rglob('*'))
+  shutil.copytree(folder, tmp_path / 'without')
+  shutil.rmtree(folder / '16')
+  with pytest.raises(UserError, match='lacks the checkpoint of the last epoch: .*results.json'):
+    restored(tmp_path / 'study', tones)  # that of the epoch before is whole
+  shutil.copytree(tmp_path / 'without/16', folder / '16')
   with open(tmp_path / 'study/metrics.jsonl', 'a') as file:
     file.write('{"variant": "fu')  # as a full disk or a kill leaves it
   again, again_metrics, again_predicted = run(tones, tmp_path / 'study')

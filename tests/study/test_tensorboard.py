@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep.errors import UserError
-from m3net_jax.study import splits, tensorboard, trainer, workdir
+from m3net_jax.study import splits, tensorboard, trainer
 from tests import small_study
 
 event_pb2 = pytest.importorskip('tensorboardX.proto.event_pb2')
@@ -72,7 +72,7 @@ def test_a_continued_study_has_every_epoch_once(tones, tmp_path):
     small_study.CONFIG, variants=('full', 'plain'), num_seeds=3, num_epochs=2
   )
   study_splits = splits.make(tones, 'random')
-  study = workdir.open_for(tmp_path / 'study', config, tones)
+  study = small_study.opened(tmp_path / 'study', config, tones)
   end, calls = trainer._Trainer._end_epoch, []
 
   def interrupted(self, *arguments):

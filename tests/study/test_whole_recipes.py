@@ -56,7 +56,7 @@ def test_a_teacher_of_the_same_folds_is_in_the_loss(store, tmp_path):
   )
   compare(store, tmp_path / 'study', taught, 8)
   splits = workdir.read(tmp_path / 'study').splits(store)
-  logits = ingredients.obtain(tmp_path / 'study', taught, store, lambda: splits).teacher.logits
+  logits = ingredients.obtain(tmp_path / 'study', taught, store, splits).teacher.logits
   for position, split in enumerate(splits):
     assert not logits[np.r_[split.validation, split.test], position].any()
     right = logits[split.train, position].argmax(1) == store.labels[split.train]

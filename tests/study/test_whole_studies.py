@@ -11,17 +11,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from m3net_jax.study import checkpoint, lanes, trainer
+from m3net_jax.study import checkpoint, cohorts, lanes, metrics, trainer
 from m3net_jax.study.progress import Progress
+from tests import small_study
 from tests.example_store import part_of
 from tests.study.whole import (
   CONFIG,
   STEPS_PER_CALL,
   assert_same,
   compare,
+  outcome,
   run,
   stopped_run,
   stream,
+  train,
 )
 
 pytestmark = pytest.mark.usefixtures('several_calls', 'programs_once')
@@ -182,7 +185,7 @@ def short(store, tmp_path_factory):
     return run(store, tmp_path_factory.mktemp('short') / 'study', SHORT)
 
 
-@pytest.mark.parametrize('stop', [5, 6])  # calls; the sixth ends the second epoch
+@pytest.mark.parametrize('stop', [5, 6, 9])  # calls; the sixth and the ninth end an epoch
 def test_ctrl_c_within_an_epoch_costs_no_step(store, short, tmp_path, stop, monkeypatch):
   advance, calls, skipped = Progress.advance, [], []
 
@@ -203,8 +206,28 @@ def test_ctrl_c_within_an_epoch_costs_no_step(store, short, tmp_path, stop, monk
   monkeypatch.setattr(
     Progress, 'skip', lambda self, steps: [skipped.append(steps), skip(self, steps)]
   )
-  assert_same(run(store, tmp_path / 'study', SHORT), short)
+  study, splits, finished = train(store, tmp_path / 'study', SHORT)
+  assert_same(outcome(study, splits, finished), short)
   assert skipped == [sum(calls)]
+  # The last checkpoint, which other commands read, knows the last epoch too.
+  (cohort,) = cohorts.make(SHORT, study.seed_ranges, 1)
+  lanes_read = checkpoint.restore_cohort(SHORT, cohort, len(store.classes), study.path)
+  assert lanes_read.best.epoch.tolist() == [row['best_epoch'] for row in finished[0].rows]
+
+
+def test_ctrl_c_after_the_last_checkpoint_is_not_forgotten(store, short, tmp_path):
+  start = Progress.start
+
+  def signalled(self, text):
+    start(self, text)
+    if text.startswith('testing'):
+      signal.raise_signal(signal.SIGINT)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(Progress, 'start', signalled)
+    with pytest.raises(KeyboardInterrupt):
+      run(store, tmp_path / 'study', SHORT)
+  assert_same(run(store, tmp_path / 'study', SHORT), short)
 
 
 def test_a_checkpoint_within_an_epoch_is_enough(store, short, tmp_path):
@@ -212,3 +235,15 @@ def test_a_checkpoint_within_an_epoch_is_enough(store, short, tmp_path):
   stopped_run(store, tmp_path / 'study', SHORT, 6, checkpoint_minutes=0.0)
   assert checkpoint.numbers(tmp_path / 'study/checkpoints/no_ma_seeds_0-1') == [18, 14]
   assert_same(run(store, tmp_path / 'study', SHORT), short)
+
+
+def test_rows_of_seeds_that_were_given_up_are_in_nobodys_way(store, tmp_path):
+  """Their splits are not those of the study that is tested again."""
+  path, config = tmp_path / 'study', dataclasses.replace(SHORT, split_seeds=True)
+  study, splits, finished = train(store, path, config)
+  small_study.write_results(study, store, splits, finished)
+  stopped_run(store, path, dataclasses.replace(config, num_seeds=4), 5)
+  assert {row['split'] for row in metrics.read(path)} >= {'random 2', 'random 3'}
+  small_study.opened(path, config, store)
+  (path / 'results.json').unlink()
+  assert_same(run(store, path, config), outcome(study, splits, finished))

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ import pytest
 from data_prep import files
 from data_prep.errors import UserError
 from data_prep.features import Features
-from m3net_jax.study import splits, workdir
+from m3net_jax.study import locks, opening, splits, workdir
 from m3net_jax.study.config import Config
+from tests import small_study
 from tests.example_store import store_of
 
 CONFIG = Config(num_seeds=3)
@@ -25,7 +28,7 @@ def store(path, features=FEATURES, sha='abc', clips=12):
 
 
 def opened(path, config=CONFIG, features=FEATURES, sha='abc', **changes):
-  return workdir.open_for(path / 'study', config, store(path / 'store', features, sha, **changes))
+  return small_study.opened(path / 'study', config, store(path / 'store', features, sha, **changes))
 
 
 def finish(study, seeds=None):
@@ -121,12 +124,12 @@ def test_a_store_is_found_where_it_moved_with_the_study(tmp_path):
     files.write_json(folder / 'stores/s/manifest.json', content)
 
   make(tmp_path / 'a', 'abc')
-  study = workdir.open_for(tmp_path / 'a/studies/s', CONFIG, store(tmp_path / 'a/stores/s'))
+  study = small_study.opened(tmp_path / 'a/studies/s', CONFIG, store(tmp_path / 'a/stores/s'))
   shutil.copytree(tmp_path / 'a', tmp_path / 'b')
   place = lambda folder: workdir.read(tmp_path / folder / 'studies/s').store
   assert place('a') == tmp_path / 'a/stores/s' and place('b') == tmp_path / 'b/stores/s'
   shutil.copytree(tmp_path / 'a', tmp_path / 'c')
-  study_of_c = workdir.open_for(tmp_path / 'c/studies/s', CONFIG, store(tmp_path / 'c/stores/s'))
+  study_of_c = small_study.opened(tmp_path / 'c/studies/s', CONFIG, store(tmp_path / 'c/stores/s'))
   shutil.move(study_of_c.path, tmp_path / 'study')  # without its store, whose place is recorded
   assert workdir.read(tmp_path / 'study').store == tmp_path / 'c/stores/s'
   make(tmp_path / 'b', 'other')  # not the store of the study
@@ -135,7 +138,7 @@ def test_a_store_is_found_where_it_moved_with_the_study(tmp_path):
   with pytest.raises(UserError, match='a/stores/s: the store of .* is not there: run the command'):
     workdir.read(study.path).load_store()
   # The command of the study records the new place.
-  workdir.open_for(study.path, CONFIG, store(tmp_path / 'elsewhere'))
+  small_study.opened(study.path, CONFIG, store(tmp_path / 'elsewhere'))
   assert place('a') == tmp_path / 'elsewhere'
   recorded = json.loads((study.path / 'config.json').read_text())
   assert recorded['store'] == str(tmp_path / 'elsewhere')
@@ -145,16 +148,35 @@ def test_a_folder_that_becomes_no_study_keeps_no_lock(tmp_path):
   (tmp_path / 'mine').mkdir()
   (tmp_path / 'mine' / 'thesis.tex').write_text('mine')
   for name in ('mine', 'new/study'):
-    with pytest.raises(ZeroDivisionError), workdir.owned(tmp_path / name):
+    with pytest.raises(ZeroDivisionError), locks.owned(tmp_path / name):
       assert (tmp_path / name / '.study.lock').exists()
       raise ZeroDivisionError
   assert sorted(path.name for path in tmp_path.rglob('*')) == ['mine', 'new', 'thesis.tex']
-  with pytest.raises(UserError, match='is a file'), workdir.owned(tmp_path / 'mine/thesis.tex'):
+  with pytest.raises(UserError, match='is a file'), locks.owned(tmp_path / 'mine/thesis.tex'):
     pass
 
 
+def test_who_waits_for_a_folder_that_becomes_no_study_gets_it(tmp_path):
+  """The first command fails, for example because it has no noise, and deletes the folder."""
+  path, reached = tmp_path / 'new/study', []
+
+  def second():
+    with locks.owned(path):
+      reached.append((path / '.study.lock').exists())
+
+  waiting = threading.Thread(target=second)
+  with pytest.raises(ZeroDivisionError), locks.owned(path):
+    waiting.start()
+    time.sleep(0.3)  # until it waits
+    raise ZeroDivisionError
+  waiting.join(10)
+  assert reached == [True] and not path.exists()
+
+
 def test_lacking_seeds_of_a_finished_study_with_the_same_settings(tmp_path):
-  lacking = lambda config, sha='abc': workdir.lacking(tmp_path / 'study', config, Features(), sha)
+  lacking = lambda config, sha='abc': opening.lacking(
+    opening.begun(tmp_path / 'study', config, store(tmp_path / 'store', sha=sha)), config
+  )
   more = dataclasses.replace(CONFIG, num_seeds=5)
   assert lacking(more) == [range(0, 5)]
   first = opened(tmp_path)
@@ -261,10 +283,10 @@ def test_a_study_stopped_before_its_settings_were_written_starts_anew(tmp_path):
 
 def test_a_study_continued_under_another_environment_says_so_and_keeps_both(tmp_path):
   begun = {'versions': {'jax': '0.10.2', 'python': '3.11'}, 'lowering': 'shift', 'devices': 2}
-  study, changes = workdir.compute_under(opened(tmp_path), begun)
-  assert changes == [] and workdir.compute_under(study, begun) == (study, [])
+  study, changes = opening.compute_under(opened(tmp_path), begun)
+  assert changes == [] and opening.compute_under(study, begun) == (study, [])
   later = {**begun, 'versions': {'jax': '0.11.2', 'python': '3.11'}, 'lowering': 'conv'}
-  study, changes = workdir.compute_under(study, later)
+  study, changes = opening.compute_under(study, later)
   assert changes == ['jax 0.10.2, now 0.11.2', 'lowering shift, now conv']
   assert workdir.read(study.path).environments == (begun, later)
   assert opened(tmp_path) == study

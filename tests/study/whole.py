@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from m3net_jax.study import ingredients, runner, trainer, workdir
+from m3net_jax.study import ingredients, opening, runner, trainer, workdir
 from m3net_jax.study.input_pipeline import Feeder
 from m3net_jax.study.progress import Progress
 from tests import small_study
@@ -38,10 +38,10 @@ def store_of(tones):
 
 def train(store, path, config, **options):
   """Trains a study as the main command does; returns its workdir, splits and trained cohorts."""
-  study = workdir.open_for(path, config, store)
-  splits = study.splits(store)
-  shared = ingredients.obtain(path, config, store, lambda: splits)
-  ingredients.write(path, shared)
+  found = opening.find(path, config, store)
+  shared = ingredients.obtain(found.begun, config, store, found.splits)
+  opening.write(found, store, shared)
+  study, splits = found.study, found.splits
   finished = trainer.train(
     config, study.seed_ranges, store, splits, path, trainer.ignore_rows, shared, **options
   )
@@ -68,7 +68,7 @@ def compare(store, path, config, steps, ran=None):
     ran: what `run` returned for it; None: it is trained.
   """
   rows, metrics, predictions, splits = ran or run(store, path, config)
-  shared = ingredients.obtain(path, config, store, lambda: splits)
+  shared = ingredients.obtain(path, config, store, splits)
   noise = None if shared.noise is None else shared.noise.powers
   changed = plain_loop.augmentation(config, store, noise)
   loops = {}
