@@ -181,9 +181,7 @@ def _decoders(file: BinaryIO, header: headers.Header | None) -> tuple[int, Itera
     )
   if header and not header.present:
     raise Unreadable('no samples')
-  from data_prep import ffmpeg  # most corpora do without
-
-  name = ffmpeg.format_of(file)
+  name = headers.format_of(file)
   if name == 'ogg' and headers.ends_within_a_page(file):
     raise Unreadable('truncated: the file ends within a page of Ogg')
   if name != 'mp3' and (header is None or header.is_sound):
@@ -194,6 +192,8 @@ def _decoders(file: BinaryIO, header: headers.Header | None) -> tuple[int, Itera
         raise
   if name is None:
     raise Unreadable('not a recording in a known format', _CONVERT)
+  from data_prep import ffmpeg  # most corpora do without
+
   return ffmpeg.blocks(file, name)
 
 

@@ -14,67 +14,15 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 
+from data_prep import headers
 from data_prep.errors import Unreadable
 
 _ERRORS = (av.error.FFmpegError, ValueError, TypeError, OSError, OverflowError, MemoryError)
 
-# How a file begins, and FFmpeg's name of its format. FFmpeg itself would take noise for MP3.
-_STARTS = (
-  (0, b'RIFF', 'wav'),
-  (0, b'RF64', 'wav'),
-  (0, b'BW64', 'wav'),
-  (4, b'ftyp', 'mov'),
-  (4, b'moov', 'mov'),
-  (4, b'mdat', 'mov'),
-  (4, b'wide', 'mov'),
-  (4, b'free', 'mov'),
-  (0, b'\x1aE\xdf\xa3', 'matroska'),
-  (0, b'OggS', 'ogg'),
-  (0, b'fLaC', 'flac'),
-  (0, b'caff', 'caf'),
-  (0, b'FORM', 'aiff'),
-  (0, b'.snd', 'au'),
-  (0, b'#!AMR', 'amr'),
-  (0, b'0&\xb2u\x8ef\xcf\x11', 'asf'),
-  (0, b'\x0bw', 'ac3'),
-  (0, b'wvpk', 'wv'),
-  (0, b'TTA1', 'tta'),
-  (0, b'MAC ', 'ape'),
-  (0, b'FLV', 'flv'),
-)
 # Their headers say how long they are; that of MP3 only if it has a frame for it.
 _WITH_LENGTH = ('mov', 'matroska', 'flac', 'aiff', 'au', 'wv', 'tta')
 _MP3_LENGTHS = (b'Xing', b'Info', b'VBRI')
 _TOLERANCE = 0.1  # seconds by which a header may promise more: codecs add and cut their delay
-
-
-def format_of(file: BinaryIO) -> str | None:
-  """FFmpeg's name of a file's format, by its first bytes after an ID3 tag."""
-  offset = _tag(file)
-  file.seek(offset)
-  start = file.read(12)
-  if start[:4] == b'RIFF' and start[8:] == b'AVI ':
-    return 'avi'
-  for place, first, name in _STARTS:
-    if start[place:].startswith(first):
-      return name
-  # The header of an MPEG frame: 11 ones, version, layer, rates; layer 0 is that of AAC.
-  if len(start) > 3 and start[0] == 0xFF and start[1] >= 0xE0:
-    if start[1] & 0xF6 == 0xF0:
-      return 'aac'
-    if start[1] & 0x06 and start[1] & 0x18 != 0x08 and start[2] < 0xF0 and start[2] & 0x0C != 0x0C:
-      return 'mp3'
-  return 'mp3' if offset else None
-
-
-def _tag(file: BinaryIO) -> int:
-  """Bytes of the ID3 tag at the start of a file."""
-  file.seek(0)
-  start = file.read(10)
-  if len(start) < 10 or start[:3] != b'ID3':
-    return 0
-  # The size is in 7 bits of 4 bytes.
-  return 10 + sum(byte << shift for byte, shift in zip(start[6:], (21, 14, 7, 0)))
 
 
 def blocks(file: BinaryIO, name: str) -> tuple[int, Iterator[np.ndarray]]:
@@ -82,7 +30,7 @@ def blocks(file: BinaryIO, name: str) -> tuple[int, Iterator[np.ndarray]]:
 
   Args:
     file: open for reading; can seek.
-    name: of its format, see `format_of`.
+    name: of its format, see `headers.format_of`.
 
   Returns:
     Its rate in Hz, and the mean of its channels in blocks [some samples] float32.
@@ -118,7 +66,7 @@ def _promised(file: BinaryIO, container: Any, stream: Any) -> float:
   name = container.format.name
   if name == 'mp3':
     place = file.tell()
-    file.seek(_tag(file))
+    file.seek(headers.id3_bytes(file))
     first_frame = file.read(256)
     file.seek(place)
     if not any(name in first_frame for name in _MP3_LENGTHS):

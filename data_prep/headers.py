@@ -18,6 +18,30 @@ _AFTER_THE_SAMPLES = (b'LIST', b'bext', b'cue ', b'smpl', b'id3 ', b'ID3 ', b'JU
 _ASF = bytes.fromhex('3026b2758e66cf11a6d900aa0062ce6c')
 _ASF_FILE = bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365')  # the object of the file's properties
 _ASF_HEADER = 8192
+# How a file begins, and FFmpeg's name of its format. FFmpeg itself would take noise for MP3.
+_STARTS = (
+  (0, b'RIFF', 'wav'),
+  (0, b'RF64', 'wav'),
+  (0, b'BW64', 'wav'),
+  (4, b'ftyp', 'mov'),
+  (4, b'moov', 'mov'),
+  (4, b'mdat', 'mov'),
+  (4, b'wide', 'mov'),
+  (4, b'free', 'mov'),
+  (0, b'\x1aE\xdf\xa3', 'matroska'),
+  (0, b'OggS', 'ogg'),
+  (0, b'fLaC', 'flac'),
+  (0, b'caff', 'caf'),
+  (0, b'FORM', 'aiff'),
+  (0, b'.snd', 'au'),
+  (0, b'#!AMR', 'amr'),
+  (0, b'0&\xb2u\x8ef\xcf\x11', 'asf'),
+  (0, b'\x0bw', 'ac3'),
+  (0, b'wvpk', 'wv'),
+  (0, b'TTA1', 'tta'),
+  (0, b'MAC ', 'ape'),
+  (0, b'FLV', 'flv'),
+)
 _LONGEST_PAGE = 27 + 255 * 256  # of Ogg, bytes
 
 
@@ -90,6 +114,35 @@ def _chunks(file: BinaryIO, end: int, offset: int, form: str, samples: bytes) ->
       return Header(offset, size, 0 if is_empty else end - offset, layout)
     offset += max(0, size) + (size % 2 if length == 8 else 0)
   return None
+
+
+def format_of(file: BinaryIO) -> str | None:
+  """FFmpeg's name of a file's format, by its first bytes after an ID3 tag."""
+  offset = id3_bytes(file)
+  file.seek(offset)
+  start = file.read(12)
+  if start[:4] == b'RIFF' and start[8:] == b'AVI ':
+    return 'avi'
+  for place, first, name in _STARTS:
+    if start[place:].startswith(first):
+      return name
+  # The header of an MPEG frame: 11 ones, version, layer, rates; layer 0 is that of AAC.
+  if len(start) > 3 and start[0] == 0xFF and start[1] >= 0xE0:
+    if start[1] & 0xF6 == 0xF0:
+      return 'aac'
+    if start[1] & 0x06 and start[1] & 0x18 != 0x08 and start[2] < 0xF0 and start[2] & 0x0C != 0x0C:
+      return 'mp3'
+  return 'mp3' if offset else None
+
+
+def id3_bytes(file: BinaryIO) -> int:
+  """Bytes of the ID3 tag at the start of a file."""
+  file.seek(0)
+  start = file.read(10)
+  if len(start) < 10 or start[:3] != b'ID3':
+    return 0
+  # The size is in 7 bits of 4 bytes.
+  return 10 + sum(byte << shift for byte, shift in zip(start[6:], (21, 14, 7, 0)))
 
 
 def ends_within_a_page(file: BinaryIO) -> bool:

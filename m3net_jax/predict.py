@@ -82,8 +82,7 @@ def define(values: flags.FlagValues) -> None:
 def main(arguments: list[str], values: flags.FlagValues) -> None:
   """Classifies the recordings and prints the predictions."""
   from data_prep import audio  # slow to import: not for --help
-  from m3net_jax import api
-  from m3net_jax.inference import microphone, predictions
+  from m3net_jax.inference import classifier, microphone, predictions
 
   sources = _sources(arguments, values.microphone)
   if values.plot:
@@ -94,7 +93,7 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
       raise UserError(
         f'--plot={values.plot}: is a picture of one recording, {len(sources)} are given: give one'
       )
-  model = api.load_model(values.model, values.variant, values.seed)
+  model = classifier.load(values.model, values.variant, values.seed)
   features = model.spec.features
   hop = predictions.hop_of(values.hop_seconds, features)
   classified, skipped = [], []

@@ -19,7 +19,7 @@ from m3net_jax.deploy import (
   packaging,
   parity,
 )
-from m3net_jax.inference import classifier, runtimes
+from m3net_jax.inference import classifier, lane_classifier, runtimes
 from m3net_jax.inference.best_lane import TrainedLane
 from m3net_jax.inference.classifier import Classifier, ModelSpec
 from m3net_jax.network import cost
@@ -66,7 +66,7 @@ def write(
     runtimes.package(name)  # before any work is done
   prepared = study.load_store()
   split = study.splits(prepared)[lane.name.split]
-  reference = classifier.from_lane(study, lane, 'conv')
+  reference = lane_classifier.from_lane(study, lane, 'conv')
   spec = reference.spec
   firmware.check(spec)
   calibration_set = calibration.choose(prepared, split, calibration_clips)

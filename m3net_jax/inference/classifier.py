@@ -17,14 +17,10 @@ import numpy as np
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.files import json_sha256, one_line
-from m3net_jax.inference import best_lane, runtimes
-from m3net_jax.inference.best_lane import TrainedLane
+from m3net_jax.inference import runtimes
 from m3net_jax.inference.detector import Settings
-from m3net_jax.network import image, models, ops
+from m3net_jax.network import image
 from m3net_jax.network.image import Scaling
-from m3net_jax.network.variants import Architecture, architecture_of
-from m3net_jax.study import workdir
-from m3net_jax.study.workdir import Workdir
 
 FORMAT = 2
 _BLOCK = 64  # clips that are made into images together
@@ -146,41 +142,15 @@ def load(model: str | Path, variant: str | None = None, seed: int | None = None)
         "study's folder"
       )
     return from_tflite(path)
+  # A .tflite file needs nothing of what trains, which is slow to import and large.
+  from m3net_jax.inference import best_lane, lane_classifier
+  from m3net_jax.network import ops
+  from m3net_jax.study import workdir
+
   study = workdir.read(path).finished_part()
-  return from_lane(
+  return lane_classifier.from_lane(
     study, best_lane.load(study, variant, seed), ops.lowering_for(jax.default_backend())
   )
-
-
-def from_lane(study: Workdir, lane: TrainedLane, lowering: str) -> Classifier:
-  """The classifier of a lane in JAX; `lowering` is one of `options.LOWERINGS`."""
-  corpus, config = study.results()['corpus'], study.config
-  name = f'{lane.name.variant}, seed {lane.name.seed}, {lane.row["split"]} split, {corpus["name"]}'
-  spec = ModelSpec(
-    name,
-    tuple(corpus['classes']),
-    study.features,
-    config.input_shape,
-    config.channels,
-    config.normalisation,
-    *lane.scaling,
-    lane.detector,
-  )
-  architecture = architecture_of(lane.name.variant)
-  logits = _network(architecture, len(spec.classes), lowering)
-  return Classifier(spec, lambda images: np.asarray(logits(lane.variables, images)))
-
-
-@functools.lru_cache(maxsize=16)
-def _network(architecture: Architecture, num_classes: int, lowering: str) -> Callable:
-  """A compiled function of variables and images, shared by lanes."""
-  model = models.M3Net(architecture, num_classes, lowering)
-
-  @jax.jit
-  def logits(variables: dict[str, Any], images: jax.Array) -> jax.Array:
-    return model.apply(variables, images, train=False, switches=architecture.switches)[0]
-
-  return logits
 
 
 def from_tflite(path: Path, runtime: str = runtimes.RUNTIMES[0]) -> Classifier:

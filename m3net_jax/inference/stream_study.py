@@ -14,7 +14,7 @@ from data_prep.background import Noise
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.store import Store
-from m3net_jax.inference import best_lane, classifier, detector, thresholds
+from m3net_jax.inference import best_lane, detector, lane_classifier, thresholds
 from m3net_jax.inference.classifier import Classifier
 from m3net_jax.inference.detection import counts, listen, truth_of
 from m3net_jax.inference.detector import Settings
@@ -125,7 +125,7 @@ def measure(workdir: Workdir, store: Store, folder: Path, per_hour: float) -> di
     raise UserError(f'{folder}: no lane of {workdir.path} has its split {described["split"]}')
   lowering = ops.lowering_for('cpu')
   models = [
-    classifier.from_lane(workdir, best_lane.load(workdir, lane.variant, lane.seed), lowering)
+    lane_classifier.from_lane(workdir, best_lane.load(workdir, lane.variant, lane.seed), lowering)
     for lane in lanes
   ]
   spec = models[0].spec

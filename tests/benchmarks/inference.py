@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from data_prep import cli
-from m3net_jax.inference import best_lane, classifier, runtimes
+from m3net_jax.inference import best_lane, classifier, lane_classifier, runtimes
 from m3net_jax.study import workdir
 
 _BUNDLE = flags.DEFINE_string('bundle', None, 'folder that export wrote', required=True)
@@ -33,7 +33,7 @@ def main(arguments: list[str], _: flags.FlagValues) -> None:
   folder, study = Path(_BUNDLE.value), workdir.read(_STUDY.value)
   spec = classifier.read_spec(folder / 'model.json')
   programs = {
-    'JAX float32': classifier.from_lane(
+    'JAX float32': lane_classifier.from_lane(
       study, best_lane.load(study, _VARIANT.value, _SEED.value), 'shift'
     ).of_images
   }

@@ -36,7 +36,7 @@ def test_mistakes_are_one_line_with_the_file_and_the_fix(trained, tones_dir, tmp
   (tmp_path / 'text.wav').write_text('this is no recording')
   (tmp_path / 'empty').mkdir()
   cases = [
-    ((tmp_path / 'text.wav',), 'text.wav: Format not recognised'),
+    ((tmp_path / 'text.wav',), 'text.wav: text, not a recording: give a recording'),
     ((tmp_path / 'empty',), 'holds no recordings'),
     ((tones_dir, '--plot=x.png'), '60 are given: give one'),
   ]

@@ -21,7 +21,7 @@ from m3net_jax import api, edge
 from m3net_jax import export as export_command
 from m3net_jax.deploy import calibration, npu, operators, parity
 from m3net_jax.deploy import export as deploy_export
-from m3net_jax.inference import best_lane, classifier, detection, runtimes
+from m3net_jax.inference import best_lane, classifier, detection, lane_classifier, runtimes
 from m3net_jax.network import image, models
 from m3net_jax.network.variants import architecture_of
 from m3net_jax.reporting import bundles, model_card
@@ -100,7 +100,7 @@ def plain(mixed, tmp_path_factory):
 def of_side(trained, tones, side):
   """Logits of JAX [clips, classes], log-Mel arrays and labels of a side of the split."""
   clips = getattr(splits.make(tones, 'random')[0], side)
-  reference = classifier.from_lane(trained, best_lane.load(trained), 'conv')
+  reference = lane_classifier.from_lane(trained, best_lane.load(trained), 'conv')
   return reference.logits(tones.mels[clips]), tones.mels[clips], tones.labels[clips]
 
 
