@@ -145,12 +145,14 @@ def _text_of(path: Path) -> str:
 def replacing_folder(path: Path) -> Iterator[Path]:
   """Yields a new folder that replaces `path` if the block succeeds and is deleted otherwise.
 
+  If `path` is a link, the folder that it leads to is replaced.
+
   Raises:
     OSError: a file of it cannot be written; its `filename` is `path`.
   """
+  path = Path(os.path.realpath(path))
   new, old = _new(path), path.with_name(f'.{path.name}.old')
-  for leftover in (new, old):
-    shutil.rmtree(leftover, ignore_errors=True)
+  _tidy(path, new, old)
   try:
     with naming(path):
       new.mkdir(parents=True)
@@ -159,8 +161,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         os.rename(path, old)
       os.rename(new, path)
   finally:
-    for leftover in (new, old):
-      shutil.rmtree(leftover, ignore_errors=True)
+    _tidy(path, new, old)
+
+
+def _tidy(path: Path, new: Path, old: Path) -> None:
+  """Deletes what replacing a folder left; if it ended between its renames, `old` comes back."""
+  if old.exists() and not path.exists():
+    os.rename(old, path)
+  for leftover in (new, old):
+    shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_figure(path: Path, figure: 'Figure', dpi: int = 120) -> None:
