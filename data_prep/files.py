@@ -177,22 +177,25 @@ def write_figure(path: Path, figure: 'Figure', dpi: int = 120) -> None:
 
   Characters missing from the font appear as boxes, bytes of a name that are not UTF-8 as escapes.
   """
+  import matplotlib
+
   take_literally(figure)
   content = io.BytesIO()
-  with warnings.catch_warnings():
+  with warnings.catch_warnings(), matplotlib.rc_context({'text.usetex': False}):
     warnings.filterwarnings('ignore', message='Glyph')
     figure.savefig(content, format=path.suffix[1:].lower(), dpi=dpi)
   write_bytes(path, content.getvalue())
 
 
 def take_literally(figure: 'Figure') -> None:
-  """Lets matplotlib draw the names in a figure as they are: `$` starts no formula.
+  """Lets matplotlib draw names as they are: `$` starts no formula, and no TeX runs.
 
   Labels that matplotlib makes while it draws, such as powers of ten, stay formulas.
   """
   from matplotlib.text import Text
 
   for text in figure.findobj(Text):
+    text.set_usetex(False)  # a user's matplotlibrc may ask for it
     content = text.get_text()
     if '$' in content and r'\mathdefault' not in content:
       text.set_parse_math(False)

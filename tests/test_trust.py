@@ -171,7 +171,7 @@ def test_only_numbers_in_a_figure_are_formulas(tmp_path):
   axes.set(xscale='log', title='$a$ costs $2^{', ylabel='line\nbreak \udcff')
   axes.set_yticks([0, 1], ['$p^$', 'q'])
   axes.legend()
-  with rc_context({'svg.fonttype': 'none'}):
+  with rc_context({'svg.fonttype': 'none', 'text.usetex': True}):  # no TeX runs
     files.write_figure(tmp_path / 'figure.svg', figure)
   drawn = (tmp_path / 'figure.svg').read_text()
   for name in ('$x^ and $y_{', '$a$ costs $2^{', '$p^$', 'break \\udcff'):
