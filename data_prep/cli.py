@@ -147,6 +147,9 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _fail(message: str, status: int) -> None:
-  sys.stderr.write(f'error: {visible(message)}\n')  # a file's name may contain a line break
-  sys.stderr.flush()
+  try:
+    sys.stderr.write(f'error: {visible(message)}\n')  # a file's name may contain a line break
+    sys.stderr.flush()
+  except OSError:  # nobody can read it
+    stopping.end('', status)
   sys.exit(status)

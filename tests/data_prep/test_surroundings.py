@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from absl import flags
 
@@ -32,13 +33,55 @@ import os
 def main(arguments, values):
   import jax
   import matplotlib
-  print(jax.numpy.arange(2.0).dtype, os.environ.get('MPLBACKEND'))
+  number = jax.random.bits(jax.random.key(0))
+  print(jax.numpy.arange(2.0).dtype, number, os.environ.get('MPLBACKEND'))
   print('\\u00b1 \\udcff')
 cli.run(main)
 """
-  ended = started(code, JAX_ENABLE_X64='1', MPLBACKEND='nonsense', PYTHONIOENCODING='ascii')
+  ended = started(
+    code,
+    JAX_ENABLE_X64='1',
+    JAX_DEFAULT_PRNG_IMPL='rbg',
+    JAX_THREEFRY_PARTITIONABLE='0',
+    JAX_NUM_CPU_DEVICES='nonsense',
+    MPLBACKEND='nonsense',
+    PYTHONIOENCODING='ascii',
+  )
   assert (ended.returncode, ended.stderr) == (0, '')
-  assert ended.stdout == 'float32 None\n\\xb1 \\udcff\n'
+  number = int(jax.random.bits(jax.random.key(0)))
+  assert ended.stdout == f'float32 {number} None\n\\xb1 \\udcff\n'
+
+
+def test_a_stream_that_is_closed_takes_no_descriptor_of_a_file(tmp_path):
+  code = """
+import os, sys
+from pathlib import Path
+from data_prep import stderr
+def main(arguments, values):
+  with open(arguments[0], 'w') as file:
+    os.write(1, b'of a library')
+    with stderr.captured() as lines:
+      os.write(2, b'told')
+    file.write(f'{sys.stdin.read()} {lines}')
+  print('printed')
+cli.run(main)
+"""
+  ended = subprocess.run(
+    [
+      'sh',
+      '-c',
+      'exec "$@" <&- >&- 2>&-',
+      'sh',
+      sys.executable,
+      '-c',
+      f'from data_prep import cli\n{code}',
+      str(tmp_path / 'file'),
+    ],
+    cwd=ROOT,
+    timeout=60,
+  )
+  assert ended.returncode == 0
+  assert (tmp_path / 'file').read_text() == " ['told']"
 
 
 def test_a_device_that_is_absent_is_one_line():
@@ -84,6 +127,19 @@ def test_numba_gets_a_cache_only_where_it_finds_none(monkeypatch, tmp_path):
   assert not os.environ['NUMBA_CACHE_DIR']
   surroundings.give_numba_a_cache(nowhere)
   assert Path(os.environ['NUMBA_CACHE_DIR']).is_dir()
+
+
+def test_a_user_without_a_home_gets_one_that_cannot_be_written_to(tmp_path):
+  code = """
+import os
+os.path.expanduser = lambda path: path.replace('~', os.environ.get('HOME', '~'))
+def main(arguments, values):
+  print(os.path.expanduser('~'))
+cli.run(main)
+"""
+  run = lambda home: started(f'import os\nos.environ.pop("HOME", None)\n{home}\n{code}').stdout
+  assert run('') == '/dev/null\n'
+  assert run('os.environ["HOME"] = "/home/me"') == '/home/me\n'
 
 
 def test_memory_is_no_more_than_that_of_the_computer():
