@@ -141,7 +141,7 @@ def _parse(argv: list[str]) -> list[str]:
   try:
     rest = flags.FLAGS(argv)
   except flags.Error as error:
-    reason = ' '.join(str(error).split()).removeprefix('ERROR:: ')
+    reason = files.one_line(error).removeprefix('ERROR:: ')
     _fail(f'{reason} (--help lists the flags)', 2)
   return rest
 
