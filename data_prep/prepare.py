@@ -26,7 +26,7 @@ from data_prep.features import Features
 from data_prep.files import lock_beside, locked, write_bytes
 from data_prep.journal import Done, Journal, blocks, folder_of
 from data_prep.names import visible
-from data_prep.previous import PreviousStore, place
+from data_prep.previous import PreviousStore, beside, place
 
 CHUNK = 64  # clips per call of a worker; more if they are cut from one recording
 _LARGEST_CHUNK = 1024
@@ -110,17 +110,16 @@ def prepare(
 def _without_recordings(
   path: Path, corpus_name: str, raw_dirs: Sequence[Path], can_download: bool
 ) -> Path | None:
-  """The store at `path`, or of one's own corpora one of those beside it, if it fits absent folders.
+  """The store at `path`, or one of those beside it, if it fits absent folders.
 
   It fits if it was made from one of the folders, or if a program makes the corpus.
 
   Raises:
     UserError: there are stores, and all were made from other folders.
   """
-  beside = path.parent.glob(f'{path.name}-*') if corpus_name in corpora.OWN else ()
   made_from = {
     each: store.claims(each)['raw_dir']
-    for each in (path, *sorted(beside))
+    for each in beside(path)
     if (each / 'manifest.json').exists()
   }
   for each, folder in made_from.items():

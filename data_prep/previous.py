@@ -14,6 +14,12 @@ from data_prep.features import Features
 from data_prep.journal import Done
 
 
+def beside(first: Path) -> list[Path]:
+  """The stores with the features of the store at `first`: it and those with a number behind it."""
+  numbered = sorted(first.parent.glob(f'{first.name}-*'))
+  return [path for path in (first, *numbered) if path.is_dir()]
+
+
 def place(first: Path, corpus: Corpus) -> Path:
   """The folder of the store of a corpus of one's own, as several may have the same features.
 
@@ -27,9 +33,7 @@ def place(first: Path, corpus: Corpus) -> Path:
     UserError: a store that may be the one of this corpus is damaged.
   """
   raw_dir = os.path.abspath(corpus.root)
-  stores = [
-    path for path in (first, *sorted(first.parent.glob(f'{first.name}-*'))) if path.is_dir()
-  ]
+  stores = beside(first)
   for path in stores:
     if store.claims(path)['raw_dir'] == raw_dir:
       return path
