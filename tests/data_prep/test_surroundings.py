@@ -9,8 +9,9 @@ import jax
 import pytest
 from absl import flags
 
-from data_prep import cli, surroundings
+from data_prep import cli, surroundings, workers
 from data_prep import main as store_command
+from data_prep.errors import UserError
 from m3net_jax import demo, detect, edge, export, main, predict, robustness
 
 ROOT = Path(__file__).parents[2]
@@ -140,6 +141,13 @@ cli.run(main)
   run = lambda home: started(f'import os\nos.environ.pop("HOME", None)\n{home}\n{code}').stdout
   assert run('') == '/dev/null\n'
   assert run('os.environ["HOME"] = "/home/me"') == '/home/me\n'
+
+
+def test_a_wrong_number_of_cores_is_one_line(monkeypatch):
+  monkeypatch.setenv('LOKY_MAX_CPU_COUNT', 'many')
+  for use in (workers.num_cores, lambda: workers.parallel(2)):
+    with pytest.raises(UserError, match='LOKY_MAX_CPU_COUNT=many: unset the variable'):
+      use()
 
 
 def test_memory_is_no_more_than_that_of_the_computer():
