@@ -37,9 +37,14 @@ def run(
       # Libraries report their work, and log the errors that they raise too.
       logging.set_verbosity(logging.FATAL)
     try:
-      status = main(argv[1:], flags.FLAGS)
-      sys.stdout.flush()
-      return status
+      try:
+        status = main(argv[1:], flags.FLAGS)
+        sys.stdout.flush()
+        return status
+      except Exception:
+        if stopping.raised:  # a library made another error of the signal
+          stopping.leave(stopping.raised[0])
+        raise
     except UserError as error:
       _fail(str(error), 2)
     except KeyboardInterrupt as stopped:
@@ -126,6 +131,8 @@ def _os_error(error: OSError) -> str:
     fix = 'free some space and run the same command again'
   elif error.errno == errno.EROFS:
     fix = 'give a folder that can be written to'
+  elif 'temporary directory' in str(error):
+    fix = 'set TMPDIR to a folder that can be written to'
   return f'{error.filename or "output"}: {error.strerror or error}: {fix}'
 
 

@@ -16,6 +16,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 5.0
 NOTICE_SECONDS = 2.0
+raised: list[int] = []  # the signals that were raised as `Stopped`
 _saving_first: list['Deferred'] = []
 
 
@@ -73,6 +74,7 @@ def handle() -> None:
   for number in SIGNALS:
     if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
       signal.signal(number, _raise)
+  sys.unraisablehook = _unraisable
   receiver, sender = socket.socketpair()
   sender.setblocking(False)
   signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
@@ -110,7 +112,14 @@ def _forget() -> None:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
+  raised.append(number)
   raise Stopped(number)
+
+
+def _unraisable(ignored: Any) -> None:
+  # If a signal comes in a call from C, Python prints the error and goes on; the thread ends that.
+  if ignored.exc_type is not Stopped:
+    sys.__unraisablehook__(ignored)
 
 
 def _watch(receiver: socket.socket, sender: socket.socket) -> None:
