@@ -62,6 +62,7 @@ def make_streams(
       file=sys.stderr,
     )
   of_side = streams.sides_of(new)
+  (folder / STREAMS).unlink(missing_ok=True)  # if this is interrupted, the folder holds no streams
   described, written = [], []
   for side in streams.SIDES:
     clips = streams.clips_of(store, split, side, raw_dir)
