@@ -74,7 +74,6 @@ def handle() -> None:
   for number in SIGNALS:
     if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
       signal.signal(number, _raise)
-  sys.unraisablehook = _unraisable
   receiver, sender = socket.socketpair()
   sender.setblocking(False)
   signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
@@ -114,12 +113,6 @@ def _forget() -> None:
 def _raise(number: int, frame: FrameType | None) -> None:
   raised.append(number)
   raise Stopped(number)
-
-
-def _unraisable(ignored: Any) -> None:
-  # If a signal comes in a call from C, Python prints the error and goes on; the thread ends that.
-  if ignored.exc_type is not Stopped:
-    sys.__unraisablehook__(ignored)
 
 
 def _watch(receiver: socket.socket, sender: socket.socket) -> None:

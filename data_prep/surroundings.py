@@ -6,8 +6,11 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from pathlib import Path
-from types import TracebackType
+from typing import Any
+
+from data_prep.stopping import Stopped
 
 _CGROUP_LIMITS = (  # of version 2 and version 1
   '/sys/fs/cgroup/memory.max',
@@ -34,7 +37,8 @@ def settle() -> None:
   for stream in (sys.stdout, sys.stderr):
     if hasattr(stream, 'reconfigure'):
       stream.reconfigure(errors='backslashreplace')
-  sys.excepthook = _excepthook
+  sys.unraisablehook = _unraisable
+  warnings.filterwarnings('ignore', 'Error .* persistent compilation cache')  # JAX does without
 
 
 def _open_closed_streams() -> None:
@@ -49,11 +53,15 @@ def _open_closed_streams() -> None:
       setattr(sys, name, stream)
 
 
-def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType) -> None:
-  # orbax ends its event loop at the first file that the disk does not take. The threads of
-  # tensorstore that write the others then print this; the main thread raises the first error.
-  if str(error) != 'Event loop is closed':
-    sys.__excepthook__(kind, error, trace)
+def _unraisable(ignored: Any) -> None:
+  """Prints an error of a call from C, from which Python goes on, with two exceptions.
+
+  orbax ends its event loop at the first file that the disk does not take. Threads of tensorstore
+  that write the others then meet its end, and the main thread raises the first error. A signal is
+  answered by the thread that watches (`stopping`).
+  """
+  if ignored.exc_type is not Stopped and str(ignored.exc_value) != 'Event loop is closed':
+    sys.__unraisablehook__(ignored)
 
 
 def give_numba_a_cache(package: Path) -> None:

@@ -143,6 +143,25 @@ cli.run(main)
   assert run('os.environ["HOME"] = "/home/me"') == '/home/me\n'
 
 
+def test_late_calls_of_a_library_print_nothing_and_other_errors_are_printed():
+  code = """
+import warnings
+class Late:
+  def __init__(self, text):
+    self.text = text
+  def __del__(self):
+    raise RuntimeError(self.text)
+def main(arguments, values):
+  Late('Event loop is closed')
+  warnings.warn("Error writing persistent compilation cache entry for 'jit_f': OSError")
+  Late('another')
+cli.run(main)
+"""
+  ended = started(code)
+  assert ended.returncode == 0 and 'RuntimeError: another' in ended.stderr
+  assert ended.stderr.count('Traceback') == 1 and 'cache' not in ended.stderr
+
+
 def test_a_wrong_number_of_cores_is_one_line(monkeypatch):
   monkeypatch.setenv('LOKY_MAX_CPU_COUNT', 'many')
   for use in (workers.num_cores, lambda: workers.parallel(2)):
