@@ -192,7 +192,7 @@ def test_the_command_of_a_report_can_be_pasted(hostile):
 
 
 @pytest.mark.parametrize(
-  'name', ['new\nline', 'a\u2028b', 'escape \x1b[2J', ' ', os.fsdecode(b'a\xff')]
+  'name', ['new\nline', 'a\u2028b', 'no\uffff', 'escape \x1b[2J', ' ', os.fsdecode(b'a\xff')]
 )
 def test_a_class_with_a_control_character_is_refused(tmp_path, name):
   for label in (name, 'other'):
