@@ -150,6 +150,8 @@ def _parse(argv: list[str]) -> list[str]:
   except flags.Error as error:
     reason = files.one_line(error).removeprefix('ERROR:: ')
     _fail(f'{reason} (--help lists the flags)', 2)
+  except UnicodeDecodeError as error:
+    _fail(f'--flagfile: cannot be read ({error}): save it in {error.encoding}', 2)
   return rest
 
 

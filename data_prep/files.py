@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _HASH = 'sha256'
 _CHECKSUM = ', "crc32": "'
+FIGURES = ('.png', '.svg', '.pdf')  # suffixes of pictures
 UNSIGNED = 'has no checksum: it was altered, or another version of this program wrote it'
 
 

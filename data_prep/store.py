@@ -202,7 +202,7 @@ def read_manifest(path: str | os.PathLike[str], *, hash_mels: bool = True) -> di
   except FileNotFoundError as error:
     raise (
       _refused(path, 'manifest.json is missing')
-      if path.is_dir()
+      if any((path / name).exists() for name in _FILES)
       else UserError(f'{path}: no store: prepare it with python -m data_prep.main')
     ) from error
   except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
