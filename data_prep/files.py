@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -105,8 +106,11 @@ def locked(path: Path, lock: Path) -> Iterator[None]:
   """
   lock = Path(os.path.realpath(lock.parent), lock.name)
   held = _acquired(path, lock)
+  # If a file system has no locks, filelock writes a record of its own, by which others know that
+  # the process still runs.
   with contextlib.suppress(OSError):  # it is told, not needed
-    lock.write_text(f'process {os.getpid()} on {socket.gethostname()}')
+    if str(os.getpid()) not in re.findall(r'\d+', _text_of(lock)):
+      lock.write_text(f'process {os.getpid()} on {socket.gethostname()}')
   try:
     yield
   finally:
@@ -125,7 +129,7 @@ def _acquired(path: Path, lock: Path) -> 'filelock.BaseFileLock | None':
     try:
       held.acquire(blocking=False)
     except filelock.Timeout:
-      owner = _text_of(lock) or before or 'another command'
+      owner = one_line(_text_of(lock) or before or 'another command')
       print(f'{path} is in use by {owner}; waiting until it ends', file=sys.stderr, flush=True)
       held.acquire()
   except OSError as error:

@@ -38,7 +38,8 @@ def settle() -> None:
     if hasattr(stream, 'reconfigure'):
       stream.reconfigure(errors='backslashreplace')
   sys.unraisablehook = _unraisable
-  warnings.filterwarnings('ignore', 'Error .* persistent compilation cache')  # JAX does without
+  # JAX does without a cache, and filelock without locks of the file system.
+  warnings.filterwarnings('ignore', 'Error .* persistent compilation cache|flock not supported')
 
 
 def _open_closed_streams() -> None:

@@ -1,10 +1,13 @@
 """Folders: locked by one command at a time, replaced as a whole."""
 
+import errno
+import fcntl
 import os
 import socket
 import subprocess
 import sys
 
+import filelock
 import pytest
 
 from data_prep import files
@@ -36,6 +39,19 @@ def test_a_command_waits_for_the_process_that_is_named_and_a_kill_leaves_no_lock
       first.kill()
       assert second.stdout.readline() == 'held\n'
       second.kill()
+
+
+@pytest.mark.filterwarnings('ignore:flock not supported')
+def test_where_there_are_no_locks_the_record_of_the_owner_stays(tmp_path, monkeypatch):
+  def unknown(*_):
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+  monkeypatch.setattr(fcntl, 'flock', unknown)
+  lock = tmp_path / '.lock'
+  lock.write_text('process 1 on another')
+  with files.locked(tmp_path, lock):
+    assert filelock.SoftFileLock(lock).pid == os.getpid()
+  assert not lock.exists()
 
 
 def test_a_folder_that_is_not_replaced_stays(tmp_path, monkeypatch):
