@@ -113,6 +113,14 @@ def test_streams_that_were_made_again_in_part_are_not_used(
     study.calibrate(tmp_path / 'made')
 
 
+def test_altered_labels_of_a_stream_are_not_measured(study, folder, tmp_path):
+  shutil.copytree(folder, tmp_path / 'made')
+  labels = tmp_path / 'made' / 'test_0dB.csv'
+  labels.write_text(labels.read_text().replace('low', 'high'))
+  with pytest.raises(UserError, match='test_0dB.csv: was altered: make the streams again'):
+    study.calibrate(tmp_path / 'made')
+
+
 def test_windows_of_a_stream_are_clips_at_the_hop(study):
   model = study.classifier()
   samples = np.random.default_rng(0).standard_normal(5000).astype(np.float32)
