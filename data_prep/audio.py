@@ -273,6 +273,16 @@ def read(source: str | os.PathLike[str] | BinaryIO, sample_rate: int) -> np.ndar
   return resample(*decode(load(source)), sample_rate)
 
 
+def wave(samples: np.ndarray, sample_rate: int) -> bytes:
+  """Samples [any] as the bytes of a WAV file of 16 bits.
+
+  libsndfile does not say why it cannot write a file itself, such as that the disk is full.
+  """
+  content = io.BytesIO()
+  soundfile.write(content, samples, sample_rate, subtype='PCM_16', format='WAV')
+  return content.getvalue()
+
+
 class _Bytes(io.BytesIO):
   """A file in memory for libsndfile.
 

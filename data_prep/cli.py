@@ -37,9 +37,14 @@ def run(
       # Libraries report their work, and log the errors that they raise too.
       logging.set_verbosity(logging.FATAL)
     try:
-      status = main(argv[1:], flags.FLAGS)
-      sys.stdout.flush()
-      return status
+      try:
+        status = main(argv[1:], flags.FLAGS)
+        sys.stdout.flush()
+        return status
+      except Exception:
+        if stopping.raised:  # a library made another error of the signal
+          stopping.leave(stopping.raised[0])
+        raise
     except UserError as error:
       _fail(str(error), 2)
     except KeyboardInterrupt as stopped:
@@ -126,6 +131,8 @@ def _os_error(error: OSError) -> str:
     fix = 'free some space and run the same command again'
   elif error.errno == errno.EROFS:
     fix = 'give a folder that can be written to'
+  elif 'temporary directory' in str(error):
+    fix = 'set TMPDIR to a folder that can be written to'
   return f'{error.filename or "output"}: {error.strerror or error}: {fix}'
 
 
@@ -141,12 +148,17 @@ def _parse(argv: list[str]) -> list[str]:
   try:
     rest = flags.FLAGS(argv)
   except flags.Error as error:
-    reason = ' '.join(str(error).split()).removeprefix('ERROR:: ')
+    reason = files.one_line(error).removeprefix('ERROR:: ')
     _fail(f'{reason} (--help lists the flags)', 2)
+  except UnicodeDecodeError as error:
+    _fail(f'--flagfile: cannot be read ({error}): save it in {error.encoding}', 2)
   return rest
 
 
 def _fail(message: str, status: int) -> None:
-  sys.stderr.write(f'error: {visible(message)}\n')  # a file's name may contain a line break
-  sys.stderr.flush()
+  try:
+    sys.stderr.write(f'error: {visible(message)}\n')  # a file's name may contain a line break
+    sys.stderr.flush()
+  except OSError:  # nobody can read it
+    stopping.end('', status)
   sys.exit(status)

@@ -4,26 +4,24 @@ An incomplete archive stays as .NAME.part beside its folder until its checksum i
 appears complete or not at all.
 """
 
-import errno
+import hashlib
 import lzma
 import os
 import shutil
 import stat
 import sys
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pooch
 import requests
 from tqdm.auto import tqdm
 
+from data_prep import files
 from data_prep.errors import UserError
-from data_prep.files import one_line
 
 _ATTEMPTS = 4
 _TIMEOUT = 60  # seconds without a byte
@@ -49,7 +47,7 @@ class Archive(NamedTuple):
 
   Attributes:
     url: of a .tar.gz or .zip file.
-    checksum: as pooch writes it, 'sha256:...' or 'md5:...'.
+    checksum: 'sha256:...' or 'md5:...'.
     folder: the folder in the archive that is wanted; '' for the complete archive.
   """
 
@@ -66,37 +64,46 @@ def fetch(archive: Archive, root: Path) -> None:
       the wrong checksum or would write outside of its folder.
   """
   root.parent.mkdir(parents=True, exist_ok=True)
-  name = f'.{root.name}{"".join(Path(archive.url).suffixes[-2:])}'.lower()
-  kept = root.parent / name
-  print(f'{root}: downloading {archive.url}', file=sys.stderr, flush=True)
+  part, unpacked = (root.with_name(f'.{root.name}.{state}') for state in ('part', 'unpacked'))
+  by_hand = f'unpack it as {root} by hand'
+  if not _is(archive, part):
+    print(f'{root}: downloading {archive.url}', file=sys.stderr, flush=True)
+    try:
+      _download(archive.url, part)
+    except requests.HTTPError as error:
+      raise UserError(
+        f'{archive.url}: the server says {error.response.status_code} {error.response.reason}: '
+        f'fetch it by hand and unpack it as {root}'
+      ) from error
+    except (requests.RequestException, OSError) as error:
+      fix = _fix(error, f'run again to continue the download, or {by_hand}')
+      raise UserError(f'{archive.url}: cannot be fetched ({_short(error)}): {fix}') from error
+    if not _is(archive, part):
+      part.unlink()
+      raise UserError(
+        f'{archive.url}: the download does not have the checksum {archive.checksum} and was '
+        f'deleted: run again, or {by_hand}'
+      )
+  shutil.rmtree(unpacked, ignore_errors=True)  # a command that was killed left it
   try:
-    pooch.get_logger().setLevel('ERROR')
-    pooch.retrieve(
-      archive.url, archive.checksum, fname=name, path=root.parent, downloader=_resume(root)
-    )
-  except requests.HTTPError as error:
-    raise UserError(
-      f'{archive.url}: the server says {error.response.status_code} {error.response.reason}: '
-      f'fetch it by hand and unpack it as {root}'
-    ) from error
-  except (requests.RequestException, OSError) as error:
-    raise UserError(
-      f'{archive.url}: cannot be fetched ({_short(error)}): run again to continue the download, or '
-      f'unpack it as {root} by hand'
-    ) from error
-  except ValueError as error:  # pooch: the checksum differs
-    raise UserError(
-      f'{archive.url}: the download does not have the checksum {archive.checksum} and was '
-      f'deleted: run again, or unpack it as {root} by hand'
-    ) from error
-  with tempfile.TemporaryDirectory(prefix=f'.{root.name}.', dir=root.parent) as name:
-    folder = Path(name) / 'unpacked'
-    folder.mkdir()
-    unpack(kept, folder)
-    if not (folder / archive.folder).is_dir():
-      raise UserError(f'{archive.url}: has no folder {archive.folder}: unpack it as {root} by hand')
-    os.rename(folder / archive.folder, root)
-  kept.unlink()
+    unpacked.mkdir()
+    unpack(part, unpacked)
+    if not (unpacked / archive.folder).is_dir():
+      raise UserError(f'{archive.url}: has no folder {archive.folder}: {by_hand}')
+    os.rename(unpacked / archive.folder, root)
+  finally:
+    shutil.rmtree(unpacked, ignore_errors=True)
+  part.unlink()
+
+
+def _is(archive: Archive, path: Path) -> bool:
+  """Whether a file is there and is the archive."""
+  algorithm, _, expected = archive.checksum.partition(':')
+  try:
+    with open(path, 'rb') as file:
+      return hashlib.file_digest(file, algorithm).hexdigest() == expected
+  except FileNotFoundError:
+    return False
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -120,13 +127,8 @@ def unpack(archive: Path, folder: Path) -> None:
         file.extraction_filter = getattr(tarfile, 'data_filter', None)
         file.extractall(folder)
   except _DAMAGED as error:
-    if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):
-      raise UserError(
-        f'{archive}: cannot be unpacked ({_short(error)}): free some space and run again'
-      ) from error
-    raise UserError(
-      f'{archive}: cannot be unpacked ({_short(error)}): delete it and run again'
-    ) from error
+    fix = _fix(error, 'delete it and run again')
+    raise UserError(f'{archive}: cannot be unpacked ({_short(error)}): {fix}') from error
 
 
 class _Member(NamedTuple):
@@ -178,21 +180,15 @@ def _no_space(path: Path, size: int, free: int) -> UserError:
   )
 
 
-def _resume(root: Path) -> Any:
-  """A downloader for pooch that keeps received bytes in a .part file and requests the rest."""
-  part = root.parent / f'.{root.name}.part'
-
-  def download(url: str, output: str, _: Any) -> None:
-    for attempt in range(1, _ATTEMPTS + 1):
-      try:
-        _continue(url, part)
-        break
-      except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-        if attempt == _ATTEMPTS:
-          raise
-    os.replace(part, output)
-
-  return download
+def _download(url: str, part: Path) -> None:
+  """Downloads into `part`; what an interruption leaves there is not requested again."""
+  for attempt in range(1, _ATTEMPTS + 1):
+    try:
+      _continue(url, part)
+      break
+    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
+      if attempt == _ATTEMPTS:
+        raise
 
 
 def _continue(url: str, part: Path) -> None:
@@ -224,5 +220,10 @@ def _continue(url: str, part: Path) -> None:
         bar.update(len(chunk))
 
 
+def _fix(error: Exception, otherwise: str) -> str:
+  full = getattr(error, 'errno', None) in files.FULL
+  return 'free some space and run again' if full else otherwise
+
+
 def _short(error: Exception) -> str:
-  return one_line(error)[:200] or type(error).__name__
+  return files.one_line(error)[:200] or type(error).__name__

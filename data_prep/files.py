@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _HASH = 'sha256'
 _CHECKSUM = ', "crc32": "'
+FIGURES = ('.png', '.svg', '.pdf')  # suffixes of pictures
 UNSIGNED = 'has no checksum: it was altered, or another version of this program wrote it'
 
 
@@ -104,8 +106,11 @@ def locked(path: Path, lock: Path) -> Iterator[None]:
   """
   lock = Path(os.path.realpath(lock.parent), lock.name)
   held = _acquired(path, lock)
+  # If a file system has no locks, filelock writes a record of its own, by which others know that
+  # the process still runs.
   with contextlib.suppress(OSError):  # it is told, not needed
-    lock.write_text(f'process {os.getpid()} on {socket.gethostname()}')
+    if str(os.getpid()) not in re.findall(r'\d+', _text_of(lock)):
+      lock.write_text(f'process {os.getpid()} on {socket.gethostname()}')
   try:
     yield
   finally:
@@ -124,7 +129,7 @@ def _acquired(path: Path, lock: Path) -> 'filelock.BaseFileLock | None':
     try:
       held.acquire(blocking=False)
     except filelock.Timeout:
-      owner = _text_of(lock) or before or 'another command'
+      owner = one_line(_text_of(lock) or before or 'another command')
       print(f'{path} is in use by {owner}; waiting until it ends', file=sys.stderr, flush=True)
       held.acquire()
   except OSError as error:
@@ -145,12 +150,14 @@ def _text_of(path: Path) -> str:
 def replacing_folder(path: Path) -> Iterator[Path]:
   """Yields a new folder that replaces `path` if the block succeeds and is deleted otherwise.
 
+  If `path` is a link, the folder that it leads to is replaced.
+
   Raises:
     OSError: a file of it cannot be written; its `filename` is `path`.
   """
+  path = Path(os.path.realpath(path))
   new, old = _new(path), path.with_name(f'.{path.name}.old')
-  for leftover in (new, old):
-    shutil.rmtree(leftover, ignore_errors=True)
+  _tidy(path, new, old)
   try:
     with naming(path):
       new.mkdir(parents=True)
@@ -159,8 +166,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         os.rename(path, old)
       os.rename(new, path)
   finally:
-    for leftover in (new, old):
-      shutil.rmtree(leftover, ignore_errors=True)
+    _tidy(path, new, old)
+
+
+def _tidy(path: Path, new: Path, old: Path) -> None:
+  """Deletes what replacing a folder left; if it ended between its renames, `old` comes back."""
+  if old.exists() and not path.exists():
+    os.rename(old, path)
+  for leftover in (new, old):
+    shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_figure(path: Path, figure: 'Figure', dpi: int = 120) -> None:
@@ -168,22 +182,25 @@ def write_figure(path: Path, figure: 'Figure', dpi: int = 120) -> None:
 
   Characters missing from the font appear as boxes, bytes of a name that are not UTF-8 as escapes.
   """
+  import matplotlib
+
   take_literally(figure)
   content = io.BytesIO()
-  with warnings.catch_warnings():
+  with warnings.catch_warnings(), matplotlib.rc_context({'text.usetex': False}):
     warnings.filterwarnings('ignore', message='Glyph')
     figure.savefig(content, format=path.suffix[1:].lower(), dpi=dpi)
   write_bytes(path, content.getvalue())
 
 
 def take_literally(figure: 'Figure') -> None:
-  """Lets matplotlib draw the names in a figure as they are: `$` starts no formula.
+  """Lets matplotlib draw names as they are: `$` starts no formula, and no TeX runs.
 
   Labels that matplotlib makes while it draws, such as powers of ten, stay formulas.
   """
   from matplotlib.text import Text
 
   for text in figure.findobj(Text):
+    text.set_usetex(False)  # a user's matplotlibrc may ask for it
     content = text.get_text()
     if '$' in content and r'\mathdefault' not in content:
       text.set_parse_math(False)

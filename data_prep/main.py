@@ -12,7 +12,8 @@ from pathlib import Path
 
 from absl import flags
 
-from data_prep import cli, corpora
+from data_prep import cli, corpora, files
+from data_prep.errors import UserError
 from data_prep.features import PRESETS, Features
 
 
@@ -23,7 +24,8 @@ def define(values: flags.FlagValues) -> None:
   cli.define_path(
     'figure',
     None,
-    'PNG file to draw: one clip of each class and the distribution of all values',
+    'picture to draw (.png, .svg or .pdf): one clip of each class and the distribution of all '
+    'values',
     values=values,
   )
 
@@ -145,6 +147,10 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
   """Prepares, describes and draws a store, as the flags say."""
   shows = values.describe or values.figure
   cli.no_arguments(arguments[1:] if shows else arguments)
+  if values.figure and Path(values.figure).suffix.lower() not in files.FIGURES:
+    raise UserError(
+      f'--figure={values.figure}: give a file that ends in {", ".join(files.FIGURES)}'
+    )
   path = Path(arguments[0]) if arguments else prepare_from(values)
   if not shows:
     print(path)

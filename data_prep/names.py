@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from data_prep.errors import UserError
 
 _CONTROL = ('Cc', 'Zl', 'Zp')  # control characters and the separators of lines and paragraphs
+_NO_TEXT = '\ufffe\uffff'  # XML and YAML refuse them
 # They reverse the order in which the text after them is shown.
 _BIDIRECTIONAL = '\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069'
 
@@ -23,7 +24,7 @@ def check_classes(classes: Iterable[str], source: str) -> None:
   for name in classes:
     if any(unicodedata.category(sign) == 'Cs' for sign in name):
       raise UserError(f'{source}: the name of the class {visible(name)} is not UTF-8: rename it')
-    if not name.strip() or any(unicodedata.category(sign) in _CONTROL for sign in name):
+    if not name.strip() or any(map(_is_control, name)):
       raise UserError(
         f'{source}: the class {ascii(name)} is empty or has a line break or control character in '
         'its name: rename it'
@@ -37,4 +38,8 @@ def visible(text: str) -> str:
 
 def is_shown(sign: str) -> bool:
   """Whether a character is shown as itself; a byte of a file name that is not UTF-8 is not."""
-  return unicodedata.category(sign) not in (*_CONTROL, 'Cs') and sign not in _BIDIRECTIONAL
+  return not _is_control(sign) and unicodedata.category(sign) != 'Cs' and sign not in _BIDIRECTIONAL
+
+
+def _is_control(sign: str) -> bool:
+  return unicodedata.category(sign) in _CONTROL or sign in _NO_TEXT

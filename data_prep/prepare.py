@@ -21,12 +21,13 @@ from data_prep import compute, corpora, mel, store, workers
 from data_prep import download as downloads
 from data_prep.compute import Key, Result
 from data_prep.corpora.base import Corpus, check_counts, files, is_recording
+from data_prep.corpora.csv import LISTING
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.files import lock_beside, locked, write_bytes
 from data_prep.journal import Done, Journal, blocks, folder_of
 from data_prep.names import visible
-from data_prep.previous import PreviousStore, place
+from data_prep.previous import PreviousStore, beside, place
 
 CHUNK = 64  # clips per call of a worker; more if they are cut from one recording
 _LARGEST_CHUNK = 1024
@@ -77,8 +78,8 @@ def prepare(
   path = Path(store_dir) / store.name(corpus_name, features)
   with locked(path, lock_beside(path)):
     if not root.exists():
-      folders = [root, Path(raw_dir), *([root.parent] if root.suffix == '.csv' else [])]
-      if found := _without_recordings(path, corpus_name, folders, can_download):
+      sources = [root, Path(raw_dir), root / LISTING]
+      if found := _without_recordings(path, corpus_name, sources, can_download):
         _say(f'{root} is not there; using {found} without comparing it with its recordings')
         manifest = store.read_manifest(found, hash_mels=False)
         store.same_features(found, Features.from_json(manifest['features']), features)
@@ -108,29 +109,26 @@ def prepare(
 
 
 def _without_recordings(
-  path: Path, corpus_name: str, raw_dirs: Sequence[Path], can_download: bool
+  path: Path, corpus_name: str, sources: Sequence[Path], can_download: bool
 ) -> Path | None:
-  """The store at `path`, or of one's own corpora one of those beside it, if it fits absent folders.
+  """The store at `path`, or one of those beside it, if it fits absent folders.
 
-  It fits if it was made from one of the folders, or if a program makes the corpus.
+  It fits if it was made from one of `sources`, or if a program makes the corpus.
 
   Raises:
-    UserError: there are stores, and all were made from other folders.
+    UserError: there are stores, and all were made from something else.
   """
-  beside = path.parent.glob(f'{path.name}-*') if corpus_name in corpora.OWN else ()
   made_from = {
-    each: store.claims(each)['raw_dir']
-    for each in (path, *sorted(beside))
-    if (each / 'manifest.json').exists()
+    each: store.claims(each)['source'] for each in beside(path) if (each / 'manifest.json').exists()
   }
-  for each, folder in made_from.items():
-    if folder in map(os.path.abspath, raw_dirs) or hasattr(corpora.get(corpus_name), 'make'):
+  for each, source in made_from.items():
+    if source in map(os.path.abspath, sources) or hasattr(corpora.get(corpus_name), 'make'):
       return each
   if made_from and not can_download:
     raise UserError(
-      f'--raw_dir: {raw_dirs[0]} is not there, and '
-      + ', '.join(f'{each} was made from {folder}' for each, folder in made_from.items())
-      + ': correct it; to use a store without its recordings, give the folder it was made from'
+      f'--raw_dir: {sources[0]} is not there, and '
+      + ', '.join(f'{each} was made from {source}' for each, source in made_from.items())
+      + ': correct it; to use a store without its recordings, give what it was made from'
     )
   return None
 
@@ -205,6 +203,7 @@ def _make(
   manifest = {
     'corpus': corpus_name,
     'raw_dir': raw_dir,
+    'listing': corpus.listing,
     'features': features.to_json(),
     'classes': list(corpus.classes),
     'ignored': list(corpus.ignored),

@@ -14,11 +14,17 @@ from data_prep.features import Features
 from data_prep.journal import Done
 
 
+def beside(first: Path) -> list[Path]:
+  """The stores with the features of the store at `first`: it and those with a number behind it."""
+  numbered = sorted(first.parent.glob(f'{first.name}-*'))
+  return [path for path in (first, *numbered) if path.is_dir()]
+
+
 def place(first: Path, corpus: Corpus) -> Path:
   """The folder of the store of a corpus of one's own, as several may have the same features.
 
-  It is the store that was made from the corpus's folder, else one with the same recordings, such as
-  after a move, else a new one.
+  It is the store that was made from the corpus's folder or csv file, else one with the same
+  recordings, such as after a move, else a new one.
 
   Args:
     first: of the stores with these features; the others have a number behind its name.
@@ -27,17 +33,16 @@ def place(first: Path, corpus: Corpus) -> Path:
     UserError: a store that may be the one of this corpus is damaged.
   """
   raw_dir = os.path.abspath(corpus.root)
-  stores = [
-    path for path in (first, *sorted(first.parent.glob(f'{first.name}-*'))) if path.is_dir()
-  ]
+  stores = beside(first)
   for path in stores:
-    if store.claims(path)['raw_dir'] == raw_dir:
+    if store.claims(path)['source'] == store.source(raw_dir, corpus.listing):
       return path
   for path in stores:
-    store.read_manifest(path, hash_mels=False)  # raises if it is damaged
+    manifest = store.read_manifest(path, hash_mels=False)  # raises if it is damaged
     previous = PreviousStore(path, corpus.root)
+    has_moved = previous.has_moved and manifest.get('listing', '') == corpus.listing
     # A copy that has changed since leaves the store to the original.
-    if previous.all_unchanged() and (previous.has_moved or not previous.difference(corpus)):
+    if previous.all_unchanged() and (has_moved or not previous.difference(corpus)):
       return path
   numbered = (first.with_name(f'{first.name}-{number}') for number in itertools.count(2))
   return next(path for path in itertools.chain([first], numbered) if _is_free(path, raw_dir))

@@ -16,6 +16,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 5.0
 NOTICE_SECONDS = 2.0
+raised: list[int] = []  # the signals that were raised as `Stopped`
 _saving_first: list['Deferred'] = []
 
 
@@ -110,6 +111,7 @@ def _forget() -> None:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
+  raised.append(number)
   raise Stopped(number)
 
 

@@ -157,11 +157,17 @@ def relocate(path: Path, raw_dir: str) -> None:
   _write_manifest(path, read_manifest(path, hash_mels=False) | {'raw_dir': raw_dir})
 
 
+def source(raw_dir: str, listing: str) -> str:
+  """The csv file that lists the clips of a corpus, or its folder."""
+  return os.path.join(raw_dir, listing) if listing else raw_dir
+
+
 def claims(path: Path) -> dict[str, str]:
   """What a store says of itself, unchecked: where its recordings were, and its SHA-256.
 
   Returns:
-    'raw_dir' and 'sha256' (of mels.npy); both '' if there is no readable store at `path`.
+    'raw_dir', 'source' (the csv file that lists the clips, else raw_dir) and 'sha256' (of
+    mels.npy); all '' if there is no readable store at `path`.
   """
   try:
     manifest = json.loads(
@@ -169,10 +175,11 @@ def claims(path: Path) -> dict[str, str]:
     )
     return {
       'raw_dir': manifest['raw_dir'],
+      'source': source(manifest['raw_dir'], manifest.get('listing', '')),
       'sha256': manifest['files']['mels.npy']['sha256'],
     }
   except (OSError, ValueError, KeyError, TypeError):
-    return {'raw_dir': '', 'sha256': ''}
+    return {'raw_dir': '', 'source': '', 'sha256': ''}
 
 
 def read_manifest(path: str | os.PathLike[str], *, hash_mels: bool = True) -> dict[str, Any]:
@@ -195,7 +202,7 @@ def read_manifest(path: str | os.PathLike[str], *, hash_mels: bool = True) -> di
   except FileNotFoundError as error:
     raise (
       _refused(path, 'manifest.json is missing')
-      if path.is_dir()
+      if any((path / name).exists() for name in _FILES)
       else UserError(f'{path}: no store: prepare it with python -m data_prep.main')
     ) from error
   except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -6,34 +6,63 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from pathlib import Path
-from types import TracebackType
+from typing import Any
+
+from data_prep.stopping import Stopped
 
 _CGROUP_LIMITS = (  # of version 2 and version 1
   '/sys/fs/cgroup/memory.max',
   '/sys/fs/cgroup/memory/memory.limit_in_bytes',
 )
+# Variables of JAX that change no number. Others choose types, random numbers, how to compile.
+_JAX = ('JAX_PLATFORM', 'JAX_COMPILATION_CACHE', 'JAX_PERSISTENT_CACHE', 'JAX_CUDA', 'JAX_ROCM')
 
 
 def settle() -> None:
   """Prepares the process of a command; before jax and matplotlib are imported.
 
-  A command draws into files and computes in 32 bits, whatever a notebook or another program has set
-  for its own processes. A character that the output's encoding lacks is printed as its escape.
+  A command draws into files and computes the same numbers, whatever a notebook or another program
+  has set for its own processes. A character that the output's encoding lacks is printed as its
+  escape.
   """
   os.environ.pop('MPLBACKEND', None)
-  os.environ.pop('JAX_ENABLE_X64', None)
+  for name in [*os.environ]:
+    if name.startswith('JAX_') and not name.startswith(_JAX):
+      del os.environ[name]
+  if os.path.expanduser('~') == '~':  # no HOME, and the system does not know the user
+    os.environ['HOME'] = os.devnull  # libraries do without a home that cannot be written to
+  _open_closed_streams()
   for stream in (sys.stdout, sys.stderr):
     if hasattr(stream, 'reconfigure'):
       stream.reconfigure(errors='backslashreplace')
-  sys.excepthook = _excepthook
+  sys.unraisablehook = _unraisable
+  # JAX does without a cache, and filelock without locks of the file system.
+  warnings.filterwarnings('ignore', 'Error .* persistent compilation cache|flock not supported')
 
 
-def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType) -> None:
-  # orbax ends its event loop at the first file that the disk does not take. The threads of
-  # tensorstore that write the others then print this; the main thread raises the first error.
-  if str(error) != 'Event loop is closed':
-    sys.__excepthook__(kind, error, trace)
+def _open_closed_streams() -> None:
+  """Connects a standard stream that was closed to nothing.
+
+  Otherwise the next file that is opened gets its descriptor, and what a library prints goes there.
+  """
+  for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
+    if getattr(sys, name) is None:
+      stream = open(os.devnull, mode)  # the lowest descriptor that is free
+      os.set_inheritable(stream.fileno(), True)
+      setattr(sys, name, stream)
+
+
+def _unraisable(ignored: Any) -> None:
+  """Prints an error of a call from C, from which Python goes on, with two exceptions.
+
+  orbax ends its event loop at the first file that the disk does not take. Threads of tensorstore
+  that write the others then meet its end, and the main thread raises the first error. A signal is
+  answered by the thread that watches (`stopping`).
+  """
+  if ignored.exc_type is not Stopped and str(ignored.exc_value) != 'Event loop is closed':
+    sys.__unraisablehook__(ignored)
 
 
 def give_numba_a_cache(package: Path) -> None:

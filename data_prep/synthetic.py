@@ -14,11 +14,10 @@ from typing import NamedTuple
 
 import joblib
 import numpy as np
-import soundfile
 import soxr
 from tqdm.auto import tqdm
 
-from data_prep import espeak, files, workers
+from data_prep import audio, espeak, files, workers
 from data_prep.corpora.speech_commands import LISTS, NOISE, WORDS
 from data_prep.noises import BACKGROUNDS, RATE, babble
 
@@ -244,12 +243,8 @@ def _speak(folder: Path, voice: Voice, seed: int, takes: int) -> None:
     for word, samples in zip(WORDS, spoken):
       kind = rng.choice([*BACKGROUNDS, 'babble'])
       background = babble(spoken, rng, RATE) if kind == 'babble' else BACKGROUNDS[kind](rng, RATE)
-      soundfile.write(
-        folder / word / _file(voice, take),
-        clip(samples, background, rng),
-        RATE,
-        subtype='PCM_16',
-      )
+      content = audio.wave(clip(samples, background, rng), RATE)
+      (folder / word / _file(voice, take)).write_bytes(content)
 
 
 def _words(voice: Voice, take: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -275,9 +270,8 @@ def _write_background(folder: Path, voice: Voice, seed: int) -> None:
   noises = {name: noise(rng, length) for name, noise in BACKGROUNDS.items()}
   noises['babble'] = babble(_words(voice, 0, rng), rng, length)
   for name, samples in noises.items():
-    soundfile.write(
-      folder / NOISE / f'{name}.wav', 0.3 * samples / np.abs(samples).max(), RATE, subtype='PCM_16'
-    )
+    content = audio.wave(0.3 * samples / np.abs(samples).max(), RATE)
+    (folder / NOISE / f'{name}.wav').write_bytes(content)
 
 
 def _file(voice: Voice, take: int) -> str:

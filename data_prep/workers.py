@@ -10,16 +10,29 @@ import time
 
 import joblib
 
+from data_prep.errors import UserError
+
 _IDLE = 5  # seconds after which an idle worker ends
 
 
 def num_cores() -> int:
-  """Number of cores that this process may use by its affinity and a container's CPU quota."""
-  return joblib.cpu_count()
+  """Number of cores that this process may use by its affinity and a container's CPU quota.
+
+  Raises:
+    UserError: the user's variable that limits it is not a number.
+  """
+  try:
+    return joblib.cpu_count()
+  except ValueError as error:
+    raise UserError(
+      f'LOKY_MAX_CPU_COUNT={os.environ.get("LOKY_MAX_CPU_COUNT")}: unset the variable, or give a '
+      'number of cores'
+    ) from error
 
 
 def parallel(num_processes: int) -> joblib.Parallel:
   """Runs `joblib.delayed` calls in processes; yields results in the order of completion."""
+  num_cores()  # raises the error of a wrong variable, which joblib reads too
   return joblib.Parallel(
     num_processes,
     backend='loky',

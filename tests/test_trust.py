@@ -171,7 +171,7 @@ def test_only_numbers_in_a_figure_are_formulas(tmp_path):
   axes.set(xscale='log', title='$a$ costs $2^{', ylabel='line\nbreak \udcff')
   axes.set_yticks([0, 1], ['$p^$', 'q'])
   axes.legend()
-  with rc_context({'svg.fonttype': 'none'}):
+  with rc_context({'svg.fonttype': 'none', 'text.usetex': True}):  # no TeX runs
     files.write_figure(tmp_path / 'figure.svg', figure)
   drawn = (tmp_path / 'figure.svg').read_text()
   for name in ('$x^ and $y_{', '$a$ costs $2^{', '$p^$', 'break \\udcff'):
@@ -192,7 +192,7 @@ def test_the_command_of_a_report_can_be_pasted(hostile):
 
 
 @pytest.mark.parametrize(
-  'name', ['new\nline', 'a\u2028b', 'escape \x1b[2J', ' ', os.fsdecode(b'a\xff')]
+  'name', ['new\nline', 'a\u2028b', 'no\uffff', 'escape \x1b[2J', ' ', os.fsdecode(b'a\xff')]
 )
 def test_a_class_with_a_control_character_is_refused(tmp_path, name):
   for label in (name, 'other'):

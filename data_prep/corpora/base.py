@@ -43,6 +43,7 @@ class Corpus(NamedTuple):
     clips: all clips.
     ignored: paths of files that are not recordings of the corpus.
     notes: sentences for the user, told when the store is prepared.
+    listing: name of the csv file in `root` that lists the clips; '' if none does.
   """
 
   root: Path
@@ -50,6 +51,7 @@ class Corpus(NamedTuple):
   clips: tuple[Clip, ...]
   ignored: tuple[str, ...] = ()
   notes: tuple[str, ...] = ()
+  listing: str = ''
 
 
 def files(folder: Path) -> Iterator[str]:

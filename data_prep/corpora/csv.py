@@ -15,14 +15,15 @@ from data_prep.errors import UserError
 
 CLIP_SECONDS = 1.0
 FIT = 'pad'
+LISTING = 'clips.csv'
 
 
 def read(root: Path) -> base.Corpus:
   """Reads the clips of a csv file, or of clips.csv in a folder."""
-  path = root if root.is_file() else root / 'clips.csv'
+  path = root if root.is_file() else root / LISTING
   if not path.is_file():
     raise base.missing_error(
-      root, 'clips.csv', 'give a csv file with the columns path and label, or its folder'
+      root, LISTING, 'give a csv file with the columns path and label, or its folder'
     )
   clips, lines = [], {}
   spellings: dict[str, str] = {}
@@ -47,7 +48,8 @@ def read(root: Path) -> base.Corpus:
       )
   if not clips:
     raise UserError(f'{path}: no clips in it: give one line per clip, with path and label')
-  return base.Corpus(path.parent, tuple(sorted({clip.label for clip in clips})), tuple(clips))
+  classes = tuple(sorted({clip.label for clip in clips}))
+  return base.Corpus(path.parent, classes, tuple(clips), listing=path.name)
 
 
 def _found(path: Path, line: int, given: str, spellings: dict[str, str]) -> str:

@@ -50,13 +50,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def check_place(path: Path) -> None:
   """Raises UserError if something other than a bundle is at `path`."""
-  if (
-    path.exists()
-    and not (path / 'model.json').is_file()
-    and (not path.is_dir() or any(path.iterdir()))
-  ):
+  lacking = [name for name in ('model.json', 'model_int8.tflite') if not (path / name).is_file()]
+  if path.exists() and lacking and (not path.is_dir() or any(path.iterdir())):
     raise UserError(
-      f'--out_dir={path}: is not empty and holds no bundle (no model.json): use an empty folder'
+      f'--out_dir={path}: is not empty and holds no bundle (no {lacking[0]}): use an empty folder'
     )
 
 

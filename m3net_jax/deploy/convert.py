@@ -52,8 +52,10 @@ def convert(
   """
   with tempfile.TemporaryDirectory(prefix='m3net_convert_') as name:
     folder = Path(name)
-    (folder / 'network.mlir').write_bytes(_compute(network))
-    np.save(folder / 'calibration.npy', calibration)
+    content = _compute(network)
+    with files.naming(folder):
+      (folder / 'network.mlir').write_bytes(content)
+      np.save(folder / 'calibration.npy', calibration)
     settings = {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': '', 'JAX_PLATFORMS': 'cpu'}
     process = subprocess.run(
       [sys.executable, '-m', 'm3net_jax.deploy.convert', name, *kinds],

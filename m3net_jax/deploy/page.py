@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pooch
 
-from data_prep import download, mel
+from data_prep import download, files, mel
 from data_prep.download import Archive
 from data_prep.errors import UserError
 from m3net_jax.deploy import firmware
@@ -83,8 +83,9 @@ def fetch_runtime(folder: Path) -> None:
     UserError: see `download.fetch`.
   """
   for name, archive in _ARCHIVES.items():
-    if not (folder / name).exists():
-      download.fetch(archive, folder / name)
+    with files.locked(folder / name, files.lock_beside(folder / name)):
+      if not (folder / name).exists():
+        download.fetch(archive, folder / name)
 
 
 def of_bundle(model: str | Path, runtime: Path) -> tuple[ModelSpec, dict[str, Resource]]:

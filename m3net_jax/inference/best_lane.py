@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import jax
+
 from data_prep.errors import UserError
 from m3net_jax.inference.detector import Settings
 from m3net_jax.network.image import Scaling
@@ -65,6 +67,7 @@ def load(workdir: Workdir, variant: str | None = None, seed: int | None = None) 
   select = workdir.config.select
   sign = -1 if select == 'loss' else 1
   name, row = max(candidates, key=lambda candidate: sign * candidate[1][f'validation_{select}'])
+  jax.devices()  # if there is none as JAX_PLATFORMS wants, the checkpoint would seem to be damaged
   lane = checkpoint.restore_lane(
     workdir.config,
     workdir.seed_ranges,

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import soundfile
 from tqdm.auto import tqdm
 
-from data_prep import files
+from data_prep import audio, files
 from data_prep.errors import UserError
 from data_prep.features import Features
+from data_prep.names import visible
 from m3net_jax.inference import detector, thresholds, windows
 from m3net_jax.inference.classifier import Classifier
 from m3net_jax.inference.detector import Event, Settings
@@ -69,7 +69,7 @@ def listen(
   features = models[0].spec.features
   parts: list[list[np.ndarray]] = [[] for _ in models]
   total = max(0, len(samples) - features.num_samples) // (settings.hop_frames * features.hop_length)
-  with tqdm(total=total + 1, desc=name, unit='', ncols=79, disable=None) as bar:
+  with tqdm(total=total + 1, desc=visible(name), unit='', ncols=79, disable=None) as bar:
     for mels in windows_of(models[0], samples, settings):
       for model, part in zip(models, parts):
         part.append(stored(model, mels))
@@ -175,7 +175,7 @@ def detect(
 def as_table(found: Detection) -> str:
   """A line for every event, for people."""
   if not found.events:
-    return f'{found.name}: no event\n'
+    return f'{visible(found.name)}: no event\n'
   width = max(map(len, found.classes))
   return ''.join(
     f'{time:10.2f} s  {label:<{width}} {100 * p:5.1f} %\n' for time, label, p in found.rows()
@@ -244,8 +244,6 @@ def save_alarms(found: Detection, samples: np.ndarray, folder: Path) -> int:
   stem = Path(found.name).stem
   for position in found.score.alarms:
     start = found.events[position].window * hop
-    content = io.BytesIO()
     clip = samples[start : start + found.features.num_samples]
-    soundfile.write(content, clip, rate, subtype='PCM_16', format='WAV')
-    files.write_bytes(folder / f'{stem}_{start / rate:08.2f}s.wav', content.getvalue())
+    files.write_bytes(folder / f'{stem}_{start / rate:08.2f}s.wav', audio.wave(clip, rate))
   return len(found.score.alarms)

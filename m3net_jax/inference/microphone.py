@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from data_prep import audio
+from data_prep import audio, files
 from data_prep.errors import UserError
 
 LONGEST = 3600  # seconds
@@ -32,6 +32,7 @@ def record(seconds: float, sample_rate: int) -> np.ndarray:
     rate = round(sounddevice.query_devices(kind='input')['default_samplerate'])
     samples = sounddevice.rec(round(seconds * rate), rate, 1, 'float32', blocking=True)
   except sounddevice.PortAudioError as error:
-    reason = ' '.join(str(error).split())
-    raise UserError(f'--microphone={seconds:g}: {reason}: plug one in, or give a file') from error
+    raise UserError(
+      f'--microphone={seconds:g}: {files.one_line(error)}: plug one in, or give a file'
+    ) from error
   return audio.resample(samples[:, 0], rate, sample_rate)

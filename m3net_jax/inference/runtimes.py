@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep import stderr
+from data_prep import files, stderr
 from data_prep.errors import UserError
 
 RUNTIMES = ('ai-edge-litert', 'TFLite Micro')
@@ -59,7 +59,7 @@ class Model:
       with stderr.captured() as messages:
         self._open(content, runtime)
     except (RuntimeError, ValueError) as error:
-      reason = ' '.join(' '.join([str(error), *messages]).split())
+      reason = files.one_line(' '.join([str(error), *messages]))
       raise UserError(f'{runtime} refuses the model: {reason}') from error
 
   def _open(self, content: bytes, runtime: str) -> None:

@@ -62,6 +62,7 @@ def make_streams(
       file=sys.stderr,
     )
   of_side = streams.sides_of(new)
+  (folder / STREAMS).unlink(missing_ok=True)  # if this is interrupted, the folder holds no streams
   described, written = [], []
   for side in streams.SIDES:
     clips = streams.clips_of(store, split, side, raw_dir)
@@ -76,8 +77,10 @@ def make_streams(
       )
       path = folder / f'{side}_{snr:g}dB.flac'
       streams.write(path, samples, words, store.features)
-      written += [path, path.with_suffix('.csv')]
-      described.append({'name': path.name, 'side': side, 'snr_db': snr})
+      both = [path, path.with_suffix('.csv')]
+      written += both
+      sha256 = {file.name: audio.digest(audio.load(file)) for file in both}
+      described.append({'name': path.name, 'side': side, 'snr_db': snr, 'sha256': sha256})
   content = {
     'store_sha256': store.sha256,
     'split': split.name,
@@ -177,6 +180,9 @@ def _hear(
 ) -> _Stream:
   features, path = models[0].spec.features, folder / row['name']
   try:
+    for name, sha256 in row.get('sha256', {}).items():  # folders made before have none
+      if audio.digest(audio.load(folder / name)) != sha256:
+        raise UserError(f'{folder / name}: was altered: make the streams again')
     samples = audio.read(path, features.sample_rate)
   except audio.Unreadable as error:
     raise UserError(f'{path}: cannot be decoded ({error}): make the streams again') from error

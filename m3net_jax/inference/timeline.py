@@ -12,15 +12,14 @@ from m3net_jax.inference import detector
 from m3net_jax.inference.detection import Detection
 from m3net_jax.inference.predictions import Prediction
 
-SUFFIXES = ('.png', '.svg', '.pdf')
 _RANGE_DB = 80.0  # from the brightest colour to black
 _MOST_CLASSES = 12  # rows of the picture
 
 
 def check_path(path: Path) -> None:
   """Raises UserError if no picture can be written at `path`."""
-  if path.suffix.lower() not in SUFFIXES:
-    raise UserError(f'--plot={path}: give a file that ends in {", ".join(SUFFIXES)}')
+  if path.suffix.lower() not in files.FIGURES:
+    raise UserError(f'--plot={path}: give a file that ends in {", ".join(files.FIGURES)}')
   if not path.absolute().parent.is_dir():
     raise UserError(f'--plot={path}: the folder {path.parent} does not exist: make it first')
 

@@ -30,6 +30,7 @@ _PAGE_COLORS = {
 }
 _STYLE = {
   'svg.fonttype': 'none',
+  'text.usetex': False,
   'font.family': 'sans-serif',
   'font.size': 9,
   'text.color': _INK,

@@ -94,8 +94,25 @@ cli.run(main)
   ended = subprocess.run(
     [sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, timeout=50
   )
-  assert (ended.returncode, ended.stdout) == (130, 'swallowed\n')
-  assert ended.stderr.endswith('error: interrupted; run the same command again to continue\n')
+  assert (ended.returncode, ended.stdout, ended.stderr) == (130, 'swallowed\n', INTERRUPTED)
+
+
+def test_ctrl_c_of_which_a_library_makes_another_error_is_one_line():
+  code = """
+import os, signal
+from data_prep import cli
+def main(arguments, values):
+  try:
+    os.kill(os.getpid(), signal.SIGINT)
+  except KeyboardInterrupt:
+    pass
+  raise RuntimeError('no compiled object yet')
+cli.run(main)
+"""
+  ended = subprocess.run(
+    [sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, timeout=50
+  )
+  assert (ended.returncode, ended.stderr) == (130, INTERRUPTED)
 
 
 BUSY = """

@@ -140,6 +140,15 @@ def test_a_download_that_is_cut_again_and_again_continues_the_next_time(server, 
   assert server.ranges[-1] == f'bytes={20 * CHUNK}-'
 
 
+def test_what_a_killed_command_left_is_used_or_deleted(server, tmp_path):
+  left = tmp_path / 'corpora' / '.mine.unpacked' / 'inside'
+  left.mkdir(parents=True)
+  (tmp_path / 'corpora' / '.mine.part').write_bytes(BIG)
+  root = fetch(server, tmp_path, BIG)
+  assert server.ranges == []
+  assert [path.name for path in root.parent.iterdir()] == ['mine']
+
+
 def test_a_server_without_ranges_sends_all_again(server, tmp_path):
   server.cuts, server.knows_ranges = [1000], False
   assert (fetch(server, tmp_path, BIG) / 'noise.bin').stat().st_size == 640000

@@ -56,6 +56,8 @@ def test_the_command_makes_describes_and_draws(folder_corpus, tmp_path):
     (['--num_processes=0'], 'num_processes'),
     (['--describe', 'stores/nowhere'], 'stores/nowhere: no store'),
     (['--store_dir=/proc/x'], '/proc/x: '),
+    (['--figure=picture.xyz'], '--figure=picture.xyz: give a file that ends in .png, .svg, .pdf'),
+    (['--flagfile=/proc/self/exe'], '--flagfile: cannot be read'),
     (['--corpus=urbansound8k', '--download'], 'https://urbansounddataset.weebly.com'),
   ],
 )

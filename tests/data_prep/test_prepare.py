@@ -301,6 +301,25 @@ def test_a_segment_is_the_part_of_its_recording(tmp_path):
     assert prepare('csv', tmp_path / 'raw' / 'clips.csv', tmp_path / 's', FEATURES) == loaded.path
 
 
+def test_two_lists_in_one_folder_have_two_stores(folder_corpus, tmp_path):
+  for name, classes in (('a', 'xy'), ('b', 'yx')):
+    rows = [
+      f'{label}/{take}.wav,{classes[label == "low"]}'
+      for label in ('low', 'high')
+      for take in '0123'
+    ]
+    (folder_corpus / f'{name}.csv').write_text('\n'.join(['path,label', *rows]))
+  prepared = lambda raw_dir: prepare('csv', raw_dir, tmp_path / 's', FEATURES, num_processes=1)
+  first, second = (prepared(folder_corpus / f'{name}.csv') for name in 'ab')
+  assert first != second and prepared(folder_corpus / 'a.csv') == first
+  moved = folder_corpus.rename(tmp_path / 'moved')
+  assert [prepared(moved / f'{name}.csv') for name in 'ba'] == [second, first]
+  shutil.rmtree(moved)
+  assert prepared(moved / 'b.csv') == second
+  with pytest.raises(UserError, match=r'ab\.csv is not there, and .* was made from .*a\.csv'):
+    prepared(moved / 'ab.csv')
+
+
 def test_strange_names(tmp_path):
   for label in ('größe', '日本語'):
     for name in ('mit Leerzeichen.wav', 'a,"b".wav', os.fsdecode(b'\xff.wav'), 'line\nbreak.wav'):

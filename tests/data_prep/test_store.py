@@ -86,6 +86,7 @@ DAMAGE = {
   'manifest.json cannot be read': lambda path: (path / 'manifest.json').write_text('{"format": 1'),
   'manifest.json was altered': lambda path: rewrite(path / 'manifest.json', classes=['b', 'a']),
   'refused: manifest.json is missing': lambda path: (path / 'manifest.json').unlink(),
+  'x: no store': lambda path: [file.unlink() for file in path.iterdir()],
   'no store': shutil.rmtree,
 }
 

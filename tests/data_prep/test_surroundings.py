@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from absl import flags
 
-from data_prep import cli, surroundings
+from data_prep import cli, surroundings, workers
 from data_prep import main as store_command
+from data_prep.errors import UserError
 from m3net_jax import demo, detect, edge, export, main, predict, robustness
 
 ROOT = Path(__file__).parents[2]
@@ -32,13 +34,55 @@ import os
 def main(arguments, values):
   import jax
   import matplotlib
-  print(jax.numpy.arange(2.0).dtype, os.environ.get('MPLBACKEND'))
+  number = jax.random.bits(jax.random.key(0))
+  print(jax.numpy.arange(2.0).dtype, number, os.environ.get('MPLBACKEND'))
   print('\\u00b1 \\udcff')
 cli.run(main)
 """
-  ended = started(code, JAX_ENABLE_X64='1', MPLBACKEND='nonsense', PYTHONIOENCODING='ascii')
+  ended = started(
+    code,
+    JAX_ENABLE_X64='1',
+    JAX_DEFAULT_PRNG_IMPL='rbg',
+    JAX_THREEFRY_PARTITIONABLE='0',
+    JAX_NUM_CPU_DEVICES='nonsense',
+    MPLBACKEND='nonsense',
+    PYTHONIOENCODING='ascii',
+  )
   assert (ended.returncode, ended.stderr) == (0, '')
-  assert ended.stdout == 'float32 None\n\\xb1 \\udcff\n'
+  number = int(jax.random.bits(jax.random.key(0)))
+  assert ended.stdout == f'float32 {number} None\n\\xb1 \\udcff\n'
+
+
+def test_a_stream_that_is_closed_takes_no_descriptor_of_a_file(tmp_path):
+  code = """
+import os, sys
+from pathlib import Path
+from data_prep import stderr
+def main(arguments, values):
+  with open(arguments[0], 'w') as file:
+    os.write(1, b'of a library')
+    with stderr.captured() as lines:
+      os.write(2, b'told')
+    file.write(f'{sys.stdin.read()} {lines}')
+  print('printed')
+cli.run(main)
+"""
+  ended = subprocess.run(
+    [
+      'sh',
+      '-c',
+      'exec "$@" <&- >&- 2>&-',
+      'sh',
+      sys.executable,
+      '-c',
+      f'from data_prep import cli\n{code}',
+      str(tmp_path / 'file'),
+    ],
+    cwd=ROOT,
+    timeout=60,
+  )
+  assert ended.returncode == 0
+  assert (tmp_path / 'file').read_text() == " ['told']"
 
 
 def test_a_device_that_is_absent_is_one_line():
@@ -84,6 +128,45 @@ def test_numba_gets_a_cache_only_where_it_finds_none(monkeypatch, tmp_path):
   assert not os.environ['NUMBA_CACHE_DIR']
   surroundings.give_numba_a_cache(nowhere)
   assert Path(os.environ['NUMBA_CACHE_DIR']).is_dir()
+
+
+def test_a_user_without_a_home_gets_one_that_cannot_be_written_to(tmp_path):
+  code = """
+import os
+os.path.expanduser = lambda path: path.replace('~', os.environ.get('HOME', '~'))
+def main(arguments, values):
+  print(os.path.expanduser('~'))
+cli.run(main)
+"""
+  run = lambda home: started(f'import os\nos.environ.pop("HOME", None)\n{home}\n{code}').stdout
+  assert run('') == '/dev/null\n'
+  assert run('os.environ["HOME"] = "/home/me"') == '/home/me\n'
+
+
+def test_late_calls_of_a_library_print_nothing_and_other_errors_are_printed():
+  code = """
+import warnings
+class Late:
+  def __init__(self, text):
+    self.text = text
+  def __del__(self):
+    raise RuntimeError(self.text)
+def main(arguments, values):
+  Late('Event loop is closed')
+  warnings.warn("Error writing persistent compilation cache entry for 'jit_f': OSError")
+  Late('another')
+cli.run(main)
+"""
+  ended = started(code)
+  assert ended.returncode == 0 and 'RuntimeError: another' in ended.stderr
+  assert ended.stderr.count('Traceback') == 1 and 'cache' not in ended.stderr
+
+
+def test_a_wrong_number_of_cores_is_one_line(monkeypatch):
+  monkeypatch.setenv('LOKY_MAX_CPU_COUNT', 'many')
+  for use in (workers.num_cores, lambda: workers.parallel(2)):
+    with pytest.raises(UserError, match='LOKY_MAX_CPU_COUNT=many: unset the variable'):
+      use()
 
 
 def test_memory_is_no_more_than_that_of_the_computer():

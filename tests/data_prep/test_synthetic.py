@@ -1,3 +1,4 @@
+import errno
 import hashlib
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import soundfile
 
 from data_prep import corpora, espeak, noises, synthetic
 from data_prep.corpora.speech_commands import WORDS
+from tests import faults
 
 
 def digest(root: Path) -> str:
@@ -47,6 +49,13 @@ def test_the_same_bytes_from_a_seed_whatever_the_processes(corpus_dir, tmp_path)
   synthetic.make(tmp_path / 'other', 1, seed=1, num_speakers=5, takes=2)
   assert digest(tmp_path / 'other') != digest(corpus_dir)
   assert not [path for path in tmp_path.iterdir() if path.name.startswith('.')]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+  with faults.full_disk(10_000), pytest.raises(OSError) as error:
+    synthetic.make(tmp_path / 'corpus', 1, num_speakers=5, takes=2)
+  assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(tmp_path / 'corpus'))
+  assert not any(tmp_path.iterdir())
 
 
 def test_clips_of_a_word_differ(corpus_dir):

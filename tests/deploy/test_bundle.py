@@ -219,14 +219,17 @@ def test_a_bundle_is_whole_or_absent_and_takes_the_place_of_a_bundle_only(tmp_pa
   for content in ('1', '2'):
     with bundle.replacing(place) as folder:
       (folder / 'model.json').write_text(content)
+      (folder / 'model_int8.tflite').touch()
   assert (place / 'model.json').read_text() == '2' and [
     each.name for each in place.parent.iterdir()
   ] == ['bundle']
   (tmp_path / 'other').mkdir()
   (tmp_path / 'other' / 'thesis.tex').write_text('mine')
-  with pytest.raises(UserError, match='--out_dir=.*other: is not empty and holds no bundle'):
-    with bundle.replacing(tmp_path / 'other'):
-      pass
+  for _ in range(2):
+    with pytest.raises(UserError, match='--out_dir=.*other: is not empty and holds no bundle'):
+      with bundle.replacing(tmp_path / 'other'):
+        pass
+    (tmp_path / 'other' / 'model.json').touch()  # others use this name too
   assert (tmp_path / 'other' / 'thesis.tex').read_text() == 'mine'
 
 

@@ -1,5 +1,8 @@
 """The best lane is chosen by validation accuracy."""
 
+import jax
+import pytest
+
 from m3net_jax.inference import best_lane
 
 
@@ -22,6 +25,16 @@ def test_the_lane_is_the_best_by_validation_the_first_of_equals(trained):
   # A better lane of a seed that was added after the study was read.
   doctored.append({**lanes[1], 'seed': 2, 'validation_accuracy': 1.0})
   assert best_lane.load(_With(trained, results)).name.seed == 0
+
+
+def test_a_device_that_is_absent_is_no_damage_of_the_checkpoint(trained, monkeypatch):
+  def absent():
+    raise RuntimeError('no device')
+
+  monkeypatch.setattr(jax, 'devices', absent)
+  monkeypatch.setattr(best_lane.checkpoint, 'restore_lane', lambda *_: pytest.fail('was read'))
+  with pytest.raises(RuntimeError, match='no device'):
+    best_lane.load(trained)
 
 
 class _With:

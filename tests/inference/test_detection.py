@@ -16,7 +16,14 @@ from data_prep import audio, files, mel
 from data_prep.errors import UserError
 from m3net_jax import api
 from m3net_jax import detect as command
-from m3net_jax.inference import best_lane, classifier, detection, detector, timeline
+from m3net_jax.inference import (
+  best_lane,
+  classifier,
+  detection,
+  detector,
+  stream_study,
+  timeline,
+)
 from m3net_jax.reporting import detections as pictures
 from m3net_jax.reporting import model_card, report
 from m3net_jax.stats import detections
@@ -90,6 +97,28 @@ def test_streams_hold_the_clips_of_their_side(folder, tones, trained):
         for clips in (own, other)
       ]
       assert nearest[0] < nearest[1]
+
+
+def test_streams_that_were_made_again_in_part_are_not_used(
+  study, noise, folder, tmp_path, monkeypatch
+):
+  def interrupted(*_):
+    raise KeyboardInterrupt
+
+  shutil.copytree(folder, tmp_path / 'made')
+  monkeypatch.setattr(stream_study.streams, 'write', interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    study.make_streams(tmp_path / 'made', [noise], snr_db=[30], minutes=1)
+  with pytest.raises(UserError, match='made: holds no streams.json'):
+    study.calibrate(tmp_path / 'made')
+
+
+def test_altered_labels_of_a_stream_are_not_measured(study, folder, tmp_path):
+  shutil.copytree(folder, tmp_path / 'made')
+  labels = tmp_path / 'made' / 'test_0dB.csv'
+  labels.write_text(labels.read_text().replace('low', 'high'))
+  with pytest.raises(UserError, match='test_0dB.csv: was altered: make the streams again'):
+    study.calibrate(tmp_path / 'made')
 
 
 def test_windows_of_a_stream_are_clips_at_the_hop(study):

@@ -92,7 +92,8 @@ def test_a_bundle_that_finds_no_space_leaves_the_one_before(tmp_path):
 
   def write(size):
     with bundle.replacing(path) as folder:
-      files.write_bytes(folder / 'model.json', b'x' * size)
+      for name in ('model.json', 'model_int8.tflite'):
+        files.write_bytes(folder / name, b'x' * size)
 
   write(100)
   with faults.full_disk(1000), pytest.raises(OSError, match='File too large'):
