@@ -14,6 +14,13 @@ from m3net_jax.network import ops
 from m3net_jax.study import packages
 from m3net_jax.study.config import Config
 
+# Of JAX, on which the numbers of a study depend. A command has them; a notebook may have others.
+_SETTINGS = {
+  'jax_enable_x64': False,
+  'jax_default_prng_impl': 'threefry2x32',
+  'jax_threefry_partitionable': True,
+}
+
 
 def lowering(config: Config) -> str:
   """The lowering of the convolutions on these devices."""
@@ -82,12 +89,13 @@ def use_all_cores(cache_dir: str | os.PathLike[str]) -> None:
   notebook, the devices stay as they are and a line on standard error says so.
 
   Raises:
-    UserError: JAX computes in 64 bits.
+    UserError: JAX computes in 64 bits, or draws other random numbers.
   """
-  if jax.config.jax_enable_x64:
-    raise UserError(
-      'jax_enable_x64: studies compute in 32 bits: call jax.config.update("jax_enable_x64", False)'
-    )
+  for name, needed in _SETTINGS.items():
+    if (value := getattr(jax.config, name)) != needed:
+      raise UserError(
+        f'{name}={value}: a study needs {needed!r}: call jax.config.update("{name}", {needed!r})'
+      )
   num_cores = workers.num_cores()
   try:
     jax.config.update('jax_num_cpu_devices', num_cores)

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from data_prep import workers
+from data_prep.errors import UserError
+from m3net_jax.study import devices
 
 CODE = """
 import jax
@@ -33,3 +36,21 @@ def test_one_device_per_core_and_the_users_cache(tmp_path, chosen):
   )
   devices, cache = ended.stdout.split()
   assert int(devices) == workers.num_cores() and cache == (chosen or str(tmp_path / 'ours'))
+
+
+@pytest.mark.parametrize(
+  'name, value, needed',
+  [
+    ('jax_enable_x64', True, 'False'),
+    ('jax_default_prng_impl', 'rbg', "'threefry2x32'"),
+    ('jax_threefry_partitionable', False, 'True'),
+  ],
+)
+def test_a_notebook_that_computes_otherwise_is_told(name, value, needed, tmp_path):
+  before = getattr(jax.config, name)
+  jax.config.update(name, value)
+  try:
+    with pytest.raises(UserError, match=f'{name}={value}: a study needs {needed}: call jax.config'):
+      devices.use_all_cores(tmp_path)
+  finally:
+    jax.config.update(name, before)
