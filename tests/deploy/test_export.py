@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -21,7 +20,14 @@ from m3net_jax import api, edge
 from m3net_jax import export as export_command
 from m3net_jax.deploy import calibration, npu, operators, parity
 from m3net_jax.deploy import export as deploy_export
-from m3net_jax.inference import best_lane, classifier, detection, lane_classifier, runtimes
+from m3net_jax.inference import (
+  best_lane,
+  classifier,
+  detection,
+  lane_classifier,
+  predictions,
+  runtimes,
+)
 from m3net_jax.network import image, models
 from m3net_jax.network.variants import architecture_of
 from m3net_jax.reporting import bundles, model_card
@@ -169,12 +175,14 @@ def export_with_wrong_answers(exported, tones, side, folder, monkeypatch):
   mistaken = {mel.tobytes() for mel in tones.mels[getattr(study.splits(tones)[0], side)]}
   from_tflite = classifier.from_tflite
 
+  class WithWrongAnswers(classifier.Classifier):
+    def logits(self, mels):
+      signs = np.array([[-1 if mel.tobytes() in mistaken else 1] for mel in mels])
+      return super().logits(mels) * signs
+
   def with_wrong_answers(path, runtime):
     model = from_tflite(path, runtime)
-    signs = lambda mels: np.array([[-1 if mel.tobytes() in mistaken else 1] for mel in mels])
-    if 'int8' not in path.name:
-      return model
-    return SimpleNamespace(spec=model.spec, logits=lambda mels: model.logits(mels) * signs(mels))
+    return WithWrongAnswers(*model) if 'int8' in path.name else model
 
   monkeypatch.setattr(classifier, 'from_tflite', with_wrong_answers)
   return deploy_export.write(
@@ -210,6 +218,23 @@ def test_a_drop_on_the_test_clips_is_shown_and_refuses_nothing(
     f'all 12 validation clips (largest drop {100 * max(drop, 0):.2f} points; allowed: 0.5), and '
     'the test split was read once' in ' '.join(card.split())
   )
+
+
+def test_the_card_says_what_silence_and_white_noise_are_called(exported):
+  _, folder = exported
+  rows = files.read_json(folder / 'export.json', 'fix')['answers']
+  assert [row['sound'] for row in rows] == [
+    'digital silence',
+    'white noise at -60 dB',
+    'white noise at -20 dB',
+  ]
+  model = classifier.from_tflite(folder / 'model_int8.tflite', 'TFLite Micro')
+  zeros = np.zeros(FEATURES.num_samples, np.float32)
+  name, probability = predictions.classify(model, 'zeros', zeros).top(1)[0]
+  assert (rows[0]['class'], rows[0]['share']) == (name, 1.0)
+  assert rows[0]['probability'] == pytest.approx(probability)
+  card = (folder / 'MODEL_CARD.md').read_text()
+  assert f'the int8 file says: digital silence: {name} ({100 * probability:.2f} %)' in card
 
 
 def test_integers_in_and_out_and_a_scale_a_channel(exported):

@@ -26,7 +26,7 @@ from tests import small_study
 
 pytestmark = pytest.mark.usefixtures('programs_once')
 
-NOISY = dataclasses.replace(small_study.CONFIG, num_epochs=2, noise=1.0, snr_low_db=5.0)
+NOISY = dataclasses.replace(small_study.QUICK, num_epochs=2, noise=1.0, snr_low_db=5.0)
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_shifts_are_of_a_frame_at_least_and_less_than_a_clip(tones):
 
 def test_added_seeds_learn_from_the_teacher_of_their_own_split(tones, tmp_path, monkeypatch):
   """With splits of their own, the lanes that are added equal those of a study at once."""
-  teach = dataclasses.replace(small_study.CONFIG, split_seeds=True, num_epochs=1)
+  teach = dataclasses.replace(small_study.QUICK, split_seeds=True, num_epochs=1)
   api.train(tones, workdir=tmp_path / 'teacher', config=teach)
   one = dataclasses.replace(
     teach, num_seeds=1, teacher=str(tmp_path / 'teacher'), teacher_weight=0.5
@@ -240,7 +240,7 @@ def test_a_teacher_without_checkpoints_is_named_and_stays_as_it_is(tones, traine
   shutil.copytree(trained.path, tmp_path / 'teacher')
   shutil.rmtree(tmp_path / 'teacher' / 'checkpoints')
   config = dataclasses.replace(
-    small_study.CONFIG, teacher=str(tmp_path / 'teacher'), teacher_weight=0.5
+    small_study.QUICK, teacher=str(tmp_path / 'teacher'), teacher_weight=0.5
   )
   with pytest.raises(UserError, match='checkpoints/.*: holds no checkpoint: restore it'):
     api.train(tones, workdir=tmp_path / 'study', config=config)
@@ -257,7 +257,7 @@ def test_a_folder_without_noise_makes_no_workdir(tones, tmp_path):
 
 def test_a_teacher_of_other_clips_is_refused_before_the_workdir_is_made(tones, trained, tmp_path):
   config = dataclasses.replace(
-    small_study.CONFIG, teacher=str(trained.path), teacher_weight=0.5, num_epochs=1
+    small_study.QUICK, teacher=str(trained.path), teacher_weight=0.5, num_epochs=1
   )
   other_store = tones._replace(
     manifest={**tones.manifest, 'files': {'mels.npy': {'sha256': 'other'}}}
@@ -279,7 +279,7 @@ def test_a_teacher_of_other_clips_is_refused_before_the_workdir_is_made(tones, t
 def test_what_a_teacher_answers_is_what_its_lanes_predict(tones, trained, tmp_path):
   """Mean logits of both lanes, against `Classifier`, for the training clips alone."""
   config = dataclasses.replace(
-    small_study.CONFIG, teacher=str(trained.path), teacher_weight=1.0, num_epochs=1
+    small_study.QUICK, teacher=str(trained.path), teacher_weight=1.0, num_epochs=1
   )
   study = api.train(tones, workdir=tmp_path / 'study', config=config)
   with np.load(study.path / 'teacher.npz') as saved:

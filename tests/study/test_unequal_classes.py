@@ -72,7 +72,7 @@ def selected(request, tones, tmp_path_factory):
   """A study with unequal classes for every measure that selects, with its store."""
   store = part_of(tones, np.r_[:20, 20:30, 40:46])
   config = dataclasses.replace(
-    small_study.CONFIG,
+    small_study.QUICK,
     num_seeds=3,
     num_epochs=6,
     select=request.param,
@@ -85,7 +85,7 @@ def test_the_best_epoch_and_lane_are_best_in_what_was_asked_for(selected):
   study, _ = selected
   select = study.config.select
   sign = -1 if select == 'loss' else 1
-  rows = study.results()['variants']['full']['lanes']
+  rows = study.results()['variants']['no_ma']['lanes']
   for row in rows:
     epochs = [metrics for metrics in study.metrics() if metrics['seed'] == row['seed']]
     values = [sign * metrics[f'validation_{select}'] for metrics in epochs]
@@ -103,10 +103,10 @@ def test_the_best_epoch_and_lane_are_best_in_what_was_asked_for(selected):
 def test_measures_of_results_are_those_of_the_predictions(selected):
   study, store = selected
   (split,) = study.splits(store)
-  labels, content = store.labels[split.test], study.results()['variants']['full']
+  labels, content = store.labels[split.test], study.results()['variants']['no_ma']
   recalls = []
   for lane in content['lanes']:
-    predicted = study.predictions()[f'full/random/{lane["seed"]}']
+    predicted = study.predictions()[f'no_ma/random/{lane["seed"]}']
     assert lane['balanced_accuracy'] == measures.balanced_accuracy(predicted, labels, 3)
     assert lane['macro_f1'] == measures.macro_f1(predicted, labels, 3)
     recalls.append(measures.recalls(predicted, labels, 3))
@@ -115,7 +115,7 @@ def test_measures_of_results_are_those_of_the_predictions(selected):
 
 
 def test_lanes_that_answer_one_class_are_named(unequal, tmp_path):
-  config = dataclasses.replace(small_study.CONFIG, num_epochs=1, learning_rate=1e-6)
+  config = dataclasses.replace(small_study.QUICK, num_epochs=1, learning_rate=1e-6)
   study = small_study.train(unequal, tmp_path / 'study', config)
   content = study.results()
   largest = content['corpus']['largest_class']

@@ -13,7 +13,7 @@ from tests.study.whole import CONFIG, assert_same, compare, run, stopped_run, st
 pytestmark = pytest.mark.usefixtures('several_calls', 'programs_once')
 
 RECIPE = dict(
-  variants=('plain',),
+  variants=('no_ma',),
   num_seeds=2,
   num_epochs=5,
   warmup_epochs=0.5,
@@ -48,7 +48,7 @@ def test_recipes_are_the_plain_loop(store, tmp_path, settings):
 
 def test_a_teacher_of_the_same_folds_is_in_the_loss(store, tmp_path):
   """Its answers for a split are the mean of its lanes of that split, for training clips alone."""
-  folds = dict(variants=('plain',), num_seeds=2, split='folds', num_epochs=4)
+  folds = dict(variants=('no_ma',), num_seeds=2, split='folds', num_epochs=4)
   config = dataclasses.replace(CONFIG, **folds)
   small_study.train(store, tmp_path / 'teacher', config)
   taught = dataclasses.replace(

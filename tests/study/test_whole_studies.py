@@ -45,7 +45,7 @@ def test_a_study_of_several_calls_an_epoch_is_the_plain_loop(store, whole):
 
 def test_folds_of_unequal_size_have_the_steps_of_the_largest(store, tmp_path):
   """Fold 3 has 30 clips; the lanes of folds 2 and 3 train on 12 and 18. One lane is fill."""
-  config = dataclasses.replace(CONFIG, variants=('plain',), num_seeds=1, split='folds')
+  config = dataclasses.replace(CONFIG, variants=('no_ma',), num_seeds=1, split='folds')
   rows, loops = compare(store, tmp_path / 'study', config, 8)
   assert [row['split'] for row in rows.values()] == ['fold 1', 'fold 2', 'fold 3']
   assert len({loop.train_loss[0] for loop in loops.values()}) == 3
@@ -55,7 +55,7 @@ def test_folds_of_unequal_size_have_the_steps_of_the_largest(store, tmp_path):
 def test_every_seed_has_its_own_split(store, tmp_path, scheme):
   groups = np.array([f'speaker {i % 10}' for i in range(60)])
   config = dataclasses.replace(
-    CONFIG, variants=('plain',), split=scheme, split_seeds=True, num_epochs=4
+    CONFIG, variants=('no_ma',), split=scheme, split_seeds=True, num_epochs=4
   )
   rows, _ = compare(store._replace(groups=groups), tmp_path / 'study', config, 9)
   assert [(row['seed'], row['split']) for row in rows.values()] == [
@@ -71,13 +71,13 @@ def test_every_seed_has_its_own_split(store, tmp_path, scheme):
 def test_other_ways_to_compute_are_the_plain_loop_too(store, tmp_path, settings):
   # 20, 13 and 9 clips of a class: 12, 8 and 5 to train on, which are other shares.
   unequal = np.r_[:20, 20:33, 40:49]
-  config = dataclasses.replace(CONFIG, num_epochs=6, **settings)
+  config = dataclasses.replace(CONFIG, variants=('no_ma',), num_seeds=5, num_epochs=6, **settings)
   compare(part_of(store, unequal), tmp_path / 'study', config, 7)
 
 
 def test_lanes_that_diverge_are_marked_and_tested_at_their_best(store, tmp_path):
   """The rate is far too large: losses overflow in the first epochs."""
-  config = dataclasses.replace(CONFIG, variants=('plain',), learning_rate=1e25, num_epochs=3)
+  config = dataclasses.replace(CONFIG, variants=('no_ma',), learning_rate=1e25, num_epochs=3)
   rows, metrics, predictions, _ = run(store, tmp_path / 'study', config)
   assert {row['status'] for row in rows.values()} == {'diverged'}
   assert metrics[-1]['status'] == 'diverged' and metrics[-1]['train_loss'] is None
