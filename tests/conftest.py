@@ -3,6 +3,7 @@
 The class of a tone is its pitch.
 """
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -35,6 +36,15 @@ LONGEST = (
   'tests/study/',
   'tests/test_api.py',
   'tests/network/',
+)
+
+# Lanes alone, among others, resumed and streamed are the same bit for bit as users have them.
+OPTIMISED = (
+  'tests/study/test_whole_studies',
+  'tests/study/test_lanes',
+  'tests/study/test_study',
+  'tests/study/test_faults',
+  'tests/benchmarks/',
 )
 
 FEATURES = Features(sample_rate=8000, clip_seconds=0.25, n_fft=256, hop_length=128, n_mels=16)
@@ -72,7 +82,26 @@ def tones(tones_dir, tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def trained(tones, tmp_path_factory):
-  """The workdir of a finished study of the tones."""
+  """The workdir of a finished study of the tones, by optimised programs whoever asks first."""
   from tests import small_study
 
-  return small_study.train(tones, tmp_path_factory.mktemp('trained') / 'study')
+  with optimised(True):
+    return small_study.train(tones, tmp_path_factory.mktemp('trained') / 'study')
+
+
+@contextlib.contextmanager
+def optimised(wanted):
+  """Programs are compiled with or without the compiler's optimisations."""
+  before = jax.config.values['jax_disable_most_optimizations']
+  jax.config.update('jax_disable_most_optimizations', not wanted)
+  try:
+    yield
+  finally:
+    jax.config.update('jax_disable_most_optimizations', before)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def compiling(request):
+  """Tests that compare no bits do without optimisations: compiling takes most of their time."""
+  with optimised(request.node.nodeid.startswith(OPTIMISED)):
+    yield

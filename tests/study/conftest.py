@@ -4,6 +4,7 @@ import pytest
 
 from m3net_jax.study import lanes
 from tests import small_study
+from tests.conftest import optimised
 from tests.study import whole as whole_studies
 from tests.study.whole import CONFIG
 
@@ -51,7 +52,7 @@ def store(tones):
 def whole(store, made_programs, tmp_path_factory):
   """A finished study of six lanes, resident on the device: its folder, and what `run` returns."""
   path = tmp_path_factory.mktemp('whole') / 'study'
-  with pytest.MonkeyPatch.context() as patch:
+  with pytest.MonkeyPatch.context() as patch, optimised(True):
     patch.setattr(lanes, 'STEPS_PER_CALL', whole_studies.STEPS_PER_CALL)
     share(made_programs, patch)
     study, splits, finished = whole_studies.train(store, path, CONFIG)
