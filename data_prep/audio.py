@@ -121,6 +121,13 @@ def blocks(source: str | os.PathLike[str] | BinaryIO, sample_rate: int) -> Itera
       yield np.pad(rest[:missing], (0, max(0, missing - len(rest))))
 
 
+def seconds(source: str | os.PathLike[str] | BinaryIO) -> float:
+  """Length of a recording by its samples, which a header need not know; Unreadable as in `read`."""
+  with _opened(source, must_seek=True) as file:
+    rate, parts = _decoders(file, headers.read(file))
+    return sum(map(len, parts)) / rate
+
+
 @contextlib.contextmanager
 def _opened(
   source: str | os.PathLike[str] | BinaryIO, must_seek: bool = False

@@ -7,9 +7,7 @@ import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import soundfile
-
-from data_prep import stderr
+from data_prep import audio
 
 SEED = 59185
 _NOISE_SHARE = 0.8  # fraction of the clips that hold noise; the others are zeros
@@ -41,10 +39,7 @@ def places(
 
 def length(path: Path) -> float:
   """Seconds of a recording; 0 if unreadable, whose reason is told when its clips are computed."""
-  if not path.is_file():  # opening a pipe would block
-    return 0.0
   try:
-    with stderr.captured():
-      return soundfile.info(path).duration
-  except soundfile.SoundFileError:
+    return audio.seconds(path)
+  except audio.Unreadable:
     return 0.0

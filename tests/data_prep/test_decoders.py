@@ -180,6 +180,16 @@ def test_blocks_of_a_pipe_are_those_of_the_file(tmp_path):
   np.testing.assert_array_equal(np.concatenate(blocks), audio.read(io.BytesIO(data), 8000))
 
 
+def test_the_length_is_that_of_the_samples(tmp_path):
+  for kind in ('mp3', 'm4a', 'flac.ogg'):
+    path = tmp_path / f'a.{kind}'
+    path.write_bytes(encoders.of_kind(kind, sound(1.0), RATE))
+    assert audio.seconds(path) == len(audio.decode(audio.load(path))[0]) / RATE
+  path.write_bytes(b'')
+  with pytest.raises(Unreadable):
+    audio.seconds(path)
+
+
 def test_blocks_of_a_damaged_recording_end_with_the_reason():
   data = encoders.by_libsndfile(sound(8.0), RATE, format='FLAC')
   taken = []
