@@ -72,7 +72,7 @@ def decode(data: bytes) -> tuple[np.ndarray, int]:
     Unreadable: unknown format, truncated, no samples, or samples that are not numbers or are
       absurdly large.
   """
-  file = _Bytes(data)
+  file = _Source(io.BytesIO(data))
   header = headers.read(file)
   if plain := header and headers.plain(data, header):
     samples, rate = plain
@@ -99,7 +99,8 @@ def blocks(source: str | os.PathLike[str] | BinaryIO, sample_rate: int) -> Itera
     Unreadable: see `read`; but a recording may be of any length, and a fault that shows at its end
       is raised there.
   """
-  with _opened(source, must_seek=True) as file:
+  with _opened(source, must_seek=True) as opened:
+    file = _Source(opened)
     rate, parts = _decoders(file, headers.read(file))
     _check(rate, 0)
     stream = (
@@ -123,7 +124,8 @@ def blocks(source: str | os.PathLike[str] | BinaryIO, sample_rate: int) -> Itera
 
 def seconds(source: str | os.PathLike[str] | BinaryIO) -> float:
   """Length of a recording by its samples, which a header need not know; Unreadable as in `read`."""
-  with _opened(source, must_seek=True) as file:
+  with _opened(source, must_seek=True) as opened:
+    file = _Source(opened)
     rate, parts = _decoders(file, headers.read(file))
     return sum(map(len, parts)) / rate
 
@@ -191,7 +193,7 @@ def _decoders(file: BinaryIO, header: headers.Header | None) -> tuple[int, Itera
   name = headers.format_of(file)
   if name == 'ogg' and headers.ends_within_a_page(file):
     raise Unreadable('truncated: the file ends within a page of Ogg')
-  if name != 'mp3' and (header is None or header.is_sound):
+  if name != 'mp3' and (header is None or (header.is_sound and not header.has_mp3)):
     try:
       return _libsndfile(file)
     except Unreadable:
@@ -214,7 +216,7 @@ def _libsndfile(file: BinaryIO) -> tuple[int, Iterator[np.ndarray]]:
   with _reasons(start), quiet:
     sound = soundfile.SoundFile(file)
   if sound.frames >= _UNKNOWN_LENGTH or sound.subtype.startswith('MPEG'):
-    raise Unreadable('libsndfile does not know its length')
+    raise Unreadable('damaged at its start')  # of other MP3, FLAC and so on FFmpeg is asked
   _check(sound.samplerate, 0)
   return sound.samplerate, _read(sound, start)
 
@@ -290,13 +292,20 @@ def wave(samples: np.ndarray, sample_rate: int) -> bytes:
   return content.getvalue()
 
 
-class _Bytes(io.BytesIO):
-  """A file in memory for libsndfile.
+class _Source:
+  """A file for the decoders.
 
   A damaged header makes libsndfile seek to places before the start, for which Python would print
   a traceback.
   """
 
+  def __init__(self, file: BinaryIO):
+    self._file = file
+    self.read, self.readinto, self.tell = file.read, file.readinto, file.tell
+
   def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-    base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: len(self.getbuffer())}[whence]
-    return super().seek(max(0, base + offset))
+    if whence != os.SEEK_SET:
+      self._file.seek(0, whence)
+      offset += self._file.tell()
+    self._file.seek(max(0, offset))
+    return self._file.tell()

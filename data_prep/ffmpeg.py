@@ -22,6 +22,7 @@ _ERRORS = (av.error.FFmpegError, ValueError, TypeError, OSError, OverflowError, 
 # Their headers say how long they are; that of MP3 only if it has a frame for it.
 _WITH_LENGTH = ('mov', 'matroska', 'flac', 'aiff', 'au', 'wv', 'tta')
 _MP3_LENGTHS = (b'Xing', b'Info', b'VBRI')
+_FRAMES = 64  # in a block
 _TOLERANCE = 0.1  # seconds by which a header may promise more: codecs add and cut their delay
 
 
@@ -58,7 +59,20 @@ def blocks(file: BinaryIO, name: str) -> tuple[int, Iterator[np.ndarray]]:
     raise Unreadable(f'{container.format.long_name} whose sound FFmpeg cannot decode')
   codec.thread_count = 1
   kind = re.sub(r' \(.*?\)', '', f'{codec.codec.long_name} in {container.format.long_name}')
-  return codec.rate, _decoded(container, stream, kind, _promised(file, container, stream))
+  promised = _promised(file, container, stream)
+  return codec.rate, _joined(_decoded(container, stream, kind, promised))
+
+
+def _joined(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+  """Joins frames, of about a thousand samples each, to blocks."""
+  held: list[np.ndarray] = []
+  for frame in frames:
+    held.append(frame)
+    if len(held) == _FRAMES:
+      yield np.concatenate(held)
+      held = []
+  if held:
+    yield np.concatenate(held)
 
 
 def _promised(file: BinaryIO, container: Any, stream: Any) -> float:
@@ -69,7 +83,7 @@ def _promised(file: BinaryIO, container: Any, stream: Any) -> float:
     file.seek(headers.id3_bytes(file))
     first_frame = file.read(256)
     file.seek(place)
-    if not any(name in first_frame for name in _MP3_LENGTHS):
+    if not any(mark in first_frame for mark in _MP3_LENGTHS):
       return 0.0
   elif name not in _WITH_LENGTH:
     return 0.0

@@ -66,6 +66,11 @@ class Header(NamedTuple):
     return 0 < self.size <= self.present
 
   @property
+  def has_mp3(self) -> bool:
+    """Whether a WAV file holds MP3, of which libsndfile prints warnings."""
+    return self.layout[:2] == b'U\0'
+
+  @property
   def is_truncated(self) -> bool:
     """Whether the file ends before its samples do, by a size that can be true."""
     return self.size > self.present and not (

@@ -212,7 +212,7 @@ def originals() -> list[bytes]:
   ]
 
 
-def test_damaged_at_random():
+def test_damaged_at_random(capfd):
   rng, recordings, refused = np.random.default_rng(11), originals(), 0
   for _ in range(1500):
     data = mutated(rng, recordings)
@@ -221,7 +221,11 @@ def test_damaged_at_random():
     except Unreadable as error:
       assert str(error)
       refused += 1
+      with pytest.raises(Unreadable):
+        list(audio.blocks(io.BytesIO(data), 16000))
     else:
+      blocks = list(audio.blocks(io.BytesIO(data), 16000))
+      np.testing.assert_array_equal(np.concatenate(blocks), samples)
       assert (
         samples.dtype == np.float32
         and samples.ndim == 1
@@ -229,3 +233,4 @@ def test_damaged_at_random():
         and np.isfinite(samples).all()
       )
   assert 300 < refused < 1400
+  assert not capfd.readouterr().err
