@@ -72,13 +72,13 @@ def decode(data: bytes) -> tuple[np.ndarray, int]:
     Unreadable: unknown format, truncated, no samples, or samples that are not numbers or are
       absurdly large.
   """
-  file = _Source(io.BytesIO(data))
+  file = io.BytesIO(data)
   header = headers.read(file)
   if plain := header and headers.plain(data, header):
     samples, rate = plain
     _check(rate, len(samples))
   else:
-    rate, parts = _decoders(file, header)
+    rate, parts = _decoders(_Source(file), header)
     mono, length = [np.zeros(0, np.float32)], 0
     for part in parts:
       length += len(part)
