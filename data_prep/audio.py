@@ -99,8 +99,7 @@ def blocks(source: str | os.PathLike[str] | BinaryIO, sample_rate: int) -> Itera
     Unreadable: see `read`; but a recording may be of any length, and a fault that shows at its end
       is raised there.
   """
-  with _opened(source, must_seek=True) as opened:
-    file = _Source(opened)
+  with _seekable(source) as file:
     rate, parts = _decoders(file, headers.read(file))
     _check(rate, 0)
     stream = (
@@ -123,34 +122,55 @@ def blocks(source: str | os.PathLike[str] | BinaryIO, sample_rate: int) -> Itera
 
 
 def seconds(source: str | os.PathLike[str] | BinaryIO) -> float:
-  """Length of a recording by its samples, which a header need not know; Unreadable as in `read`."""
-  with _opened(source, must_seek=True) as opened:
-    file = _Source(opened)
-    rate, parts = _decoders(file, headers.read(file))
+  """Length of a recording: by its header if that knows it, else by decoding it.
+
+  Raises:
+    Unreadable: as in `read`.
+  """
+  with _seekable(source) as file:
+    sound = _sound(file, headers.read(file))
+    if isinstance(sound, soundfile.SoundFile):
+      with sound:
+        return sound.frames / sound.samplerate
+    rate, parts = _by_ffmpeg(file, sound)
     return sum(map(len, parts)) / rate
 
 
 @contextlib.contextmanager
-def _opened(
-  source: str | os.PathLike[str] | BinaryIO, must_seek: bool = False
-) -> Iterator[BinaryIO]:
-  """Opens a regular file, or takes an open one; copies it to disk if it must seek and cannot."""
-  with contextlib.ExitStack() as stack:
-    if not hasattr(source, 'read'):
-      try:
-        # Opening a pipe or a device would block.
-        if not stat.S_ISREG(os.stat(source).st_mode):
-          raise Unreadable('not a regular file', 'give a file')
-        source = stack.enter_context(open(source, 'rb'))
-      except (OSError, ValueError) as error:
-        raise Unreadable(
-          getattr(error, 'strerror', None) or str(error), 'correct the path or its rights'
-        ) from error
-    elif must_seek and not source.seekable():
-      copy = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_BLOCK))
-      shutil.copyfileobj(source, copy)
-      source = copy
+def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
+  """Opens a regular file, or takes an open one; what the disk refuses is `Unreadable`."""
+  if hasattr(source, 'read'):
     yield source
+    return
+  try:
+    # Opening a pipe or a device would block.
+    is_regular = stat.S_ISREG(os.stat(source).st_mode)
+  except (OSError, ValueError) as error:
+    raise _refused(error) from error
+  if not is_regular:
+    raise Unreadable('not a regular file', 'give a file')
+  try:
+    with open(source, 'rb') as file:
+      yield file
+  except OSError as error:
+    raise _refused(error) from error
+
+
+def _refused(error: Exception) -> Unreadable:
+  reason = getattr(error, 'strerror', None) or str(error)
+  return Unreadable(reason, 'correct the path or its rights')
+
+
+@contextlib.contextmanager
+def _seekable(source: str | os.PathLike[str] | BinaryIO) -> Iterator['_Source']:
+  """Opens a recording for the decoders; what comes through a pipe is copied to disk first."""
+  with contextlib.ExitStack() as stack:
+    file = stack.enter_context(_opened(source))
+    if not file.seekable():
+      copy = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_BLOCK))
+      shutil.copyfileobj(file, copy)
+      file = copy
+    yield _Source(file)
 
 
 def _check(rate: int, length: int) -> None:
@@ -168,18 +188,35 @@ def _check_samples(samples: np.ndarray) -> None:
     raise Unreadable('samples that are not numbers, infinite or absurdly large')
 
 
-def _decoders(file: BinaryIO, header: headers.Header | None) -> tuple[int, Iterator[np.ndarray]]:
+def _decoders(file: '_Source', header: headers.Header | None) -> tuple[int, Iterator[np.ndarray]]:
   """Opens a recording with the decoder that reads it right.
 
   Args:
-    file: open for reading; can seek.
-    header: `headers.read` of it.
+    header: `headers.read` of the file.
 
   Returns:
     Its rate in Hz, and the mean of its channels in blocks [some] float32.
 
   Raises:
     Unreadable: no decoder knows it; the iterator raises it for a damaged recording.
+  """
+  sound = _sound(file, header)
+  if isinstance(sound, soundfile.SoundFile):
+    return sound.samplerate, _read(sound)
+  return _by_ffmpeg(file, sound)
+
+
+def _by_ffmpeg(file: '_Source', name: str) -> tuple[int, Iterator[np.ndarray]]:
+  from data_prep import ffmpeg  # most corpora do without
+
+  return ffmpeg.blocks(file, name)
+
+
+def _sound(file: '_Source', header: headers.Header | None) -> soundfile.SoundFile | str:
+  """A recording opened by libsndfile, or FFmpeg's name of its format if FFmpeg must read it.
+
+  Raises:
+    Unreadable: it is truncated or empty, or libsndfile cannot open it and FFmpeg does not know it.
   """
   if not file.seek(0, os.SEEK_END):
     raise Unreadable('empty file')
@@ -193,39 +230,37 @@ def _decoders(file: BinaryIO, header: headers.Header | None) -> tuple[int, Itera
   name = headers.format_of(file)
   if name == 'ogg' and headers.ends_within_a_page(file):
     raise Unreadable('truncated: the file ends within a page of Ogg')
-  if name != 'mp3' and (header is None or (header.is_sound and not header.has_mp3)):
-    try:
-      return _libsndfile(file)
-    except Unreadable:
-      if name is None:
-        raise
+  if name == 'mp3' or (header and (header.has_mp3 or not header.is_sound)):
+    return name
+  try:
+    sound = _libsndfile(file)
+  except Unreadable:
+    if name is None:
+      raise
+    return name
+  if sound.frames < _UNKNOWN_LENGTH and not sound.subtype.startswith('MPEG'):
+    return sound
   if name is None:
-    raise Unreadable('not a recording in a known format', _CONVERT)
-  from data_prep import ffmpeg  # most corpora do without
-
-  return ffmpeg.blocks(file, name)
+    raise Unreadable('damaged at its start')
+  return name
 
 
-def _libsndfile(file: BinaryIO) -> tuple[int, Iterator[np.ndarray]]:
-  """Opens a recording with libsndfile; see `_decoders`."""
+def _libsndfile(file: '_Source') -> soundfile.SoundFile:
+  """Opens a recording with libsndfile; what it does not recognise is named."""
   file.seek(0)
   start = file.read(_START)
   file.seek(0)
   # Some of its decoders print warnings while it looks for one that knows the format.
   quiet = contextlib.nullcontext() if start[:4] in _SILENT_FORMATS else stderr.captured()
   with _reasons(start), quiet:
-    sound = soundfile.SoundFile(file)
-  if sound.frames >= _UNKNOWN_LENGTH or sound.subtype.startswith('MPEG'):
-    raise Unreadable('damaged at its start')  # of other MP3, FLAC and so on FFmpeg is asked
-  _check(sound.samplerate, 0)
-  return sound.samplerate, _read(sound, start)
+    return soundfile.SoundFile(file)
 
 
-def _read(sound: soundfile.SoundFile, start: bytes) -> Iterator[np.ndarray]:
+def _read(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
   """Yields the mean of the channels in blocks [some] float32."""
   length, size = 0, max(1, _BLOCK // sound.channels)
   # The header's number of samples may be wrong: read blocks until there are no more.
-  with _reasons(start), np.errstate(all='ignore'), sound:
+  with _reasons(), np.errstate(all='ignore'), sound:
     while len(block := sound.read(size, dtype='float32', always_2d=True)):
       length += len(block)
       yield block[:, 0] if sound.channels == 1 else block.mean(axis=1)
@@ -235,7 +270,7 @@ def _read(sound: soundfile.SoundFile, start: bytes) -> Iterator[np.ndarray]:
 
 
 @contextlib.contextmanager
-def _reasons(start: bytes) -> Iterator[None]:
+def _reasons(start: bytes = b'') -> Iterator[None]:
   """Errors of libsndfile as `Unreadable`; what is no recording by its `start` is named."""
   try:
     yield

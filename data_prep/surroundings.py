@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 import os
 import shutil
 import sys
@@ -38,6 +39,7 @@ def settle() -> None:
     if hasattr(stream, 'reconfigure'):
       stream.reconfigure(errors='backslashreplace')
   sys.unraisablehook = _unraisable
+  ignore_closed_loops()
   # JAX does without a cache, and filelock without locks of the file system.
   warnings.filterwarnings('ignore', 'Error .* persistent compilation cache|flock not supported')
 
@@ -55,14 +57,22 @@ def _open_closed_streams() -> None:
 
 
 def _unraisable(ignored: Any) -> None:
-  """Prints an error of a call from C, from which Python goes on, with two exceptions.
-
-  orbax ends its event loop at the first file that the disk does not take. Threads of tensorstore
-  that write the others then meet its end, and the main thread raises the first error. A signal is
-  answered by the thread that watches (`stopping`).
-  """
-  if ignored.exc_type is not Stopped and str(ignored.exc_value) != 'Event loop is closed':
+  """Prints an error of a call from C, but for a signal: the thread that watches answers it."""
+  if ignored.exc_type is not Stopped:
     sys.__unraisablehook__(ignored)
+
+
+@functools.cache
+def ignore_closed_loops() -> None:
+  """Keeps the threads of orbax from printing tracebacks after a read or a write has failed.
+
+  At the first error orbax ends its event loop, which the reads and writes of other files then call.
+  The main thread raises that first error.
+  """
+  shown = lambda error: 'Event loop is closed' not in str(error)
+  of_thread, unraisable = sys.excepthook, sys.unraisablehook
+  sys.excepthook = lambda kind, error, trace: shown(error) and of_thread(kind, error, trace)
+  sys.unraisablehook = lambda ignored: shown(ignored.exc_value) and unraisable(ignored)
 
 
 def give_numba_a_cache(package: Path) -> None:

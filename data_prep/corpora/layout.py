@@ -57,17 +57,21 @@ def places(paths: Sequence[str], reserved: Iterable[str]) -> tuple[list[Place], 
     depth += 1
     notes.append(f'the classes are the folders in {"/".join(split[0][:depth])}')
   firsts = {names[depth] for names in split if len(names) > depth + 1} - reserved
-  parts = {name: part_of(name) for name in firsts}
-  if {'train', 'test'} <= set(parts.values()) and all(
-    part and all(len(names) > depth + 2 for names in split if names[depth] == name)
-    for name, part in parts.items()
-  ):
-    found = [
-      Place(path, names[depth + 1], parts[names[depth]] or '')
-      if names[depth] in parts
-      else Place(path, names[depth] if len(names) > depth + 1 else '')
-      for path, names in zip(paths, split)
-    ]
+  parts = {name: part for name in firsts if (part := part_of(name))}
+  is_split = {'train', 'test'} <= set(parts.values()) and all(
+    names[depth] in reserved or (names[depth] in parts and len(names) > depth + 2)
+    for names in split
+    if len(names) > depth + 1
+  )
+  if not is_split:
+    parts = {}
+  found = [
+    Place(path, names[depth + 1], parts[names[depth]])
+    if names[depth] in parts
+    else Place(path, names[depth] if len(names) > depth + 1 else '')
+    for path, names in zip(paths, split)
+  ]
+  if is_split:
     notes.append(
       f'{", ".join(sorted(firsts))} are the parts of a split, not classes: --split=official'
     )
@@ -76,10 +80,7 @@ def places(paths: Sequence[str], reserved: Iterable[str]) -> tuple[list[Place], 
       notes.append(
         f'no folder is for validation: one of {_VALIDATION_SHARE} training clips of a class is'
       )
-    return found, notes
-  return [
-    Place(path, names[depth] if len(names) > depth + 1 else '') for path, names in zip(paths, split)
-  ], notes
+  return found, notes
 
 
 def _lone(split: Sequence[Sequence[str]], depth: int) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import files, mel, store, surroundings
+from data_prep import files, store, surroundings
 from data_prep.errors import UserError
 from data_prep.files import json_sha256
 from m3net_jax.deploy import (
@@ -19,7 +19,7 @@ from m3net_jax.deploy import (
   packaging,
   parity,
 )
-from m3net_jax.inference import classifier, lane_classifier, runtimes
+from m3net_jax.inference import classifier, lane_classifier, runtimes, windows
 from m3net_jax.inference.best_lane import TrainedLane
 from m3net_jax.inference.classifier import Classifier, ModelSpec
 from m3net_jax.network import cost
@@ -201,7 +201,7 @@ def answers(model: Classifier) -> list[dict[str, Any]]:
     ('white noise at -60 dB', noise * np.float32(1e-3)),
     ('white noise at -20 dB', noise * np.float32(1e-1)),
   ):
-    found = model.probabilities(np.stack([mel.log_mel(clip, features) for clip in samples]))
+    found = model.probabilities(windows.of_clips(samples, features))
     label = int(np.bincount(found.argmax(1)).argmax())
     rows.append(
       {

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep import mel
 from data_prep.errors import UserError
 from data_prep.features import Features
 from data_prep.names import visible
@@ -87,9 +86,8 @@ def classify(
   while block := list(itertools.islice(cut, _BLOCK)):
     starts += [start for start, _ in block]
     silent += [not (names_silence or clip.any()) for _, clip in block]
-    clips = [mel.fit_length(clip, features) for _, clip in block]
-    parts.append(model.probabilities(np.stack([mel.log_mel(clip, features) for clip in clips])))
-  probabilities = np.concatenate(parts)
+    parts.append(model.probabilities(windows.of_clips((clip for _, clip in block), features)))
+  probabilities, is_silent = np.concatenate(parts), np.array(silent)
   return Prediction(
     name,
     model.spec.classes,
@@ -98,8 +96,8 @@ def classify(
     features.num_samples,
     starts,
     probabilities,
-    np.array(silent),
-    windows.segments(probabilities, np.array(silent), starts, count, features),
+    is_silent,
+    windows.segments(probabilities, is_silent, starts, count, features),
   )
 
 

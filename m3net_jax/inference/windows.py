@@ -30,23 +30,13 @@ class Segment(NamedTuple):
     return int(self.probabilities.argmax())
 
 
-def starts(num_samples: int, features: Features, hop: int) -> list[int]:
-  """First samples of the windows of a recording.
-
-  One window if the recording is not longer than 1.1 clips: it is cut or padded as in training.
-  Otherwise one window every `hop` samples and one that ends with the recording.
-  """
-  last = num_samples - features.num_samples
-  if last <= features.num_samples // 10:
-    return [0]
-  regular = list(range(0, last + 1, hop))
-  return regular if regular[-1] == last else [*regular, last]
-
-
 def cut(
   blocks: Iterable[np.ndarray], features: Features, hop: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-  """Cuts the windows that `starts` names from a recording of any length.
+  """Cuts the windows of a recording of any length.
+
+  One window if the recording is not longer than 1.1 clips: it is cut or padded as in training.
+  Otherwise one window every `hop` samples and one that ends with the recording.
 
   Args:
     blocks: the recording's samples in order, [some] float32 each.
@@ -71,12 +61,14 @@ def cut(
     yield total - length, held[-length:]
 
 
-def log_mels(samples: np.ndarray, features: Features, first: list[int]) -> np.ndarray:
+def of_clips(clips: Iterable[np.ndarray], features: Features) -> np.ndarray:
+  """The log-Mel array of each clip [any length], [clips, n_mels, frames] float32 dB."""
+  return np.stack([mel.log_mel(mel.fit_length(clip, features), features) for clip in clips])
+
+
+def log_mels(samples: np.ndarray, features: Features, first: Iterable[int]) -> np.ndarray:
   """The log-Mel array of each window, [windows, n_mels, frames] float32 dB."""
-  clips = (
-    mel.fit_length(samples[start : start + features.num_samples], features) for start in first
-  )
-  return np.stack([mel.log_mel(clip, features) for clip in clips])
+  return of_clips((samples[start : start + features.num_samples] for start in first), features)
 
 
 def of_frames(samples: np.ndarray, features: Features, hop_frames: int) -> np.ndarray:
@@ -112,7 +104,7 @@ def segments(
   Args:
     probabilities: [windows, classes].
     silent: [windows] bool, windows whose class says nothing.
-    first: first sample of each window, as `starts` returns them.
+    first: first sample of each window, as `cut` yields them.
     num_samples: length of the recording.
   """
   middles = (np.array(first) + features.num_samples / 2) / features.sample_rate

@@ -4,10 +4,8 @@ The number of a checkpoint counts training steps and ends of epochs, so it rises
 too.
 """
 
-import functools
 import hashlib
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +14,7 @@ import jax
 import numpy as np
 from orbax import checkpoint as ocp
 
-from data_prep import files
+from data_prep import files, surroundings
 from data_prep.errors import UserError
 from data_prep.features import Features
 from m3net_jax.network.image import Scaling
@@ -66,7 +64,7 @@ class Checkpoints:
     Raises:
       OSError: it cannot be written, because the disk is full for example.
     """
-    _ignore_closed_loops()
+    surroundings.ignore_closed_loops()
     state = jax.tree.map(np.asarray, state)
     losses = np.where(np.isnan(losses), np.nan, losses)  # JSON has one of the many NaN
     position = {'losses': losses.tolist(), 'sha256': _digest(state, losses)}
@@ -93,7 +91,7 @@ def read(folder: Path, number: int, like: Any) -> Saved:
   Raises:
     Damaged: it cannot be read, or its content is not what was written.
   """
-  _ignore_closed_loops()
+  surroundings.ignore_closed_loops()
   path = folder.absolute() / str(number)
   shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
   try:
@@ -158,18 +156,6 @@ def _digest(state: Any, losses: np.ndarray) -> str:
     total.update(f'{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape} '.encode())
     total.update(np.ascontiguousarray(leaf).data)
   return total.hexdigest()
-
-
-@functools.cache
-def _ignore_closed_loops() -> None:
-  """Keeps the threads of orbax from printing tracebacks after a read or a write has failed.
-
-  At the first error orbax ends its event loop, which the reads and writes of other files then call.
-  """
-  shown = lambda error: 'Event loop is closed' not in str(error)
-  of_thread, unraisable = sys.excepthook, sys.unraisablehook
-  sys.excepthook = lambda kind, error, trace: shown(error) and of_thread(kind, error, trace)
-  sys.unraisablehook = lambda arguments: shown(arguments.exc_value) and unraisable(arguments)
 
 
 def _one_line(error: Exception) -> str:

@@ -12,10 +12,9 @@ import numpy as np
 from data_prep.errors import UserError
 from data_prep.store import Store
 from m3net_jax.study import arrays_file
-from m3net_jax.study.splits import Split
+from m3net_jax.study.splits import PARTS, Split
 
 NAME = 'splits.npz'
-_SIDES = ('train', 'validation', 'test')  # 1, 2 and 3 in the file; 0: on no side
 
 
 class Recorded(NamedTuple):
@@ -63,7 +62,8 @@ def read(folder: Path) -> Recorded:
   """Reads the splits of the study in `folder`; UserError if they are absent or damaged."""
   saved = arrays_file.read(folder / NAME)
   splits = [
-    Split(str(name), *(np.flatnonzero(row == side) for side in range(1, 1 + len(_SIDES))))
+    # 1, 2 and 3 in the file; 0: on no side
+    Split(str(name), *(np.flatnonzero(row == side) for side in range(1, 1 + len(PARTS))))
     for name, row in zip(saved['names'], saved['sides'])
   ]
   return Recorded(splits, saved['paths'], saved['starts'], saved['hashes'])

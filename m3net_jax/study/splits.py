@@ -37,7 +37,7 @@ class Split(NamedTuple):
   @property
   def sizes(self) -> dict[str, int]:
     """Number of clips on each side."""
-    return {side: len(getattr(self, side)) for side in ('train', 'validation', 'test')}
+    return {side: len(getattr(self, side)) for side in PARTS}
 
 
 class Leak(NamedTuple):

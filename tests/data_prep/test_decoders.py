@@ -4,6 +4,7 @@ import io
 import shutil
 import struct
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -188,6 +189,20 @@ def test_the_length_is_that_of_the_samples(tmp_path):
   path.write_bytes(b'')
   with pytest.raises(Unreadable):
     audio.seconds(path)
+
+
+@pytest.mark.parametrize('form', ['WAV', 'FLAC', 'OGG', 'AIFF'])
+def test_the_length_in_a_header_is_read_without_decoding(form, monkeypatch):
+  data = encoders.by_libsndfile(sound(1.0), RATE, format=form)
+  monkeypatch.setattr(audio, '_read', None)
+  assert audio.seconds(io.BytesIO(data)) == 1.0
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='needs /proc')
+@pytest.mark.parametrize('read', [audio.load, audio.seconds, lambda path: audio.read(path, RATE)])
+def test_a_file_that_the_disk_refuses_to_read_is_unreadable(read):
+  with pytest.raises(Unreadable, match='Input/output error'):
+    read('/proc/self/mem')
 
 
 def test_blocks_of_a_damaged_recording_end_with_the_reason():
