@@ -79,6 +79,7 @@ class SubSpectralNorm(nn.Module):
     affine = channels if self.common else (bands, *channels)
     scale = self.param('scale', nn.initializers.ones, affine)
     shift = self.param('bias', nn.initializers.zeros, affine)
+    dtype, y = y.dtype, y.astype(jnp.float32)
     mean = self.variable('batch_stats', 'mean', jnp.zeros, (bands, *channels))
     variance = self.variable('batch_stats', 'var', jnp.ones, (bands, *channels))
     if train:
@@ -93,7 +94,7 @@ class SubSpectralNorm(nn.Module):
       band_mean, band_variance = mean.value - bias, variance.value
     factor = scale * jax.lax.rsqrt(band_variance + layers.EPSILON)
     spread = lambda values: (member @ values)[:, None]  # [rows, 1, channels]
-    return y * spread(factor) + spread(shift - band_mean * factor)
+    return (y * spread(factor) + spread(shift - band_mean * factor)).astype(dtype)
 
 
 def identity(x: jax.Array) -> jax.Array:

@@ -34,6 +34,7 @@ class BatchNorm(nn.Module):
     shift = self.param('bias', nn.initializers.zeros, channels)
     mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
     variance = self.variable('batch_stats', 'var', jnp.ones, channels)
+    dtype, y = y.dtype, y.astype(jnp.float32)
     if train:
       axes = tuple(range(y.ndim - 1))
       batch_mean = y.mean(axes)
@@ -46,7 +47,7 @@ class BatchNorm(nn.Module):
     else:
       batch_mean, batch_variance = mean.value - bias, variance.value
     factor = scale * lax.rsqrt(batch_variance + EPSILON)
-    return y * factor + (shift - batch_mean * factor)
+    return (y * factor + (shift - batch_mean * factor)).astype(dtype)
 
 
 class Conv(nn.Module):
@@ -140,7 +141,7 @@ class EfficientChannelAttention(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     kernel = self.param('kernel', nn.initializers.glorot_uniform(), (3, 1, 1))
     means = global_mean(x, self.lowering)
-    if self.lowering != 'shift':
+    if ops.convolves(self.lowering):
       mixed = lax.conv_general_dilated(
         means[:, :, None], kernel, (1,), 'SAME', dimension_numbers=('NWC', 'WIO', 'NWC')
       )
@@ -149,11 +150,11 @@ class EfficientChannelAttention(nn.Module):
       padded = jnp.pad(means, ((0, 0), (1, 1)))
       taps = (padded[:, tap : tap + x.shape[-1]] * kernel[tap, 0, 0] for tap in range(3))
       mixed = cast(jax.Array, sum(taps))
-    return nn.sigmoid(mixed)[:, None, None, :]
+    return nn.sigmoid(mixed)[:, None, None, :].astype(x.dtype)
 
 
 def global_mean(x: jax.Array, lowering: str) -> jax.Array:
-  """Mean over frequency and time, [n, h, w, c] to [n, c].
+  """Mean over frequency and time, [n, h, w, c] to float32 [n, c].
 
   The `tflite` lowering uses two depthwise convolutions with constant kernels, along frequency and
   along time, for two reasons. The converter turns `x.mean` into SUM and MUL, which its 16-bit
@@ -161,7 +162,7 @@ def global_mean(x: jax.Array, lowering: str) -> jax.Array:
   of its map's largest value, which causes half of the loss of int8.
   """
   if lowering != 'tflite':
-    return x.mean((1, 2))
+    return x.mean((1, 2), dtype=jnp.float32)
   return _mean_by_convolution(_mean_by_convolution(x, (x.shape[1], 1)), (1, x.shape[2]))[:, 0, 0, :]
 
 

@@ -67,11 +67,15 @@ class M3Net(nn.Module):
     architecture: the variant.
     num_classes: outputs.
     lowering: of the convolutions, one of `options.LOWERINGS` or 'tflite'.
+    precision: one of `options.PRECISIONS`. With bfloat16 the maps between layers are of it;
+      parameters, batch statistics, their gradients and logits stay float32. The other two are about
+      the matrix products of an accelerator, so they concern who compiles the network.
   """
 
   architecture: Architecture
   num_classes: int
   lowering: str
+  precision: str = 'float32'
 
   @nn.compact
   def __call__(
@@ -79,6 +83,8 @@ class M3Net(nn.Module):
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     parts = self.architecture
     out: dict[str, jax.Array] = {}
+    if self.precision == 'bfloat16':
+      images = images.astype(jnp.bfloat16)
     if parts.network is not None:
       values = _constructor_values(parts.network, self.lowering)
       whole = parts.network(num_classes=self.num_classes, name='network', **values)

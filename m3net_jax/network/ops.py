@@ -1,15 +1,17 @@
 """The convolutions of the network as pure functions, in lowerings that compute the same.
 
-conv    `lax.conv_general_dilated`, for accelerators
+conv    `lax.conv_general_dilated`; lanes that are computed together make it a grouped convolution
+matmul  dense and pointwise convolutions are matrix products, one batched product for all lanes;
+        depthwise ones are grouped convolutions by nature, with and without lanes
+taps    a depthwise convolution is one shifted multiply-add per tap too, its gradient one sum per tap
+shift   for CPUs, where XLA's grouped convolution is ten times slower: as `taps`, but one pass over
+        the clips keeps the sums of the gradient in the cache
 tflite  as `conv`, with means that the converter's integers represent well (`layers.global_mean`);
         never used for training
-shift   for CPUs, where XLA's grouped convolution is ten times slower (a convolution with one kernel
-        per lane becomes a grouped one): a depthwise convolution is one shifted multiply-add per
-        tap and a pointwise one is a matrix product; in the backward passes XLA keeps the sums in
-        the cache and does not transpose
 
 Maps are [clips, height, width, channels]; padding is SAME as in TensorFlow; kernels are 3x3 unless
-a docstring gives another size.
+a docstring gives another size. Kernels are float32. With maps of bfloat16 they are rounded before
+they are used; the sums of their gradients are float32, but in convolutions that are left to XLA.
 """
 
 import functools
@@ -23,8 +25,18 @@ _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
 
 def lowering_for(backend: str) -> str:
-  """The lowering for a JAX backend ('cpu', 'gpu', 'tpu')."""
-  return 'shift' if backend == 'cpu' else 'conv'
+  """The lowering for a JAX backend ('cpu', 'gpu', 'tpu'), if nothing was measured."""
+  return 'shift' if backend == 'cpu' else 'matmul'
+
+
+def convolves(lowering: str) -> bool:
+  """Whether dense convolutions are left to XLA; else they are matrix products."""
+  return lowering in ('conv', 'tflite')
+
+
+def convolves_depthwise(lowering: str) -> bool:
+  """Whether depthwise convolutions are left to XLA; else they are sums over taps."""
+  return convolves(lowering) or lowering == 'matmul'
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Array:
@@ -32,9 +44,9 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> jax.Arr
 
   [n, h, w, c] and [3, 3, c, d] to [n, ceil(h/stride), ceil(w/stride), d].
   """
-  if lowering != 'shift':
+  if convolves(lowering):
     return lax.conv_general_dilated(
-      x, kernel, (stride, stride), 'SAME', dimension_numbers=_DIMENSIONS
+      x, kernel.astype(x.dtype), (stride, stride), 'SAME', dimension_numbers=_DIMENSIONS
     )
   # Joining columns, then rows, takes a third of the small copies (of 1 or 3 channels) that joining
   # nine views takes.
@@ -51,22 +63,24 @@ def depthwise(x: jax.Array, kernel: jax.Array, stride: int, lowering: str) -> ja
 
   [n, h, w, c] and [rows, columns, 1, c] to [n, ceil(h/stride), ceil(w/stride), c].
   """
-  if lowering != 'shift':
+  if convolves_depthwise(lowering):
     return lax.conv_general_dilated(
       x,
-      kernel,
+      kernel.astype(x.dtype),
       (stride, stride),
       'SAME',
       dimension_numbers=_DIMENSIONS,
       feature_group_count=x.shape[-1],
     )
-  return _depthwise(x, kernel[:, :, 0], stride)
+  return _depthwise(x, kernel[:, :, 0], stride, lowering == 'shift')
 
 
 def pointwise(x: jax.Array, kernel: jax.Array, lowering: str) -> jax.Array:
   """1x1 convolution: [n, h, w, c] and [1, 1, c, d] to [n, h, w, d]."""
-  if lowering != 'shift':
-    return lax.conv_general_dilated(x, kernel, (1, 1), 'SAME', dimension_numbers=_DIMENSIONS)
+  if convolves(lowering):
+    return lax.conv_general_dilated(
+      x, kernel.astype(x.dtype), (1, 1), 'SAME', dimension_numbers=_DIMENSIONS
+    )
   return matmul(x, kernel[0, 0])
 
 
@@ -77,19 +91,22 @@ def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
   Its gradient with respect to the kernel does not transpose the map. JAX's own gradient does, which
   took 13 of 45 ms per step.
   """
-  return x @ kernel
+  return x @ kernel.astype(x.dtype)
 
 
 def _matmul_backward(
   saved: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   x, kernel = saved
-  for_x = lax.dot_general(g, kernel, (((g.ndim - 1,), (1,)), ((), ())))
+  for_x = lax.dot_general(g, kernel.astype(x.dtype), (((g.ndim - 1,), (1,)), ((), ())))
   rows, columns = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
-  return for_x, lax.dot_general(rows, columns, (((0,), (0,)), ((), ())))
+  for_kernel = lax.dot_general(
+    rows, columns, (((0,), (0,)), ((), ())), preferred_element_type=kernel.dtype
+  )
+  return for_x, for_kernel
 
 
-matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
+matmul.defvjp(lambda x, kernel: (x @ kernel.astype(x.dtype), (x, kernel)), _matmul_backward)
 
 
 def same_padding(size: int, stride: int, window: int) -> tuple[int, int]:
@@ -123,20 +140,20 @@ def _shifted(padded: jax.Array, stride: int, window: tuple[int, ...]) -> list[ja
 
 
 def _tap_sum(padded: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-  window = kernel.shape[:2]
+  window, kernel = kernel.shape[:2], kernel.astype(padded.dtype)
   products = (
     view * kernel[tap] for view, tap in zip(_shifted(padded, stride, window), _taps(window))
   )
   return cast(jax.Array, sum(products))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _depthwise(x: jax.Array, kernel: jax.Array, stride: int, clip_by_clip: bool) -> jax.Array:
   return _tap_sum(_pad_same(x, stride, kernel.shape[:2]), kernel, stride)
 
 
 def _depthwise_backward(
-  stride: int, saved: tuple[jax.Array, jax.Array], g: jax.Array
+  stride: int, clip_by_clip: bool, saved: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   x, kernel = saved
   window = kernel.shape[:2]
@@ -145,11 +162,17 @@ def _depthwise_backward(
     if stride == 1
     else _input_gradient(x, kernel, g, stride)
   )
-  return for_x, _kernel_gradient(_pad_same(x, stride, window), g, stride, window)
+  padded = _pad_same(x, stride, window)
+  if clip_by_clip:
+    return for_x, _kernel_gradient(padded, g, stride, window)
+  for_taps = [
+    (view * g).sum((0, 1, 2), dtype=kernel.dtype) for view in _shifted(padded, stride, window)
+  ]
+  return for_x, jnp.stack(for_taps).reshape(kernel.shape)
 
 
 _depthwise.defvjp(
-  lambda x, kernel, stride: (_depthwise(x, kernel, stride), (x, kernel)), _depthwise_backward
+  lambda x, kernel, *options: (_depthwise(x, kernel, *options), (x, kernel)), _depthwise_backward
 )
 
 
@@ -160,6 +183,7 @@ def _input_gradient(x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int) 
   phase of i is a short sum of shifted g, without multiplications by zero.
   """
   height, width = x.shape[1:3]
+  kernel = kernel.astype(g.dtype)
   before = [
     same_padding(size, stride, taps)[0] for size, taps in zip((height, width), kernel.shape)
   ]
@@ -205,6 +229,6 @@ def _kernel_gradient(
     views = _shifted(padded_clip, stride, window)
     return [total + view * g_clip for total, view in zip(sums, views)], None
 
-  zeros = [jnp.zeros(g.shape[1:], g.dtype) for _ in _taps(window)]
+  zeros = [jnp.zeros(g.shape[1:], jnp.float32) for _ in _taps(window)]
   sums, _ = lax.scan(add, zeros, (padded, g))
   return jnp.stack([total.sum((0, 1)) for total in sums]).reshape(*window, -1)

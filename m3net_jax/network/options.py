@@ -1,6 +1,7 @@
 """The values of the network's settings. Imports nothing, so that --help is fast."""
 
-LOWERINGS = ('conv', 'shift')  # of the convolutions: for accelerators, for CPUs (`ops`)
+LOWERINGS = ('conv', 'matmul', 'taps', 'shift')  # of the convolutions (`ops`)
+PRECISIONS = ('float32', 'tf32', 'bfloat16')  # of the network in a study (`models.M3Net`)
 CHANNELS = ('magma', 'delta')  # content of three input channels (`image`)
 NORMALISATIONS = ('train', 'clip')  # of the log-Mel (`image`)
 CLASS_WEIGHTS = ('none', 'balanced')  # of the classes in the loss

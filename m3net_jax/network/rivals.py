@@ -193,8 +193,10 @@ def dense(x: jax.Array, kernel: jax.Array, strides: Pair, lowering: str) -> jax.
 
   [n, h, w, c] and [rows, columns, c, d] to [n, ceil(h / strides[0]), ceil(w / strides[1]), d].
   """
-  if lowering != 'shift':
-    return lax.conv_general_dilated(x, kernel, strides, 'SAME', dimension_numbers=_DIMENSIONS)
+  if ops.convolves(lowering):
+    return lax.conv_general_dilated(
+      x, kernel.astype(x.dtype), strides, 'SAME', dimension_numbers=_DIMENSIONS
+    )
   views = _views(x, kernel.shape[:2], strides, 1)
   return ops.matmul(jnp.concatenate(views, -1), kernel.reshape(-1, kernel.shape[-1]))
 
@@ -207,10 +209,10 @@ def depthwise(
   Args:
     dilation: places from one tap to the next.
   """
-  if lowering != 'shift':
+  if ops.convolves_depthwise(lowering):
     return lax.conv_general_dilated(
       x,
-      kernel,
+      kernel.astype(x.dtype),
       strides,
       'SAME',
       rhs_dilation=(dilation, dilation),
@@ -219,7 +221,7 @@ def depthwise(
     )
   if strides == (1, 1) and dilation == 1:
     return ops.depthwise(x, kernel, 1, lowering)
-  taps = kernel.reshape(-1, kernel.shape[-1])
+  taps = kernel.reshape(-1, kernel.shape[-1]).astype(x.dtype)
   views = _views(x, kernel.shape[:2], strides, dilation)
   return sum(view * tap for view, tap in zip(views, taps))
 

@@ -325,6 +325,7 @@ def make_programs(
     mels, input_shape, scaling, channels=channels, normalisation=normalisation
   )
 
+  @_in_precision(model.precision)
   def train(lane: Lane, clips: Clips, order: jax.Array) -> tuple[Lane, jax.Array]:
 
     def step(state: Lane, batch: jax.Array) -> tuple[Lane, jax.Array]:
@@ -346,6 +347,7 @@ def make_programs(
 
     return lax.scan(step, lane, order)
 
+  @_in_precision(model.precision)
   def score(
     evaluated: tuple[Variables, Switches, Scaling], clips: Clips, order: jax.Array
   ) -> Scores:
@@ -389,6 +391,14 @@ def make_programs(
     ),
     compilations=lambda: sum(program._cache_size() for program in jitted),
   )
+
+
+def _in_precision(precision: str) -> Callable[[Any], Any]:
+  """Lets a function multiply matrices in one of `options.PRECISIONS`.
+
+  An accelerator would round float32 factors to TF32 or bfloat16 of its own accord.
+  """
+  return jax.default_matmul_precision('tensorfloat32' if precision == 'tf32' else 'highest')
 
 
 def _clips_per_block(model: M3Net, input_shape: tuple[int, int, int]) -> int:

@@ -1,4 +1,4 @@
-"""Every convolution in both lowerings: values against loops in numpy, gradients compared."""
+"""Every convolution in every lowering: values against loops in numpy, gradients compared."""
 
 import jax
 import jax.numpy as jnp
@@ -75,13 +75,15 @@ def test_lowerings_have_equal_gradients(name, height, width, stride, batched_ker
     loss = lambda x, kernel: jnp.sin(function(x, kernel)).sum()
     return jax.jit(jax.grad(loss, argnums=(0, 1)))(x, kernel)
 
-  for gradient, reference in zip(gradients('shift'), gradients('conv')):
-    np.testing.assert_allclose(gradient, reference, rtol=1e-3, atol=1e-4)
+  references = gradients('conv')
+  for lowering in options.LOWERINGS:
+    for gradient, reference in zip(gradients(lowering), references):
+      np.testing.assert_allclose(gradient, reference, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize('window, stride', [((1, 9), 1), ((9, 1), 1), ((3, 5), 1), ((5, 3), 2)])
 def test_depthwise_kernels_of_other_sizes(window, stride):
-  """Values and gradients of both lowerings, on a map with fewer rows than the kernel."""
+  """Values and gradients of every lowering, on a map with fewer rows than the kernel."""
   x, kernel = normal(2, 7, 10, 3), normal(*window, 1, 3)
 
   def all_of(lowering):
@@ -89,13 +91,32 @@ def test_depthwise_kernels_of_other_sizes(window, stride):
     loss = lambda x, kernel: jnp.sin(function(x, kernel)).sum()
     return function(x, kernel), *jax.grad(loss, argnums=(0, 1))(x, kernel)
 
-  for value, reference in zip(all_of('shift'), all_of('conv')):
-    np.testing.assert_allclose(value, reference, rtol=1e-3, atol=1e-4)
+  references = all_of('conv')
+  for lowering in options.LOWERINGS:
+    for value, reference in zip(all_of(lowering), references):
+      np.testing.assert_allclose(value, reference, rtol=1e-3, atol=1e-4)
 
 
-def test_a_cpu_shifts_and_an_accelerator_convolves():
+def test_only_what_a_lowering_leaves_to_xla_is_a_convolution():
+  """A dense convolution with a kernel of each lane is a grouped one, which is slow everywhere."""
+  kernels = {'conv': normal(3, 3, 3, 4), 'depthwise': normal(3, 3, 1, 3)}
+  kernels['pointwise'] = normal(1, 1, 3, 4)
+
+  def convolutions(lowering):
+    count = 0
+    for name, kernel in kernels.items():
+      arguments = () if name == 'pointwise' else (2,)
+      function = lambda x, kernel: getattr(ops, name)(x, kernel, *arguments, lowering).sum()
+      jaxpr = jax.make_jaxpr(jax.grad(function, argnums=(0, 1)))(normal(2, 8, 8, 3), kernel)
+      count += str(jaxpr).count('conv_general_dilated') > 0
+    return count
+
+  assert [convolutions(name) for name in options.LOWERINGS] == [3, 1, 0, 0]
+
+
+def test_a_cpu_shifts_and_an_accelerator_multiplies_matrices():
   assert [ops.lowering_for(backend) for backend in ('cpu', 'gpu', 'tpu')] == [
     'shift',
-    'conv',
-    'conv',
+    'matmul',
+    'matmul',
   ]
