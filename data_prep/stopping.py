@@ -49,13 +49,13 @@ class Deferred:
         self._before[number] = signal.signal(number, self._note)
 
   def act(self) -> None:
-    """Acts on the signal that was noted."""
-    assert self.asked is not None, 'no signal came'
-    handler = signal.getsignal(self.asked)
+    """Acts on the signal that was noted, or that another process of the study was given."""
+    number = self.asked or signal.SIGTERM
+    handler = signal.getsignal(number)
     if callable(handler):
-      handler(self.asked, None)
+      handler(number, None)
     else:
-      signal.raise_signal(self.asked)
+      signal.raise_signal(number)
 
   def _note(self, number: int, frame: FrameType | None) -> None:
     self.asked = number

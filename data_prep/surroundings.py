@@ -18,7 +18,17 @@ _CGROUP_LIMITS = (  # of version 2 and version 1
   '/sys/fs/cgroup/memory/memory.limit_in_bytes',
 )
 # Variables of JAX that change no number. Others choose types, random numbers, how to compile.
-_JAX = ('JAX_PLATFORM', 'JAX_COMPILATION_CACHE', 'JAX_PERSISTENT_CACHE', 'JAX_CUDA', 'JAX_ROCM')
+_JAX = (
+  'JAX_PLATFORM',
+  'JAX_COMPILATION_CACHE',
+  'JAX_PERSISTENT_CACHE',
+  'JAX_CUDA',
+  'JAX_ROCM',
+  'JAX_COORDINATOR',
+  'JAX_NUM_PROCESSES',
+  'JAX_PROCESS_ID',
+  'JAX_LOCAL_DEVICE',
+)
 
 
 def settle() -> None:

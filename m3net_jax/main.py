@@ -18,7 +18,7 @@ from data_prep.errors import UserError
 from data_prep.store import Store
 from m3net_jax.network import options
 from m3net_jax.network.variants import FORMS, RIVALS, VARIANTS
-from m3net_jax.study import splits
+from m3net_jax.study import hosts, splits
 from m3net_jax.study.config import Config
 
 
@@ -46,6 +46,18 @@ def define(values: flags.FlagValues) -> None:
     'their mean, lowest and highest',
     flag_values=values,
   )
+  flags.DEFINE_bool(
+    'distributed',
+    False,
+    'train on several hosts: start this command on each, with a --workdir that all share; SLURM, '
+    'Open MPI and Kubernetes say which hosts, or the next three flags',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'coordinator', None, 'address:port of the first host, for --distributed', flag_values=values
+  )
+  flags.DEFINE_integer('num_hosts', None, 'number of hosts', 1, flag_values=values)
+  flags.DEFINE_integer('host', None, 'position of this host, from 0', 0, flag_values=values)
   flags.DEFINE_float(
     'checkpoint_minutes',
     10.0,
@@ -100,7 +112,16 @@ def define(values: flags.FlagValues) -> None:
     ('first_seed', 'the first seed; the others follow it'),
     ('num_epochs', 'epochs of every lane'),
     ('batch_size', 'clips per step of a lane'),
-    ('lanes_at_once', 'lanes that a device works on together (0: one on a CPU, all elsewhere)'),
+    (
+      'lanes_at_once',
+      'lanes that a device works on together, fewer if they do not fit (0: one on a CPU, all '
+      'elsewhere)',
+    ),
+    (
+      'devices_per_lane',
+      'devices that share the batches of a lane (0: one on a CPU; elsewhere as many as there are '
+      'for each lane)',
+    ),
   ):
     flags.DEFINE_integer(name, getattr(Config, name), text, flag_values=values)
   for name, text in (
@@ -110,6 +131,7 @@ def define(values: flags.FlagValues) -> None:
       "lowest learning rate; with --schedule=plateau a lane's rate is halved after three epochs "
       'without a lower validation loss',
     ),
+    ('memory_gib', 'memory that each device may use for training, GiB (0: all it has)'),
     ('margin', 'points within which two variants count as equally good'),
     ('warmup_epochs', 'epochs in which the learning rate rises to --learning_rate'),
     ('weight_decay', 'decoupled weight decay of the kernels'),
@@ -165,7 +187,13 @@ def define(values: flags.FlagValues) -> None:
     (
       'lowering',
       ('auto', *options.LOWERINGS),
-      'how convolutions are computed: conv for accelerators, shift for CPUs, auto chooses',
+      'how convolutions are computed; auto: shift on a CPU, elsewhere the fastest, which is timed',
+    ),
+    (
+      'precision',
+      options.PRECISIONS,
+      'of the network; tf32: an accelerator rounds the factors of its products to 10 bits; bfloat16: '
+      'the maps between layers have 8 bits',
     ),
   ):
     flags.DEFINE_enum(name, getattr(Config, name), choices, text, flag_values=values)
@@ -205,12 +233,28 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
   """Trains or plans the study that the flags describe."""
   cli.no_arguments(arguments)
   config = config_from(values)
-  store_path = store_command.prepare_from(values)
+  path = Path(values.workdir or f'studies/{values.corpus}')
+  together = ('coordinator', 'num_hosts', 'host')
+  if not values.distributed:
+    if given := [name for name in together if values[name].value is not None]:
+      raise UserError(f'--{given[0]}={values[given[0]].value}: is not used: give --distributed too')
+    _train(config, path, values)
+    return
+  if values.plan:
+    raise UserError('--plan: plans the work of one process: leave --distributed out')
+  with hosts.joined(
+    path.absolute().parent / '.compiled', *(values[name].value for name in together)
+  ):
+    _train(config, path, values)
+
+
+def _train(config: Config, path: Path, values: flags.FlagValues) -> None:
+  with hosts.first_goes():
+    store_path = store_command.prepare_from(values)
   from m3net_jax import api  # slow to import: not for --help
 
   store = api.load_store(store_path)
   config = with_parts(config, store, values)
-  path = Path(values.workdir or f'studies/{values.corpus}')
   if values.plan:
     print(api.plan(store, path, config))
     return

@@ -11,7 +11,7 @@ from m3net_jax.api.study import Study
 from m3net_jax.reporting import plan_text
 from m3net_jax.reporting.compare import Comparison
 from m3net_jax.reporting.compare import compare as compare_workdirs
-from m3net_jax.study import complete, devices, ingredients, locks, opening, splits, trainer
+from m3net_jax.study import complete, devices, hosts, ingredients, locks, opening, splits, trainer
 from m3net_jax.study import workdir as workdirs
 from m3net_jax.study.config import Config
 from m3net_jax.study.plan import measure
@@ -64,7 +64,7 @@ def create(store: Store, path: Path, config: Config) -> Study:
   """
   from m3net_jax.reporting import report  # imports matplotlib
 
-  with owned(path):
+  with owned(path), hosts.first_goes():
     found = opening.find(path, config, store)
     if not found.study.finished:
       # Before anything computes, as a new teacher does: then the devices cannot change.

@@ -15,7 +15,7 @@ from m3net_jax.inference.best_lane import TrainedLane
 from m3net_jax.inference.classifier import Classifier
 from m3net_jax.reporting import summary, tables
 from m3net_jax.reporting.tables import Table
-from m3net_jax.study import complete, devices, ingredients, locks, noise_bank, trainer
+from m3net_jax.study import complete, devices, hosts, ingredients, locks, noise_bank, trainer
 from m3net_jax.study import workdir as workdirs
 from m3net_jax.study.config import Config
 from m3net_jax.study.workdir import Workdir
@@ -66,7 +66,7 @@ class Study:
       checkpoint_minutes: time after which a checkpoint is written within an epoch.
 
     Returns:
-      The files written.
+      The files written; of several processes, the first one writes them.
 
     Raises:
       UserError: `store` is not the store of the study.
@@ -80,6 +80,8 @@ class Study:
       complete.complete(
         opened, store, shared, tensorboard=tensorboard, checkpoint_minutes=checkpoint_minutes
       )
+      if not hosts.first():
+        return []
       return [self.path / 'results.json', *self.report()]
 
   def robustness(

@@ -46,13 +46,21 @@ def text(
       row.cohort.program, num_classes, config.input_shape, batch_size(splits, config)
     )
     at_once = f'{row.devices} x {row.lanes_at_once}'
-    memory = f'{row.devices * row.device_bytes / 2**20:,.0f} MiB'
+    memory = (
+      'unknown'
+      if row.device_bytes is None
+      else f'{row.devices * row.device_bytes / 2**20:,.0f} MiB'
+    )
+    times = (
+      f'{"does not fit":>20}'
+      if row.step_seconds is None
+      else f'{row.step_seconds:>9.3f}{duration(row.seconds):>11}'
+    )
     lines.append(
-      f'{_short(variants):<23}{len(names):>6}{at_once:>9}{memory:>13}{flops / 1e9:>8.1f}'
-      f'{row.step_seconds:>9.3f}{duration(row.seconds):>11}'
+      f'{_short(variants):<23}{len(names):>6}{at_once:>9}{memory:>13}{flops / 1e9:>8.1f}{times}'
     )
   num_lanes = sum(len(row.cohort.names) for row in measured)
-  total = sum(row.seconds for row in measured)
+  total = sum(row.seconds or 0.0 for row in measured)
   lines += [
     f'{"all":<23}{num_lanes:>6}{duration(total):>50}',
     '',

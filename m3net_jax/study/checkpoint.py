@@ -20,7 +20,7 @@ from data_prep.features import Features
 from m3net_jax.network.image import Scaling
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Switches
-from m3net_jax.study import cohorts, lanes
+from m3net_jax.study import cohorts, hosts, lanes
 from m3net_jax.study.augment import Rule
 from m3net_jax.study.cohorts import Cohort, LaneName
 from m3net_jax.study.config import Config
@@ -138,7 +138,8 @@ def last(
       continue
     for damaged, reason in refused:
       note(f'{folder / str(damaged)}: is damaged ({reason}): going on from the one before')
-      shutil.rmtree(folder / str(damaged))
+      if hosts.first():
+        shutil.rmtree(folder / str(damaged))
     return saved
   if refused:
     reasons = '; '.join(f'{number}: {reason}' for number, reason in refused)

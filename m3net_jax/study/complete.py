@@ -1,12 +1,13 @@
 """Completes a study: trains and tests its lanes and writes predictions.npz and results.json."""
 
 import contextlib
+import dataclasses
 import sys
 import time
 
 from data_prep import files
 from data_prep.store import Store
-from m3net_jax.study import cohorts, devices, locks, opening, results, trainer
+from m3net_jax.study import cohorts, devices, hosts, locks, opening, results, trainer, tuning
 from m3net_jax.study.ingredients import Ingredients
 from m3net_jax.study.tensorboard import Board
 from m3net_jax.study.workdir import Workdir
@@ -30,7 +31,12 @@ def complete(
     checkpoint_minutes: time after which a checkpoint is written within an epoch.
   """
   path, config, study_splits = study.path, study.config, study.splits(store)
-  study, changes = opening.compute_under(study, devices.environment(config))
+  note = lambda line: print(line, file=sys.stderr)
+  lowering = tuning.lowering(
+    config, study.seed_ranges, store, study_splits, shared, study.environments, note
+  )
+  with hosts.first_goes():
+    study, changes = opening.compute_under(study, devices.environment(config, lowering))
   if changes:
     print(
       f'{path}: begun under {"; ".join(changes)}: the lanes can differ in their last bits from '
@@ -44,10 +50,10 @@ def complete(
   num_lanes = sum(len(cohort.names) for cohort in names) // len(config.variants)
   with contextlib.ExitStack() as stack:
     on_epoch = trainer.ignore_rows
-    if tensorboard:
+    if tensorboard and hosts.first():
       on_epoch = stack.enter_context(Board(path / 'tensorboard', num_lanes)).add
     finished = trainer.train(
-      config,
+      dataclasses.replace(config, lowering=lowering),
       study.seed_ranges,
       store,
       study_splits,
@@ -69,6 +75,8 @@ def complete(
     compilations=sum(cohort.compilations for cohort in finished),
     seconds=max(seconds, *(row['seconds'] for row in study.metrics())),
   )
+  if not hosts.first():
+    return
   with locks.reporting(path):  # a report is of one study
     study.write_predictions(predictions)
     files.write_json(path / 'results.json', content)

@@ -14,7 +14,8 @@ from m3net_jax.study.hyper import Hyper
 class Config:
   """The settings of a study, named like the flags; those of `Hyper` may differ between lanes.
 
-  All except `lowering`, `lanes_at_once` and `margin` decide the lanes. The constants of the
+  All except `lowering`, `lanes_at_once`, `devices_per_lane`, `memory_gib` and `margin` decide the
+  lanes. The constants of the
   plateau have no flag; they are saved too, so that a study does not continue with another rule.
 
   Raises:
@@ -56,8 +57,11 @@ class Config:
   select: str = 'accuracy'
   channels: str = 'magma'
   normalisation: str = 'train'
+  precision: str = 'float32'
   lowering: str = 'auto'
   lanes_at_once: int = 0
+  devices_per_lane: int = 0
+  memory_gib: float = 0.0
   margin: float = 1.0
 
   def __post_init__(self) -> None:
@@ -75,6 +79,8 @@ class Config:
       ('num_epochs', 1),
       ('batch_size', 2),
       ('lanes_at_once', 0),
+      ('devices_per_lane', 0),
+      ('memory_gib', 0),
     ):
       if getattr(self, name) < lowest:
         raise UserError(f'--{name}={getattr(self, name)}: give {lowest} or more')
@@ -85,6 +91,7 @@ class Config:
       ('select', options.SELECTIONS),
       ('channels', options.CHANNELS),
       ('normalisation', options.NORMALISATIONS),
+      ('precision', options.PRECISIONS),
       ('lowering', ('auto', *options.LOWERINGS)),
     ):
       if getattr(self, name) not in choices:

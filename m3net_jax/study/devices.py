@@ -10,9 +10,9 @@ import jax
 
 from data_prep import surroundings, workers
 from data_prep.errors import UserError
-from m3net_jax.network import ops
 from m3net_jax.study import packages
 from m3net_jax.study.config import Config
+from m3net_jax.study.input_pipeline import RESIDENT_BYTES
 
 # Of JAX, on which the numbers of a study depend. A command has them; a notebook may have others.
 _SETTINGS = {
@@ -20,59 +20,80 @@ _SETTINGS = {
   'jax_default_prng_impl': 'threefry2x32',
   'jax_threefry_partitionable': True,
 }
+_RESIDENT_SHARE = 0.25  # of an accelerator's memory, for a store that stays there
 
 
-def lowering(config: Config) -> str:
-  """The lowering of the convolutions on these devices."""
-  if config.lowering != 'auto':
-    return config.lowering
-  return ops.lowering_for(jax.default_backend())
+class TooLarge(Exception):
+  """A program needs more memory on each device than there is; both in bytes."""
+
+  def __init__(self, needed: int, limit: int):
+    super().__init__(needed, limit)
+    self.needed, self.limit = needed, limit
 
 
 def lanes_at_once(config: Config) -> int:
-  """Lanes that a device works on together; 0 means all."""
-  return config.lanes_at_once or (1 if jax.default_backend() == 'cpu' else 0)
+  """Lanes that a device works on together at most; 0 means all."""
+  return config.lanes_at_once or (1 if _on_cpu() else 0)
 
 
-def environment(config: Config) -> dict[str, Any]:
+def devices_per_lane(config: Config, num_lanes: int, batch_size: int) -> int:
+  """Devices that share the batches of a lane: a number that divides `batch_size`.
+
+  On a CPU it is 1 unless the settings have another number: a batch in parts is summed in another
+  order, and a lane alone would differ in its last bits from the same lane among others.
+  """
+  most = config.devices_per_lane or (1 if _on_cpu() else jax.device_count() // max(num_lanes, 1))
+  most = max(1, min(most, jax.local_device_count()))
+  return next(number for number in range(most, 0, -1) if batch_size % number == 0)
+
+
+def environment(config: Config, lowering: str) -> dict[str, Any]:
   """What decides the last bits of a lane, besides the settings and the clips: for config.json."""
   return {
     'versions': packages.versions(packages.TRAINING),
-    'device': _processor() if jax.default_backend() == 'cpu' else jax.devices()[0].device_kind,
+    'device': name(),
     'devices': jax.device_count(),
-    'lowering': lowering(config),
+    'lowering': lowering,
     'lanes_at_once': lanes_at_once(config),
+    'devices_per_lane': config.devices_per_lane,
   }
 
 
-def check_memory(device_bytes: int, num_devices: int, batch_size: int, lanes_at_once: int) -> None:
-  """Checks that a program fits into memory before it runs.
+def name() -> str:
+  """The name of the processor or accelerator: they round differently."""
+  return _processor() if _on_cpu() else jax.devices()[0].device_kind
+
+
+def memory_limit(config: Config, num_devices: int) -> int | None:
+  """Bytes that each device may use; None: unknown.
 
   Args:
-    device_bytes: that the compiler plans for each device.
-    num_devices: devices that run it at once; those of a CPU share its memory.
-
-  Raises:
-    UserError: it does not fit; the message names the flag to lower.
+    num_devices: of this host, which share the memory of a CPU.
   """
-  on_cpu = jax.default_backend() == 'cpu'
-  needed = device_bytes * num_devices if on_cpu else device_bytes
-  limit = surroundings.memory() if on_cpu else _device_memory()
-  if limit is None or needed <= limit:
-    return
-  flag = f'--lanes_at_once={lanes_at_once}' if lanes_at_once > 1 else f'--batch_size={batch_size}'
-  raise UserError(
-    f'{flag}: training would take {needed / 2**30:.1f} GiB of memory, '
-    f'{"this computer" if on_cpu else "the device"} has {limit / 2**30:.1f} GiB: give less'
-  )
+  if config.memory_gib:
+    return int(config.memory_gib * 2**30)
+  if not _on_cpu():
+    return (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit')
+  total = surroundings.memory()
+  return None if total is None else total // num_devices
 
 
-def _device_memory() -> int | None:
-  return (jax.devices()[0].memory_stats() or {}).get('bytes_limit')
+def resident_bytes(config: Config) -> int:
+  """Largest size of a store that stays on the devices."""
+  limit = None if _on_cpu() else memory_limit(config, 1)
+  return RESIDENT_BYTES if limit is None else int(_RESIDENT_SHARE * limit)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+  """Whether an error of JAX says that a device has no memory left."""
+  return isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error)
+
+
+def _on_cpu() -> bool:
+  return jax.default_backend() == 'cpu'
 
 
 def _processor() -> str:
-  """The name of this computer's processor: processors round differently."""
   try:
     lines = Path('/proc/cpuinfo').read_text().splitlines()
     return next(line.split(':', 1)[1].strip() for line in lines if line.startswith('model name'))

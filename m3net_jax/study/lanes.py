@@ -15,17 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from m3net_jax.network import image, models
 from m3net_jax.network.image import Scaling
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Switches
-from m3net_jax.study import augment
+from m3net_jax.study import augment, mapping
 from m3net_jax.study.augment import Rule
 from m3net_jax.study.hyper import PAPER, Hyper
 from m3net_jax.study.input_pipeline import Clips
-from m3net_jax.study.mapping import over_lanes, planned_bytes
 
 Variables = dict[str, Any]  # 'params' and 'batch_stats'
 
@@ -318,11 +317,10 @@ def make_programs(
   Args:
     model: the network, with the `lowering` that fits the devices.
     lanes_at_once: lanes that a device works on together; 1 means one after another.
-    mesh: devices with the single axis 'lanes'; the number of lanes is a multiple of their number
-      (`mapping.padded`).
+    mesh: of `mapping.make_mesh`; the number of lanes is `mapping.padded`.
   """
-  to_image = lambda mels, scaling: image.to_image(
-    mels, input_shape, scaling, channels=channels, normalisation=normalisation
+  to_image = lambda mels, scaling: mapping.share_batch(
+    image.to_image(mels, input_shape, scaling, channels=channels, normalisation=normalisation), mesh
   )
 
   @_in_precision(model.precision)
@@ -364,9 +362,8 @@ def make_programs(
     scores = lax.map(block_of, filled.reshape(-1, size))
     return jax.tree.map(lambda score: score.ravel()[: order.size].reshape(order.shape), scores)
 
-  compile_all = functools.partial(over_lanes, lanes_at_once=lanes_at_once, mesh=mesh)
+  compile_all = functools.partial(mapping.over_lanes, lanes_at_once=lanes_at_once, mesh=mesh)
   train_all, score_all = compile_all(train, donate=True), compile_all(score)
-  sharding = NamedSharding(mesh, PartitionSpec('lanes'))
   init_all = jax.jit(
     jax.vmap(functools.partial(init_lane, model, input_shape, training)),
     # It runs once. On a CPU, optimising it took as long as optimising the program of training.
@@ -375,7 +372,7 @@ def make_programs(
     else {},
   )
   finish_all = jax.jit(jax.vmap(functools.partial(finish_epoch, training)), donate_argnums=0)
-  put = lambda tree: jax.device_put(tree, sharding)
+  put = functools.partial(mapping.place_lanes, mesh=mesh)
   jitted = (init_all, train_all, score_all, finish_all)
   return Programs(
     init_fn=lambda *per_lane: put(init_all(*per_lane)),
@@ -386,7 +383,7 @@ def make_programs(
     finish_fn=lambda lanes, loss, score: finish_all(
       lanes, put(np.asarray(loss, np.float32)), put(np.asarray(score, np.float32))
     ),
-    memory=lambda lanes, clips, order: planned_bytes(
+    memory=lambda lanes, clips, order: mapping.planned_bytes(
       train_all.lower(lanes, clips, put(order)).compile()
     ),
     compilations=lambda: sum(program._cache_size() for program in jitted),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data_prep import files
 from data_prep.errors import UserError
+from m3net_jax.study import hosts
 
 STUDY, REPORT = '.study.lock', '.report.lock'
 
@@ -17,8 +18,12 @@ STUDY, REPORT = '.study.lock', '.report.lock'
 def owned(path: Path) -> Iterator[None]:
   """Holds the lock of a study, for a command that makes, trains or measures it.
 
-  Another such command waits. In a folder that does not become a study, no lock is left.
+  Another such command waits. In a folder that does not become a study, no lock is left. Of several
+  processes that train a study together, the first one holds it for all.
   """
+  if not hosts.first():
+    yield
+    return
   if path.exists() and not path.is_dir():
     raise UserError(f'--workdir={path}: is a file: give a folder')
   with contextlib.ExitStack() as held:

@@ -26,7 +26,8 @@ from m3net_jax.study.ingredients import NONE, Ingredients
 from m3net_jax.study.splits import Split
 from m3net_jax.study.workdir import Workdir
 
-_INCIDENTAL = ('lanes_at_once', 'margin')  # settings that decide no lane
+# Settings that decide no lane.
+_INCIDENTAL = ('lanes_at_once', 'devices_per_lane', 'memory_gib', 'margin')
 _BEFORE_CONFIG = (recorded_splits.NAME, noise_bank.NAME, teacher.NAME, 'config.json')
 # What a command that was killed may leave in a folder that is no study yet.
 _LEFT = {

@@ -37,9 +37,14 @@ class Progress:
       bar_format=None if _IN_NOTEBOOK else '{desc}  {percentage:3.0f}%|{bar}| {remaining} left',
     )
 
-  def skip(self, steps: int) -> None:
-    """Counts lane-steps that an earlier run took."""
-    self._done += steps
+  @property
+  def done(self) -> int:
+    """Lane-steps taken."""
+    return self._done
+
+  def go_to(self, done: int) -> None:
+    """Sets the number of lane-steps taken, by an earlier run for example."""
+    self._done = done
     self._bar.initial = self._bar.n = self._done
 
   def advance(self, steps: int) -> None:

@@ -187,7 +187,7 @@ def _lanes(workdir: Workdir, store: Store, splits: list[Split]) -> _Lanes:
     places = [i for i, name in enumerate(cohort.names) if name in tested]
     runner = Runner(workdir.config, store, splits, cohort)
     state = checkpoint.restore_cohort(workdir.config, cohort, len(store.classes), workdir.path)
-    parts.append((runner, runner.with_fill(state, runner.initial()), places))
+    parts.append((runner, runner.with_fill(state), places))
     names += [cohort.names[i] for i in places]
   return _Lanes(names, parts)
 

@@ -3,15 +3,15 @@
 Works on the store, the splits and the devices; no files, no clocks, no progress.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
 from data_prep.store import Store
-from m3net_jax.network import image
+from m3net_jax.network import image, ops
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Switches, architecture_of
 from m3net_jax.stats import measures
@@ -44,7 +44,11 @@ class Runner:
     batch_size: clips per step of a lane.
     call_steps: training steps per call of `programs.train_fn`.
     num_devices: devices that share the lanes.
+    devices_per_lane: those of them that share the batches of a lane.
     lanes_at_once: lanes that a device works on together.
+
+  Args:
+    lanes_at_once: at most, in place of what the settings say.
   """
 
   def __init__(
@@ -54,14 +58,16 @@ class Runner:
     splits: list[Split],
     cohort: Cohort,
     ingredients: Ingredients = NONE,
+    lanes_at_once: int | None = None,
   ):
     self._config, self._store, self._splits = config, store, splits
     self.cohort = cohort
-    mesh = mapping.lane_mesh(len(cohort.names))
+    self.batch_size = batch_size(splits, config)
+    self.devices_per_lane = devices.devices_per_lane(config, len(cohort.names), self.batch_size)
+    mesh = mapping.make_mesh(len(cohort.names), self.devices_per_lane)
     num_lanes = mapping.padded(len(cohort.names), mesh)
     self.names = [cohort.names[i % len(cohort.names)] for i in range(num_lanes)]
     self.steps = steps_per_epoch(splits, config)
-    self.batch_size = batch_size(splits, config)
     self.training = Training(
       config.min_learning_rate,
       config.plateau_factor,
@@ -72,25 +78,29 @@ class Runner:
       self.steps * config.num_epochs,
       augment.rule_of(config.parts, store.features),
     )
-    lanes_at_once = devices.lanes_at_once(config) or num_lanes
+    at_once = lanes_at_once or devices.lanes_at_once(config) or num_lanes
+    self._mesh = mesh
     self.num_devices = mesh.size
-    self.lanes_at_once = min(lanes_at_once, num_lanes // mesh.size)
-    model = M3Net(cohort.program, len(store.classes), devices.lowering(config))
+    self.lanes_at_once = min(at_once, num_lanes // mapping.lane_devices(mesh))
+    lowering = config.lowering
+    if lowering == 'auto':
+      lowering = ops.lowering_for(jax.default_backend())
+    model = M3Net(cohort.program, len(store.classes), lowering, config.precision)
     self.programs = lanes.make_programs(
       model,
       config.input_shape,
       self.training,
       channels=config.channels,
       normalisation=config.normalisation,
-      lanes_at_once=lanes_at_once,
+      lanes_at_once=self.lanes_at_once,
       mesh=mesh,
     )
-    replicated = NamedSharding(mesh, PartitionSpec())
     self._feeder = Feeder(
       store,
-      lambda tree: jax.device_put(tree, replicated),
+      functools.partial(mapping.place_clips, mesh=mesh),
       None if ingredients.noise is None else ingredients.noise.powers,
       None if ingredients.teacher is None else ingredients.teacher.logits,
+      resident_bytes=devices.resident_bytes(config),
     )
     self.call_steps = self._feeder.steps_per_block(
       num_lanes, self.batch_size, min(self.steps, lanes.STEPS_PER_CALL)
@@ -115,11 +125,13 @@ class Runner:
     """Memory of each device in training, as the compiler plans it, in bytes.
 
     Raises:
-      UserError: it is more than there is.
+      TooLarge: it is more than there is.
     """
-    device_bytes = self.programs.memory(state, block.clips, block.order)
-    devices.check_memory(device_bytes, self.num_devices, self.batch_size, self.lanes_at_once)
-    return device_bytes
+    needed = self.programs.memory(state, block.clips, block.order)
+    limit = devices.memory_limit(self._config, self.num_devices // jax.process_count())
+    if limit is not None and needed > limit:
+      raise devices.TooLarge(needed, limit)
+    return needed
 
   def class_weights(self, split: int) -> np.ndarray | None:
     """The weights [classes] of the loss of the lanes of a split; None if all are 1."""
@@ -130,13 +142,13 @@ class Runner:
 
   def without_fill(self, state: Any) -> Any:
     """Drops the lanes that only fill the devices; returns numpy arrays."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(self.cohort.names)], state)
+    return jax.tree.map(lambda leaf: leaf[: len(self.cohort.names)], mapping.fetch(state))
 
-  def with_fill(self, state: Any, like: Any) -> Any:
-    """The inverse of `without_fill`: puts `state` on the devices, placed like `like`."""
+  def with_fill(self, state: Any) -> Any:
+    """The inverse of `without_fill`: puts `state` on the devices."""
     num_lanes = len(self.cohort.names)
     filled = jax.tree.map(lambda leaf: leaf[np.arange(len(self.names)) % num_lanes], state)
-    return jax.device_put(filled, jax.tree.map(lambda leaf: leaf.sharding, like))
+    return mapping.place_lanes(filled, self._mesh)
 
   def training_blocks(self, first_step: int, num_epochs: int) -> Iterator[tuple[Block, int]]:
     """Yields the blocks from a training step to the end of training, and their numbers of steps.
@@ -198,9 +210,7 @@ class Runner:
       for start in range(0, batches.shape[1], size)
     ]
     scores = [
-      jax.tree.map(
-        np.asarray, self.programs.eval_fn(variables, state.switches, state.scaling, *block)
-      )
+      mapping.fetch(self.programs.eval_fn(variables, state.switches, state.scaling, *block))
       for block in self._feeder.blocks(orders)
     ]
     filled = [

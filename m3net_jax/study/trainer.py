@@ -15,7 +15,7 @@ import numpy as np
 from data_prep import files, stopping
 from data_prep.store import Store
 from m3net_jax.stats import measures
-from m3net_jax.study import checkpoint, cohorts, lanes, metrics, sweeps
+from m3net_jax.study import checkpoint, cohorts, hosts, lanes, mapping, metrics, sweeps, tuning
 from m3net_jax.study.cohorts import Cohort, LaneName
 from m3net_jax.study.config import Config
 from m3net_jax.study.ingredients import NONE, Ingredients
@@ -91,20 +91,27 @@ def train(
     progress.note(
       f'--batch_size={config.batch_size}: a lane has {clips} training clips, a step takes them all'
     )
+
+  def train_cohort(runner: Runner) -> Finished:
+    return _Trainer(
+      config,
+      runner,
+      len(store.classes),
+      names,
+      workdir,
+      progress,
+      on_epoch,
+      60 * checkpoint_minutes,
+    ).run()
+
   try:
-    return [
-      _Trainer(
-        config,
-        Runner(config, store, splits, cohort, ingredients),
-        len(store.classes),
-        names,
-        workdir,
-        progress,
-        on_epoch,
-        60 * checkpoint_minutes,
-      ).run()
-      for cohort in all_cohorts
-    ]
+    finished = []
+    for cohort in all_cohorts:
+      make_runner = lambda at_once, cohort=cohort: Runner(
+        config, store, splits, cohort, ingredients, at_once
+      )
+      finished.append(tuning.fewer_until_it_fits(train_cohort, make_runner, progress.note))
+    return finished
   finally:
     progress.close()
 
@@ -139,6 +146,7 @@ class _Trainer:
     self._checkpoint_seconds = checkpoint_seconds
     self._workdir, self._metrics = workdir, workdir / metrics.NAME
     self._progress, self._on_epoch = progress, on_epoch
+    self._done_before = progress.done  # lane-steps of other cohorts
     # How metrics.jsonl names the lanes of the cohort; it may have rows of others.
     self._lanes = [metrics.lane_of(self._row(name)) for name in runner.cohort.names]
 
@@ -149,16 +157,17 @@ class _Trainer:
   def run(self) -> Finished:
     rows = metrics.read(self._workdir)
     state, losses = self._first_or_last(rows)
-    rows = self._cut(rows, int(state.epoch[0]))
+    step, epoch = self._position(state)
+    rows = self._cut(rows, epoch)
     self._on_epoch([row for row in rows if metrics.lane_of(row) in self._lanes])
     # The seconds of this run are added to those of earlier runs.
     start = time.monotonic() - max((row['seconds'] for row in rows), default=0.0)
     del rows  # many in a long study
-    self._progress.skip(int(state.step[0]) * len(self._cohort.names))
-    self._show(int(state.epoch[0]) + 1)
+    self._progress.go_to(self._done_before + step * len(self._cohort.names))
+    self._show(epoch + 1)
     with contextlib.closing(checkpoint.Checkpoints(self._folder)) as checkpoints:
       state = self._train(state, losses, checkpoints, start)
-    assert int(state.epoch[0]) == self._num_epochs, 'the last call of an epoch must end it'
+    assert self._position(state)[1] == self._num_epochs, 'the last call of an epoch must end it'
     return self._test(state, metrics.read(self._workdir))
 
   def _train(
@@ -171,10 +180,12 @@ class _Trainer:
       start: when training began, if it was never interrupted.
     """
     runner, none = self._runner, losses[:, :0]
-    first_step, saved = int(state.step[0]), time.monotonic()
-    save = lambda state, losses: checkpoints.save(
-      int(state.step[0]) + int(state.epoch[0]), runner.without_fill(state), losses
-    )
+    first_step, saved = self._position(state)[0], time.monotonic()
+
+    def save(state: Lane, losses: np.ndarray) -> None:
+      kept = runner.without_fill(state)
+      checkpoints.save(int(kept.step[0]) + int(kept.epoch[0]), kept, losses)
+
     if losses.shape[1] == runner.steps:
       state, losses = self._end_epoch(state, losses.mean(1), start), none
       save(state, losses)  # of the last epoch, no step would follow that saves it
@@ -183,25 +194,32 @@ class _Trainer:
         if number == 0:
           runner.check_memory(state, block)
         state, loss = runner.programs.train_fn(state, block.clips, block.order)
-        loss = np.asarray(loss, np.float64)[: len(losses), :steps]
+        loss = mapping.fetch(loss).astype(np.float64)[: len(losses), :steps]
         losses = np.concatenate([losses, loss], 1)
         self._progress.advance(loss.size)
         stop.begin()  # not before the first call, which compiles and may take long
-        leaving, ends = stop.asked, losses.shape[1] == runner.steps
+        leaving, ends = hosts.any_of(bool(stop.asked)), losses.shape[1] == runner.steps
         if ends and not leaving:
           state, losses = self._end_epoch(state, losses.mean(1), start), none
-          leaving = stop.asked
-        if ends or leaving or time.monotonic() - saved >= self._checkpoint_seconds:
+          leaving = hosts.any_of(bool(stop.asked))
+        if ends or leaving or hosts.any_of(time.monotonic() - saved >= self._checkpoint_seconds):
           save(state, losses)
           saved = time.monotonic()
-          leaving = stop.asked
+          leaving = hosts.any_of(bool(stop.asked))
         if leaving:
+          hosts.leave_together()
           stop.act()
         if ends:
-          self._show(int(state.epoch[0]) + 1)
-      if stop.asked:
+          self._show(self._position(state)[1] + 1)
+      if hosts.any_of(bool(stop.asked)):
+        hosts.leave_together()
         stop.act()
     return state
+
+  def _position(self, state: Lane) -> tuple[int, int]:
+    """Training steps and epochs that all lanes have finished."""
+    step, epoch = mapping.fetch((state.step, state.epoch))
+    return int(step[0]), int(epoch[0])
 
   def _show(self, epoch: int) -> None:
     """Shows which epoch is trained, or that the lanes are tested."""
@@ -227,7 +245,7 @@ class _Trainer:
     )
     if saved is None:
       return state, np.zeros((len(self._lanes), 0))
-    return self._runner.with_fill(saved.state, state), saved.losses
+    return self._runner.with_fill(saved.state), saved.losses
 
   def _cut(self, rows: Rows, epoch: int) -> Rows:
     """The rows of other cohorts, and those of this one up to `epoch`; the file keeps no others.
@@ -237,7 +255,7 @@ class _Trainer:
     own = set(self._lanes)
     rows = [row for row in rows if row['epoch'] <= epoch or metrics.lane_of(row) not in own]
     metrics.check(self._workdir, rows, self._lanes, epoch)
-    if self._metrics.exists():
+    if self._metrics.exists() and hosts.first():
       files.write_rows(self._metrics, rows)
     return rows
 
@@ -253,7 +271,7 @@ class _Trainer:
     """
     runner, names = self._runner, self._cohort.names
     last_step = state._replace(step=state.step - 1)
-    rate = np.asarray(lanes.learning_rate(runner.training, last_step))
+    rate = mapping.fetch(lanes.learning_rate(runner.training, last_step))
     predicted, losses = runner.scores(state, lanes.evaluated(state), 'validation')
     labels = runner.labels('validation')
     accuracy = np.array([_accuracy(*answers) for answers in zip(predicted, labels)])
@@ -267,7 +285,7 @@ class _Trainer:
     score = {'accuracy': accuracy, 'balanced_accuracy': balanced, 'loss': -mean_loss}[self._select]
     state = runner.programs.finish_fn(state, mean_loss, score)
     seconds = round(time.monotonic() - start, 2)
-    status, epoch = np.asarray(state.status), int(state.epoch[0])
+    status, epoch = mapping.fetch(state.status), self._position(state)[1]
     rows = [
       {
         **self._row(name),
@@ -283,7 +301,8 @@ class _Trainer:
       }
       for i, name in enumerate(names)
     ]
-    files.append_rows(self._metrics, rows)
+    if hosts.first():
+      files.append_rows(self._metrics, rows)
     self._on_epoch(rows)
     healthy = status[: len(names)] == lanes.RUNNING
     text = f'epoch {epoch}/{self._num_epochs}  {len(names)} lanes'
@@ -313,7 +332,7 @@ class _Trainer:
     These are all lanes, or those of the chosen settings of a sweep.
     """
     runner, names = self._runner, self._cohort.names
-    best_epoch, status, score = map(np.asarray, (state.best.epoch, state.status, state.best.score))
+    best_epoch, status, score = mapping.fetch((state.best.epoch, state.status, state.best.score))
     chosen = sweeps.chosen(names, score[: len(names)])
     predicted, _ = runner.scores(state, state.best.variables, 'test', chosen)
     by_epoch = {(metrics.lane_of(row), row['epoch']): row for row in epochs}

@@ -134,7 +134,7 @@ def start(setting: Setting, seeds: np.ndarray, switches: Sequence[Switches]) -> 
     seeds: [setting.lanes] seeds.
     switches: one per lane.
   """
-  mesh = mapping.lane_mesh(setting.lanes)
+  mesh = mapping.make_mesh(setting.lanes)
   count = mapping.padded(setting.lanes, mesh)
   programs = lanes.make_programs(
     model(ops.lowering_for(jax.default_backend())),

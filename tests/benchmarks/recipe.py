@@ -79,7 +79,7 @@ def _call(recipe: Hyper) -> Callable[[], None]:
   size, count = _SIZE.value, _LANES.value
   features = Features(n_mels=size, hop_length=16000 // size)
   parts = hyper.parts([recipe])
-  mesh = mapping.lane_mesh(count)
+  mesh = mapping.make_mesh(count)
   filled = mapping.padded(count, mesh)
   programs = lanes.make_programs(
     engines.model(ops.lowering_for(jax.default_backend())),

@@ -43,14 +43,14 @@ def programs(lowering='shift', lanes_at_once=1):
     channels='magma',
     normalisation='train',
     lanes_at_once=lanes_at_once,
-    mesh=mapping.lane_mesh(2),
+    mesh=mapping.make_mesh(2),
   )
 
 
 def fresh(seeds, variants=None, **options):
   """Programs, fresh lanes (filled up to the number of devices) and their order of clips."""
   compiled = programs(**options)
-  count = mapping.padded(len(seeds), mapping.lane_mesh(len(seeds)))
+  count = mapping.padded(len(seeds), mapping.make_mesh(len(seeds)))
   seeds = np.resize(np.array(seeds, np.int32), count)
   switches = [VARIANTS[variant].switches for variant in np.resize(variants or ['full'], count)]
   state = compiled.init_fn(
@@ -78,8 +78,8 @@ def assert_identical(one, other):
 def test_devices_share_the_lanes():
   """conftest.py makes two host devices; a study makes one per core."""
   assert len(jax.devices()) == 2
-  assert mapping.lane_mesh(1).size == 2 and mapping.lane_mesh(14).size == 2
-  assert mapping.padded(3, mapping.lane_mesh(3)) == 4
+  assert mapping.make_mesh(1).size == 2 and mapping.make_mesh(14).size == 2
+  assert mapping.padded(3, mapping.make_mesh(3)) == 4
 
 
 def test_a_lane_equals_a_plain_loop_of_flax_and_optax():
@@ -238,7 +238,7 @@ def test_each_program_is_compiled_once():
     channels='magma',
     normalisation='train',
     lanes_at_once=1,
-    mesh=mapping.lane_mesh(2),
+    mesh=mapping.make_mesh(2),
   )
   state = compiled.init_fn(
     np.arange(2, dtype=np.int32),

@@ -15,7 +15,7 @@ class Terminal(io.StringIO):
 
 def steps(progress):
   progress.note('studies/x: 1 x 1 x 2 lanes (variants, splits, seeds), 3 epochs')
-  progress.skip(10)
+  progress.go_to(10)
   for epoch in (2, 3):
     progress.start(f'epoch {epoch}/3  2 lanes')
     progress.advance(5)
