@@ -70,6 +70,8 @@ def run(
     app.run(guarded, flags_parser=_parse)
   except SystemExit as ended:
     # absl ends --help with status 1, as if it were a mistake.
+    if stopping.without_cleaning:
+      stopping.end('', ended.code if isinstance(ended.code, int) else 1)
     options = {argument.lstrip('-') for argument in sys.argv[1:]}
     help_shown = options & {'help', 'helpshort', 'helpfull', '?'}
     sys.exit(0 if help_shown and ended.code == 1 else ended.code)

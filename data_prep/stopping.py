@@ -17,6 +17,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 5.0
 NOTICE_SECONDS = 2.0
 raised: list[int] = []  # the signals that were raised as `Stopped`
+# Holds something if libraries must not clean up at the end of the process: they would wait for
+# another process that has ended.
+without_cleaning: list[str] = []
 _saving_first: list['Deferred'] = []
 
 
@@ -50,6 +53,7 @@ class Deferred:
 
   def act(self) -> None:
     """Acts on the signal that was noted, or that another process of the study was given."""
+    self._restore()
     number = self.asked or signal.SIGTERM
     handler = signal.getsignal(number)
     if callable(handler):

@@ -80,9 +80,9 @@ class Study:
       complete.complete(
         opened, store, shared, tensorboard=tensorboard, checkpoint_minutes=checkpoint_minutes
       )
-      if not hosts.first():
-        return []
-      return [self.path / 'results.json', *self.report()]
+      written = [self.path / 'results.json', *self.report()] if hosts.first() else []
+      hosts.wait()
+      return written
 
   def robustness(
     self, noise_dir: Sequence[PathLike] = (), raw_dir: PathLike | None = None

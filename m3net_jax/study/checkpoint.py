@@ -95,11 +95,11 @@ def read(folder: Path, number: int, like: Any) -> Saved:
   path = folder.absolute() / str(number)
   shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
   try:
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+    with _alone(ocp.StandardCheckpointHandler) as reader:
       state = reader.restore(path / _LANES, args=ocp.args.StandardRestore(shapes))
     if not (path / _POSITION).exists():
       raise Damaged(f'{_POSITION} is missing')
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+    with _alone(ocp.JsonCheckpointHandler) as reader:
       position = reader.restore(path / _POSITION, args=ocp.args.JsonRestore())
     losses = np.array(position['losses'], np.float64).reshape(state.epoch.shape[0], -1)
     digest = position['sha256']
@@ -110,6 +110,18 @@ def read(folder: Path, number: int, like: Any) -> Saved:
   if digest != _digest(state, losses):
     raise Damaged('its content is not what was written')
   return Saved(number, state, losses)
+
+
+def _alone(handler: Callable[..., Any]) -> ocp.Checkpointer:
+  """A reader that waits for no other process, such as one that writes the report."""
+  if not hosts.several():
+    return ocp.Checkpointer(handler())
+  options = ocp.options.MultiprocessingOptions(
+    primary_host=None, active_processes={jax.process_index()}
+  )
+  return ocp.Checkpointer(
+    handler(multiprocessing_options=options), multiprocessing_options=options
+  )
 
 
 def last(

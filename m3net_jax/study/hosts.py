@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from data_prep import stopping
 from data_prep.errors import UserError
 from data_prep.files import one_line
 
@@ -96,8 +97,10 @@ def joined(
   from m3net_jax.study import devices
 
   devices.use_all_cores(cache_dir)
+  _keep_libraries_quiet()
   # Without it, the runtime ends this process with a page of its own when another one ends.
   jax.config.update('jax_enable_recoverability', True)
+  jax.config.update('jax_enable_preemption_service', False)  # it would take SIGTERM away
   try:
     jax.distributed.initialize(coordinator, num_hosts, host, initialization_timeout=_JOIN_SECONDS)
     if several():
@@ -107,6 +110,7 @@ def joined(
       f'--distributed: cannot join the other processes ({one_line(error)}): give '
       '--coordinator=ADDRESS:PORT of the first one and --num_hosts, the same for all, and --host'
     ) from error
+  stopping.without_cleaning.append('hosts')  # until all have finished
   with contextlib.ExitStack() as stack:
     stack.callback(_watching.clear)
     for watch in _watching:
@@ -118,6 +122,24 @@ def joined(
     yield
     leave_together()
   jax.distributed.shutdown()
+  stopping.without_cleaning.clear()
+
+
+def _keep_libraries_quiet() -> None:
+  """Lets only Python print: the runtime of JAX has pages to say when another host has left."""
+  for name, number in (('stdout', 1), ('stderr', 2)):
+    stream = getattr(sys, name)
+    try:
+      if stream.fileno() != number:
+        continue
+    except OSError:  # not a file, as in a notebook
+      continue
+    stream.flush()
+    own = open(os.dup(number), 'w', encoding=stream.encoding, errors=stream.errors, buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+    setattr(sys, name, own)
 
 
 def _multihost() -> Any:

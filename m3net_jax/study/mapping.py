@@ -42,7 +42,7 @@ def lane_devices(mesh: Mesh) -> int:
 def _over_lanes(mesh: Mesh) -> PartitionSpec:
   """A leading axis of lanes. JAX names no axis of size 1, so that a result has this form too."""
   axes = tuple(axis for axis in ('hosts', 'lanes') if mesh.shape[axis] > 1)
-  return PartitionSpec(axes if len(axes) > 1 else axes[0] if axes else 'lanes')
+  return PartitionSpec(axes if len(axes) > 1 else axes[0]) if axes else PartitionSpec()
 
 
 def padded(num_lanes: int, mesh: Mesh) -> int:
