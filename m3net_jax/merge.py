@@ -22,7 +22,7 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
   """Merges the studies that the arguments name and prints the results."""
   from m3net_jax import api  # slow to import: not for --help
 
-  study = api.merge(arguments, values.workdir)
+  study = api.merge_studies(arguments, values.workdir)
   print(f'{study.summary()}\n')
   print(f'wrote {study.path}')
 

@@ -137,7 +137,7 @@ def _read(path: PathLike) -> Workdir:
   return part
 
 
-def merge(paths: Sequence[Study | PathLike], workdir: PathLike) -> Study:
+def merge_studies(paths: Sequence[Study | PathLike], workdir: PathLike) -> Study:
   """Joins finished studies of the same settings, whose seeds follow one another, into one study.
 
   It is as if it had trained all seeds itself: results and report are computed anew, and seeds can

@@ -150,7 +150,7 @@ def merge(parts, out):
 def test_two_jobs_are_the_study_of_all_seeds_and_go_on_as_it(simple, clips, tmp_path):
   whole, parts = simple
   before = [times(path) for path in parts]
-  study = m3.merge([m3.open_study(parts[1]), str(parts[0])], tmp_path / 'new' / 'out')
+  study = m3.merge_studies([m3.open_study(parts[1]), str(parts[0])], tmp_path / 'new' / 'out')
   assert_merged(study.path, whole, parts)
   assert before == [times(path) for path in parts]
   assert [path.name for path in study.path.parent.iterdir()] == ['out']
@@ -326,7 +326,7 @@ def test_a_study_that_cannot_be_merged_is_named_in_one_line(simple, tmp_path, ch
   other = shutil.copytree(second, tmp_path / 'studies' / 'other')
   change(other)
   with pytest.raises(UserError, match=message) as caught:
-    m3.merge([first, other], tmp_path / 'out')
+    m3.merge_studies([first, other], tmp_path / 'out')
   assert '\n' not in str(caught.value)
   assert [path.name for path in tmp_path.iterdir()] == ['studies']
 
@@ -371,7 +371,7 @@ def test_which_studies_and_where_to(simple, tmp_path):
     ([first, second, first / '.'], f'{first}: is named twice: name each study once'),
   ):
     with pytest.raises(UserError, match=message):
-      m3.merge(paths, out)
+      m3.merge_studies(paths, out)
   (tmp_path / 'link').symlink_to(second)
   (tmp_path / 'file').write_text('mine')
   (tmp_path / 'full').mkdir()
@@ -385,7 +385,7 @@ def test_which_studies_and_where_to(simple, tmp_path):
     (tmp_path / 'full', 'is not empty: give a new folder'),
   ):
     with pytest.raises(UserError, match=f'--workdir={place}: {message}'):
-      m3.merge([first, second], place)
+      m3.merge_studies([first, second], place)
   assert before == (times(first), times(second), set(tmp_path.rglob('*')))
   out.mkdir()
   (out / '.study.lock').write_text('')  # left by a command that was killed
@@ -426,7 +426,7 @@ def test_a_full_disk_leaves_nothing(simple, tmp_path, monkeypatch, name):
 
   monkeypatch.setattr(files, 'write_bytes', full)
   with pytest.raises(OSError) as caught:
-    m3.merge(simple[1], tmp_path / 'out')
+    m3.merge_studies(simple[1], tmp_path / 'out')
   assert caught.value.errno == errno.ENOSPC
   assert Path(caught.value.filename) == tmp_path / 'out'
   assert not list(tmp_path.iterdir())
