@@ -61,7 +61,9 @@ def test_importing_the_package_imports_nothing_slow():
   assert ended.stdout.strip() == '[]'
 
 
-@pytest.mark.parametrize('command', ['main', 'report', 'export', 'predict', 'demo', 'edge'])
+@pytest.mark.parametrize(
+  'command', ['main', 'merge', 'report', 'export', 'predict', 'demo', 'edge']
+)
 def test_help_of_a_command_imports_no_jax(command):
   code = (
     'import atexit, sys\n'

@@ -12,7 +12,7 @@ docs/api.md lists them with shapes and units.
 
 from m3net_jax.api.models import classify, listen, load_model
 from m3net_jax.api.stores import load_store, prepare, prepare_arrays
-from m3net_jax.api.studies import compare, create, open_study, owned, plan, train
+from m3net_jax.api.studies import compare, create, merge_studies, open_study, owned, plan, train
 from m3net_jax.api.study import Study
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
   'listen',
   'load_model',
   'load_store',
+  'merge_studies',
   'open_study',
   'owned',
   'plan',

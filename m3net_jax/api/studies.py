@@ -1,8 +1,9 @@
-"""Studies are trained, planned, opened and compared."""
+"""Studies are trained, planned, opened, merged and compared."""
 
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,17 @@ from m3net_jax.api.study import Study
 from m3net_jax.reporting import plan_text
 from m3net_jax.reporting.compare import Comparison
 from m3net_jax.reporting.compare import compare as compare_workdirs
-from m3net_jax.study import complete, devices, hosts, ingredients, locks, opening, splits, trainer
+from m3net_jax.study import (
+  complete,
+  devices,
+  hosts,
+  ingredients,
+  locks,
+  merging,
+  opening,
+  splits,
+  trainer,
+)
 from m3net_jax.study import workdir as workdirs
 from m3net_jax.study.config import Config
 from m3net_jax.study.plan import measure
@@ -127,6 +138,30 @@ def _read(path: PathLike) -> Workdir:
   return part
 
 
+def merge_studies(paths: Sequence[Study | PathLike], workdir: PathLike) -> Study:
+  """Joins finished studies of the same settings, whose seeds follow one another, into one study.
+
+  It is as if it had trained all seeds itself: results and report are computed anew, and seeds can
+  be added. The studies are only read. What was measured after training (`robustness`, `calibrate`,
+  `export`) and event files of TensorBoard are not taken over.
+
+  Args:
+    paths: the studies or their folders, in any order.
+    workdir: a new folder.
+
+  Raises:
+    UserError: see `study.merging.find` and `study.merging.write`. Nothing is written then.
+  """
+  given = [paths] if isinstance(paths, Study | str | os.PathLike) else paths
+  out = Path(workdir)
+  studies = merging.find(_paths(given), out)
+  with owned(out):
+    merging.write(studies, out)
+  merged = Study(out)
+  merged.report()
+  return merged
+
+
 def compare(*studies: Study | PathLike) -> Comparison:
   """Compares finished studies that tested the same clips, paired by seed and split.
 
@@ -136,5 +171,9 @@ def compare(*studies: Study | PathLike) -> Comparison:
   Raises:
     UserError: see `reporting.compare.compare`.
   """
-  paths = [study.path if isinstance(study, Study) else study for study in studies]
-  return compare_workdirs([_read(path) for path in paths])
+  return compare_workdirs([_read(path) for path in _paths(studies)])
+
+
+def _paths(studies: Sequence[Study | PathLike]) -> list[PathLike]:
+  """The folders of studies."""
+  return [study.path if isinstance(study, Study) else study for study in studies]

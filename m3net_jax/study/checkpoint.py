@@ -119,9 +119,7 @@ def _alone(handler: Callable[..., Any]) -> ocp.Checkpointer:
   options = ocp.options.MultiprocessingOptions(
     primary_host=None, active_processes={jax.process_index()}
   )
-  return ocp.Checkpointer(
-    handler(multiprocessing_options=options), multiprocessing_options=options
-  )
+  return ocp.Checkpointer(handler(multiprocessing_options=options), multiprocessing_options=options)
 
 
 def last(

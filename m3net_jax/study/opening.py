@@ -72,17 +72,17 @@ def find(path: Path, config: Config, store: Store) -> Opening:
   """
   requested = _requested(path, config, store)
   if not (path / 'config.json').exists():
-    if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - _LEFT):
+    if not is_free(path):
       raise UserError(
         f'--workdir={path}: is not empty and holds no study (no config.json): use an empty folder'
       )
     made = splits.make(store, config.split, config.split_seeds_of(config.seeds))
     return Opening(requested, made, True, None)
   existing = workdir.read(path)
-  if differing := _differing(existing, requested):
-    name, old, new = differing[0]
+  if pairs := differing(existing, requested):
+    name, old, new = pairs[0]
     raise UserError(
-      f'--workdir={path}: holds a study with {name}={_text(old)}, this one has {_text(new)}: '
+      f'--workdir={path}: holds a study with {name}={as_text(old)}, this one has {as_text(new)}: '
       'give another --workdir, or the same settings'
     )
   opened = _without_addition(existing, config.num_seeds)
@@ -104,6 +104,17 @@ def find(path: Path, config: Config, store: Store) -> Opening:
   new = config.split_seeds_of(added)
   drawn = splits.make(store, config.split, new) if new else []
   return Opening(opened, known + drawn, bool(drawn), existing)
+
+
+def is_free(path: Path) -> bool:
+  """Whether a folder can become one of a study.
+
+  It is absent or empty, or holds only what a command that was killed leaves before its study is
+  made.
+  """
+  if (path / 'config.json').exists():
+    return False
+  return not path.exists() or (path.is_dir() and {file.name for file in path.iterdir()} <= _LEFT)
 
 
 def write(opening: Opening, store: Store, shared: Ingredients = NONE) -> None:
@@ -128,7 +139,7 @@ def begun(path: Path, config: Config, store: Store) -> Workdir | None:
   if not (path / 'config.json').exists():
     return None
   existing = workdir.read(path)
-  return None if _differing(existing, _requested(path, config, store)) else existing
+  return None if differing(existing, _requested(path, config, store)) else existing
 
 
 def lacking(existing: Workdir | None, config: Config) -> list[range]:
@@ -202,7 +213,7 @@ def _without_addition(existing: Workdir, num_seeds: int) -> Workdir:
   )
 
 
-def _differing(existing: Workdir, requested: Workdir) -> list[tuple[str, Any, Any]]:
+def differing(existing: Workdir, requested: Workdir) -> list[tuple[str, Any, Any]]:
   """(name, existing value, requested value) of every setting that differs and affects results."""
   pairs = [
     (name, getattr(existing.config, name), value)
@@ -220,5 +231,6 @@ def _differing(existing: Workdir, requested: Workdir) -> list[tuple[str, Any, An
   return [pair for pair in pairs if pair[1] != pair[2]]
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+  """A setting for a message."""
   return ','.join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -245,7 +245,9 @@ class _Trainer:
     )
     if saved is None:
       return state, np.zeros((len(self._lanes), 0))
-    return self._runner.with_fill(saved.state), saved.losses
+    # A split has another position in a study that was merged of several.
+    lanes = self._runner.with_fill(saved.state)._replace(split=state.split)
+    return lanes, saved.losses
 
   def _cut(self, rows: Rows, epoch: int) -> Rows:
     """The rows of other cohorts, and those of this one up to `epoch`; the file keeps no others.
