@@ -192,8 +192,8 @@ def define(values: flags.FlagValues) -> None:
     (
       'precision',
       options.PRECISIONS,
-      'of the network; tf32: an accelerator rounds the factors of its products to 10 bits; bfloat16: '
-      'the maps between layers have 8 bits',
+      'of the network; tf32: an accelerator rounds the factors of its products to 10 bits; '
+      'bfloat16: the maps between layers have 8 bits',
     ),
   ):
     flags.DEFINE_enum(name, getattr(Config, name), choices, text, flag_values=values)

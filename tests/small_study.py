@@ -46,7 +46,7 @@ def write_results(study, tones, study_splits, finished):
     study_splits,
     rows,
     predictions,
-    environments=[devices.environment(study.config, 'shift')],
+    environments=[devices.environment(study.config)],
     compilations=sum(cohort.compilations for cohort in finished),
     seconds=1,
   )

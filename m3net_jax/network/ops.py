@@ -3,8 +3,8 @@
 conv    `lax.conv_general_dilated`; lanes that are computed together make it a grouped convolution
 matmul  dense and pointwise convolutions are matrix products, one batched product for all lanes;
         depthwise ones are grouped convolutions by nature, with and without lanes
-taps    as `matmul`; a depthwise convolution is one shifted multiply-add per tap, its gradient one sum
-        per tap
+taps    as `matmul`, but a depthwise convolution is one shifted multiply-add per tap, its gradient
+        one sum per tap
 shift   for CPUs, where XLA's grouped convolution is ten times slower: as `taps`, but one pass over
         the clips keeps the sums of the gradient in the cache
 tflite  as `conv`, with means that the converter's integers represent well (`layers.global_mean`);

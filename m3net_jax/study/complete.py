@@ -1,7 +1,6 @@
 """Completes a study: trains and tests its lanes and writes predictions.npz and results.json."""
 
 import contextlib
-import dataclasses
 import sys
 import time
 
@@ -32,11 +31,11 @@ def complete(
   """
   path, config, study_splits = study.path, study.config, study.splits(store)
   note = lambda line: print(line, file=sys.stderr)
-  lowering = tuning.lowering(
+  computed = tuning.settled(
     config, study.seed_ranges, store, study_splits, shared, study.environments, note
   )
   with hosts.first_goes():
-    study, changes = opening.compute_under(study, devices.environment(config, lowering))
+    study, changes = opening.compute_under(study, devices.environment(computed))
   if changes:
     print(
       f'{path}: begun under {"; ".join(changes)}: the lanes can differ in their last bits from '
@@ -53,7 +52,7 @@ def complete(
     if tensorboard and hosts.first():
       on_epoch = stack.enter_context(Board(path / 'tensorboard', num_lanes)).add
     finished = trainer.train(
-      dataclasses.replace(config, lowering=lowering),
+      computed,
       study.seed_ranges,
       store,
       study_splits,

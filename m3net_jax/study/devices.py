@@ -31,11 +31,6 @@ class TooLarge(Exception):
     self.needed, self.limit = needed, limit
 
 
-def lanes_at_once(config: Config) -> int:
-  """Lanes that a device works on together at most; 0 means all."""
-  return config.lanes_at_once or (1 if _on_cpu() else 0)
-
-
 def devices_per_lane(config: Config, num_lanes: int, batch_size: int) -> int:
   """Devices that share the batches of a lane: a number that divides `batch_size`.
 
@@ -47,14 +42,18 @@ def devices_per_lane(config: Config, num_lanes: int, batch_size: int) -> int:
   return next(number for number in range(most, 0, -1) if batch_size % number == 0)
 
 
-def environment(config: Config, lowering: str) -> dict[str, Any]:
-  """What decides the last bits of a lane, besides the settings and the clips: for config.json."""
+def environment(config: Config) -> dict[str, Any]:
+  """What decides the last bits of a lane, besides the settings and the clips: for config.json.
+
+  Args:
+    config: of `tuning.settled`.
+  """
   return {
     'versions': packages.versions(packages.TRAINING),
     'device': name(),
     'devices': jax.device_count(),
-    'lowering': lowering,
-    'lanes_at_once': lanes_at_once(config),
+    'lowering': config.lowering,
+    'lanes_at_once': config.lanes_at_once,
     'devices_per_lane': config.devices_per_lane,
   }
 

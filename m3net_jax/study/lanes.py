@@ -130,6 +130,7 @@ class Programs(NamedTuple):
     finish_fn: (lanes, validation loss [lanes], validation score [lanes]) -> lanes; lanes are
       donated.
     memory: (lanes, clips, order) -> memory per device in training, as the compiler plans it, bytes.
+    train_text: (lanes, clips, order) -> the compiled program of training, as XLA writes it.
     compilations: () -> number of programs compiled so far.
   """
 
@@ -138,6 +139,7 @@ class Programs(NamedTuple):
   eval_fn: Callable[..., Scores]
   finish_fn: Callable[..., Lane]
   memory: Callable[..., int]
+  train_text: Callable[..., str]
   compilations: Callable[[], int]
 
 
@@ -373,6 +375,7 @@ def make_programs(
   )
   finish_all = jax.jit(jax.vmap(functools.partial(finish_epoch, training)), donate_argnums=0)
   put = functools.partial(mapping.place_lanes, mesh=mesh)
+  compiled = lambda lanes, clips, order: train_all.lower(lanes, clips, put(order)).compile()
   jitted = (init_all, train_all, score_all, finish_all)
   return Programs(
     init_fn=lambda *per_lane: put(init_all(*per_lane)),
@@ -383,9 +386,8 @@ def make_programs(
     finish_fn=lambda lanes, loss, score: finish_all(
       lanes, put(np.asarray(loss, np.float32)), put(np.asarray(score, np.float32))
     ),
-    memory=lambda lanes, clips, order: mapping.planned_bytes(
-      train_all.lower(lanes, clips, put(order)).compile()
-    ),
+    memory=lambda lanes, clips, order: mapping.planned_bytes(compiled(lanes, clips, order)),
+    train_text=lambda lanes, clips, order: compiled(lanes, clips, order).as_text(),
     compilations=lambda: sum(program._cache_size() for program in jitted),
   )
 

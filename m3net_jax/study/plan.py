@@ -1,6 +1,5 @@
 """Memory and time that a study would need, measured on a few steps of every cohort (`--plan`)."""
 
-import dataclasses
 import sys
 import time
 from collections.abc import Sequence
@@ -43,14 +42,14 @@ def measure(
 ) -> list[Measured]:
   """Measures a few steps of every cohort; writes nothing but lines on standard error."""
   note = lambda line: print(line, file=sys.stderr)
-  lowering = tuning.lowering(config, seed_ranges, store, splits, ingredients, note=note)
-  config = dataclasses.replace(config, lowering=lowering)
   rows = []
   for cohort in cohorts.make(config, seed_ranges, len(splits)):
     make_runner = lambda at_once, cohort=cohort: Runner(
       config, store, splits, cohort, ingredients, at_once
     )
     try:
+      if not rows:
+        config = tuning.settled(config, seed_ranges, store, splits, ingredients, note=note)
       rows.append(
         tuning.fewer_until_it_fits(
           lambda runner: _measure(runner, config.num_epochs), make_runner, note

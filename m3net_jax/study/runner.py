@@ -78,7 +78,8 @@ class Runner:
       self.steps * config.num_epochs,
       augment.rule_of(config.parts, store.features),
     )
-    at_once = lanes_at_once or devices.lanes_at_once(config) or num_lanes
+    on_cpu = jax.default_backend() == 'cpu'
+    at_once = lanes_at_once or config.lanes_at_once or (1 if on_cpu else num_lanes)
     self._mesh = mesh
     self.num_devices = mesh.size
     self.lanes_at_once = min(at_once, num_lanes // mapping.lane_devices(mesh))

@@ -9,13 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.store import Store
 from m3net_jax.network import cost, ops, options
 from m3net_jax.study import cohorts, devices, hosts
-from m3net_jax.study.cohorts import Cohort
 from m3net_jax.study.config import Config
 from m3net_jax.study.devices import TooLarge
 from m3net_jax.study.ingredients import NONE, Ingredients
@@ -72,7 +70,7 @@ def fewer_until_it_fits(
       return use(runner)
     except TooLarge as error:
       needed, limit = error.needed, error.limit
-      reason = f'would take {needed / 2**30:.2f} GiB of each device, of {limit / 2**30:.2f}'
+      reason = f'would take {_size(needed)} of each device, which may use {_size(limit)}'
       share = limit / needed
     except jax.errors.JaxRuntimeError as error:
       # Of several hosts this one alone would begin again.
@@ -82,11 +80,11 @@ def fewer_until_it_fits(
     before = runner.lanes_at_once
     if before == 1:
       raise DoesNotFit(
-        f'--batch_size={runner.batch_size}: training {reason}, with one lane at a time: give less',
+        f'--batch_size={runner.batch_size}: training {reason}, one lane after another: give less',
         needed,
       )
     at_once = max(1, min(before // 2, int(before * share)))
-    note(f'{before} lanes at once: training {reason}: going on with {at_once}')
+    note(f'--lanes_at_once={before}: training {reason}: going on with {at_once}')
     del runner  # and what it holds of the device
 
 
@@ -108,7 +106,7 @@ def timed(runner: Runner) -> Timed:
   return Timed(runner, device_bytes, min(seconds[1:]) / steps, state)
 
 
-def lowering(
+def settled(
   config: Config,
   seed_ranges: Sequence[range],
   store: Store,
@@ -116,48 +114,69 @@ def lowering(
   ingredients: Ingredients = NONE,
   before: Sequence[dict[str, Any]] = (),
   note: Callable[[str], None] = print,
-) -> str:
-  """The lowering of a study: that of the settings, or with 'auto' the one for these devices.
+  backend: str | None = None,
+) -> Config:
+  """The settings with the lowering and the lanes at once that the study is computed with.
 
-  On accelerators the candidates are timed, unless the study was computed on such a device before.
+  What the settings leave open is measured on an accelerator, unless the study was computed on such
+  a device before.
 
   Args:
     before: what computed the study (`devices.environment`), in order.
     note: gets one line with the times.
+    backend: of JAX (default: the one that computes).
   """
-  if config.lowering != 'auto':
-    return config.lowering
-  if jax.default_backend() == 'cpu':
-    return ops.lowering_for('cpu')
+  if (backend or jax.default_backend()) == 'cpu':
+    lowering = ops.lowering_for('cpu') if config.lowering == 'auto' else config.lowering
+    return dataclasses.replace(config, lowering=lowering, lanes_at_once=config.lanes_at_once or 1)
   if before and before[-1]['device'] == devices.name():
-    return before[-1]['lowering']
+    known = before[-1]
+    lowering = known['lowering'] if config.lowering == 'auto' else config.lowering
+    at_once = config.lanes_at_once or known['lanes_at_once']
+    return dataclasses.replace(config, lowering=lowering, lanes_at_once=at_once)
   shape, clips = config.input_shape, config.batch_size
   work = lambda cohort: (
     len(cohort.names) * cost.step_flops(cohort.program, len(store.classes), shape, clips)
   )
   largest = max(cohorts.make(config, seed_ranges, len(splits)), key=work)
-  return fastest(config, largest, store, splits, ingredients, note)
+  make_runner = lambda config, at_once: Runner(config, store, splits, largest, ingredients, at_once)
+  return fastest(config, make_runner, note)
 
 
 def fastest(
   config: Config,
-  cohort: Cohort,
-  store: Store,
-  splits: list[Split],
-  ingredients: Ingredients = NONE,
+  make_runner: Callable[[Config, int | None], Runner],
   note: Callable[[str], None] = print,
-  candidates: Sequence[str] = options.LOWERINGS,
-) -> str:
-  """The lowering whose training step of a cohort takes the least time here."""
+) -> Config:
+  """The settings whose training steps take the least time here.
+
+  First every lowering is timed with the lanes at once of the settings (0: all that fit), then, if
+  the settings leave that open, the fastest one with one lane after another, which needs less
+  memory and on some devices less time.
+  """
   seconds = {}
-  for candidate in candidates:
-    tried = dataclasses.replace(config, lowering=candidate)
-    seconds[candidate] = fewer_until_it_fits(
-      timed,
-      lambda at_once, tried=tried: Runner(tried, store, splits, cohort, ingredients, at_once),
-      lambda line: None,
-    ).step_seconds
-  chosen = candidates[hosts.of_first(int(np.argmin([*seconds.values()])))]
-  times = ', '.join(f'{name} {1e3 * value:.3g}' for name, value in seconds.items())
-  note(f'--lowering=auto: {chosen} (ms a step of {len(cohort.names)} lanes: {times})')
-  return chosen
+
+  def measure(lowering: str, lanes_at_once: int) -> None:
+    tried = dataclasses.replace(config, lowering=lowering, lanes_at_once=lanes_at_once)
+    one = fewer_until_it_fits(
+      timed, lambda at_once: make_runner(tried, at_once), note=lambda line: None
+    )
+    seconds[lowering, one.runner.lanes_at_once] = one.step_seconds
+
+  best = lambda: min(seconds, key=lambda choice: seconds[choice])
+  if config.lowering != 'auto' and config.lanes_at_once:
+    return config
+  for lowering in options.LOWERINGS if config.lowering == 'auto' else (config.lowering,):
+    measure(lowering, config.lanes_at_once)
+  if not config.lanes_at_once:
+    measure(best()[0], 1)
+  lowering, at_once = [*seconds][hosts.of_first([*seconds].index(best()))]
+  times = ', '.join(
+    f'{lowering} x {at_once} {1e3 * value:.3g}' for (lowering, at_once), value in seconds.items()
+  )
+  note(f'computed by {lowering}, {at_once} lanes at once (ms a step: {times})')
+  return dataclasses.replace(config, lowering=lowering, lanes_at_once=at_once)
+
+
+def _size(number: float) -> str:
+  return f'{number / 2**30:.1f} GiB' if number >= 2**29 else f'{number / 2**20:.1f} MiB'

@@ -11,7 +11,7 @@ from data_prep import files, store, surroundings
 from data_prep.errors import UserError
 from data_prep.prepare import prepare
 from m3net_jax.deploy import bundle
-from m3net_jax.study import arrays_file, checkpoint, cohorts, devices, splits, trainer
+from m3net_jax.study import arrays_file, checkpoint, cohorts, splits, trainer
 from m3net_jax.study.input_pipeline import batch_size, steps_per_epoch
 from m3net_jax.study.runner import Runner
 from tests import faults, small_study
@@ -141,14 +141,6 @@ def test_a_batch_is_never_larger_than_a_lanes_training_clips(tones):
 def test_a_program_that_needs_more_memory_than_there_is_does_not_run(tones, tmp_path, monkeypatch):
   study = small_study.opened(tmp_path / 'study', small_study.CONFIG, tones)
   monkeypatch.setattr(surroundings, 'memory', lambda: 2**20)
-  with pytest.raises(UserError, match=r'^--batch_size=12: training would take 0\.\d GiB of memory'):
+  with pytest.raises(UserError, match=r'^--batch_size=12: training would take [1-9].* each device'):
     trainer.train(study.config, study.seed_ranges, tones, study.splits(tones), study.path)
   assert not (study.path / 'metrics.jsonl').exists()
-
-
-def test_the_flag_to_lower_is_the_one_that_costs_memory():
-  with pytest.raises(UserError, match=r'^--batch_size=64: .* 2048\.0 GiB .* this computer has'):
-    devices.check_memory(2**40, 2, 64, 1)
-  with pytest.raises(UserError, match=r'^--lanes_at_once=7: '):
-    devices.check_memory(2**40, 2, 64, 7)
-  devices.check_memory(2**20, 2, 64, 7)

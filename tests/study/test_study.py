@@ -42,7 +42,7 @@ def run(tones, path, config=CONFIG):
     study_splits,
     rows,
     trainer.predictions_by_key(finished, study_splits),
-    environments=[devices.environment(config, 'shift')],
+    environments=[devices.environment(config)],
     compilations=compilations,
     seconds=1,
   )
