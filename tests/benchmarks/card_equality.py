@@ -54,18 +54,20 @@ def run(settings: Settings, log: Log, until: float, known: dict[str, Any]) -> No
   for name, (convolve, kernel_of, stride) in CONVOLUTIONS.items():
     with log.attempt(name):
       compare_convolution(log, settings, name, convolve, kernel_of, stride)
-  model = lambda lowering: M3Net(VARIANTS[settings.variant], engines.CLASSES, lowering)
+  model = lambda lowering, precision: M3Net(
+    VARIANTS[settings.variant], engines.CLASSES, lowering, precision
+  )
   expected = None
   for lowering, precision in pairs:
     name = f'network {lowering} {precision}'
     with log.attempt(name):
       check_time(until, _SECONDS)
       if expected is None:
-        expected = _network(model(reference), settings, 'float32')
+        expected = _network(model(reference, 'float32'), settings, 'float32')
       actual = (
         expected
         if (lowering, precision) == (reference, 'float32')
-        else _network(model(lowering), settings, precision)
+        else _network(model(lowering, precision), settings, precision)
       )
       logits = max(_difference(actual[part], expected[part]) for part in ('training', 'inference'))
       gradient = _gradient_difference(actual['gradient'], expected['gradient'])
@@ -104,6 +106,8 @@ def compare_convolution(
 
     @jax.jit
     def all_of(x, kernel, g):
+      if precision == 'bfloat16':
+        x, g = x.astype(jnp.bfloat16), g.astype(jnp.bfloat16)
       y, backward = jax.vjp(function, x, kernel)
       return [y, *backward(g)]
 

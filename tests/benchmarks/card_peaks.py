@@ -65,12 +65,12 @@ def flops(precision: str, side: int) -> float:
   """FLOP/s of a product of two square matrices on one device, the best of a few tries.
 
   Args:
-    precision: one of `card_programs.PRECISIONS`.
+    precision: one of `options.PRECISIONS`.
     side: rows and columns of the matrices.
   """
   with in_precision(precision):
     product = jax.jit(lambda a, b: a @ b)
-    a = jnp.ones((side, side))
+    a = jnp.ones((side, side), jnp.bfloat16 if precision == 'bfloat16' else jnp.float32)
     return 2 * side**3 / _best(lambda: product(a, a))
 
 

@@ -2,23 +2,19 @@
 
 import contextlib
 import functools
-import inspect
 import time
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
-from m3net_jax.network import options
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import VARIANTS, Switches
 from m3net_jax.study import lanes, mapping
 from tests.benchmarks import engines
 
-PRECISIONS = getattr(options, 'PRECISIONS', ('float32', 'tf32'))
-_OF_JAX = {'float32': 'float32', 'tf32': 'tensorfloat32', 'bfloat16': 'bfloat16'}
+_OF_JAX = {'float32': 'float32', 'tf32': 'tensorfloat32', 'bfloat16': 'float32'}
 _CALLS, _ENOUGH = 5, 0.5  # timed calls at most, and seconds of them that are enough
 
 
@@ -82,21 +78,14 @@ def in_precision(precision: str) -> contextlib.AbstractContextManager:
   return jax.default_matmul_precision(_OF_JAX[precision])
 
 
-def make_programs(model: M3Net, input_shape: tuple, precision: str, **settings: Any):
-  """`lanes.make_programs` in a precision: its calls are to be made within `in_precision`."""
-  if 'precision' in inspect.signature(lanes.make_programs).parameters:
-    settings['precision'] = precision
-  return lanes.make_programs(model, input_shape, lanes.Training(), **settings)
-
-
 def start(cell: Cell) -> Started:
   """Makes a cell's programs and its lanes; compiles nothing but one lane's first values."""
-  mesh = mapping.lane_mesh(cell.lanes)
+  mesh = mapping.make_mesh(cell.lanes)
   count = mapping.padded(cell.lanes, mesh)
-  programs = make_programs(
-    M3Net(VARIANTS[cell.variant], engines.CLASSES, cell.lowering),
+  programs = lanes.make_programs(
+    M3Net(VARIANTS[cell.variant], engines.CLASSES, cell.lowering, cell.precision),
     cell.input_shape,
-    cell.precision,
+    lanes.Training(),
     channels='magma',
     normalisation='train',
     lanes_at_once=cell.lanes_at_once,
@@ -112,9 +101,8 @@ def start(cell: Cell) -> Started:
   one = _first_lane(cell.variant, cell.input_shape)
   state = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *leaf.shape)), one)
   state = state._replace(seed=np.arange(count, dtype=np.int32))
-  split = NamedSharding(mesh, PartitionSpec('lanes'))
-  clips = jax.device_put(data.clips, NamedSharding(mesh, PartitionSpec()))
-  return Started(programs, jax.device_put(state, split), clips, order)
+  clips = mapping.place_clips(data.clips, mesh)
+  return Started(programs, mapping.place_lanes(state, mesh), clips, order)
 
 
 @functools.cache

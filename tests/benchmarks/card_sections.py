@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from data_prep import files
 from m3net_jax.network import options
-from tests.benchmarks import card_programs
 
 Rows = list[dict[str, Any]]
 _LONGEST = 200  # characters of an error
@@ -44,7 +43,7 @@ class Settings(NamedTuple):
   lanes: tuple[int, ...] = (1, 14, 28, 126)
   study_lanes: int = 14
   lowerings: tuple[str, ...] = options.LOWERINGS
-  precisions: tuple[str, ...] = card_programs.PRECISIONS
+  precisions: tuple[str, ...] = options.PRECISIONS
   variant: str = 'full'
   equality: Size = Size((64, 64, 1), 16, 1)
   matrix: int = 8192
@@ -62,7 +61,7 @@ TINY = Settings(
   lanes=(1, 2),
   study_lanes=2,
   lowerings=options.LOWERINGS[:2],
-  precisions=card_programs.PRECISIONS[:2],
+  precisions=options.PRECISIONS[:2],
   variant='no_ma',
   equality=Size((9, 8, 1), 4, 1),
   matrix=256,
