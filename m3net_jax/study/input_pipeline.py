@@ -1,10 +1,12 @@
-"""The store's clips in the order in which each lane sees them, streamed by grain.
+"""The store's clips in the order in which each lane sees them, read by grain.
 
-The order of a lane is a pure function of its seed and its training clips: one shuffle per epoch,
-joined and cut into full batches. So no clip is dropped, and each step can be computed without the
-steps before it. A small store is copied to the device once, and then only positions are sent. A
-large store is read from disk in a background thread, block by block. Training gets `Clips` and
-positions in both cases.
+The order of a lane is a pure function of its seed and its training clips: that of a grain pipeline
+that shuffles them anew for each epoch, joins the epochs and cuts them into full batches
+(`order_of`). No clip is dropped, and each step is computed without the steps before it. So the
+lane's step, which every checkpoint holds, is the state of the pipeline.
+
+A small store is copied to the device once, and then only positions are sent. A large store is read
+from disk in a background thread, block by block. Training gets `Clips` and positions in both cases.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,7 @@ import numpy as np
 
 from data_prep.store import Store
 from m3net_jax.study.config import Config
+from m3net_jax.study.index_shuffle import shuffled
 from m3net_jax.study.splits import SHARES, Split
 
 RESIDENT_BYTES = 2**30  # a store up to this size stays on the device
@@ -55,19 +58,27 @@ def order_of(
 ) -> np.ndarray:
   """The training clips of a lane in the steps from `first_step` on.
 
+  They are `pipeline[first_step : first_step + steps]` of
+
+      grain.MapDataset.source(train).seed(seed).shuffle().repeat().batch(batch_size)
+
+  (but for the lengths of `index_shuffle.shuffled`), at the same cost for any number of clips.
+
   Args:
     train: [clips] positions of the training clips.
 
   Returns:
     Positions, [steps, batch_size].
   """
+  # The seed that grain derives for the first transformation after `seed`.
+  first_epoch_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
   first, last = first_step * batch_size, (first_step + steps) * batch_size
-  epochs = range(first // len(train), -(-last // len(train)))
-  shuffled = np.concatenate(
-    [np.random.default_rng([seed, epoch]).permutation(train) for epoch in epochs]
-  )
-  start = first - epochs[0] * len(train)
-  return shuffled[start : start + last - first].reshape(steps, batch_size)
+  epochs, positions = np.divmod(np.arange(first, last), len(train))
+  order = [
+    shuffled(positions[epochs == epoch], len(train), (first_epoch_seed + epoch) % 2**32)
+    for epoch in range(first // len(train), -(-last // len(train)))
+  ]
+  return train[np.concatenate(order)].reshape(steps, batch_size)
 
 
 def batch_size(splits: Sequence[Split], config: Config) -> int:

@@ -1,11 +1,42 @@
 """The order of clips; blocks are equal from a store on the device and from a streamed store."""
 
+import grain
 import jax
 import numpy as np
 import pytest
 
 from m3net_jax.study import input_pipeline
 from m3net_jax.study.input_pipeline import Feeder, in_batches, order_of
+
+
+def pipeline(train, seed, batch_size):
+  """What defines the order of a lane."""
+  return grain.MapDataset.source(train).seed(seed).shuffle().repeat().batch(batch_size)
+
+
+@pytest.mark.parametrize('clips, batch_size', [(50, 6), (20, 50), (3000, 64), (70_001, 64)])
+@pytest.mark.parametrize('seed', [3, 2**31 - 1])
+def test_the_order_is_that_of_a_grain_pipeline(clips, batch_size, seed):
+  """Also where one epoch ends in a batch and the next begins."""
+  train = np.random.default_rng(0).permutation(2 * clips)[:clips]
+  batches = pipeline(train, seed, batch_size)
+  for first in (0, clips // batch_size - 1, 5 * clips // batch_size):
+    expected = np.stack([batches[step] for step in range(max(first, 0), max(first, 0) + 3)])
+    np.testing.assert_array_equal(order_of(train, seed, max(first, 0), 3, batch_size), expected)
+
+
+def test_the_step_is_the_state_of_the_pipeline():
+  """A lane that resumes within an epoch goes on as an iterator of grain that does."""
+  train = np.arange(1000, 1300)
+  no_threads = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+  batches = iter(pipeline(train, 5, 64).to_iter_dataset(no_threads))
+  for _ in range(7):
+    next(batches)
+  state = batches.get_state()
+  resumed = iter(pipeline(train, 5, 64).to_iter_dataset(no_threads))
+  resumed.set_state(state)
+  expected = np.stack([next(resumed) for _ in range(6)])
+  np.testing.assert_array_equal(order_of(train, 5, 7, 6, 64), expected)
 
 
 def test_every_epoch_sees_every_clip_once():
