@@ -174,10 +174,14 @@ class Runner:
 
   def _order(self, first_step: int, steps: int) -> np.ndarray:
     order = np.full((len(self.names), self.call_steps, self.batch_size), -1, np.int32)
-    for row, name in zip(order, self.names):
-      row[:steps] = order_of(
-        self._splits[name.split].train, name.seed, first_step, steps, self.batch_size
+    # Lanes of several variants or settings share a seed and a split.
+    order_with = functools.cache(
+      lambda seed, split: order_of(
+        self._splits[split].train, seed, first_step, steps, self.batch_size
       )
+    )
+    for row, name in zip(order, self.names):
+      row[:steps] = order_with(name.seed, name.split)
     return order
 
   def labels(self, side: str) -> list[np.ndarray]:

@@ -45,9 +45,10 @@ _TEST_AGAIN = (
   'delete results.json and run the command of the study again: it tests the trained lanes again'
 )
 _ANOTHER = 'restore it from a copy, or train again in another --workdir'
-_CONSTANTS = {
+_CONSTANTS: dict[str, float | str] = {
   'batch_norm_momentum': options.BATCH_NORM_MOMENTUM,
   'batch_norm_epsilon': options.BATCH_NORM_EPSILON,
+  'order_of_clips': 'grain index shuffle',  # `input_pipeline.order_of`
 }
 
 
@@ -62,7 +63,7 @@ class Workdir(NamedTuple):
     store: folder of its store: that at the recorded place relative to the study's folder if both
       have moved, else that at the recorded path.
     store_sha256: SHA-256 of the store's mels.npy.
-    constants: of the network, that decide its lanes too.
+    constants: of the network and the order of clips, that decide its lanes too.
     environments: what computed it (`devices.environment`), in order.
   """
 
@@ -72,7 +73,7 @@ class Workdir(NamedTuple):
   features: Features
   store: Path
   store_sha256: str
-  constants: dict[str, float] = _CONSTANTS
+  constants: dict[str, float | str] = _CONSTANTS
   environments: tuple[dict[str, Any], ...] = ()
 
   @property

@@ -1,14 +1,16 @@
 """One lane of a study as a plain loop of Flax, optax and numpy, for comparison with the engine.
 
-No lane axis, no scan, no calls of several steps, no checkpoints; the order of clips, the plateau,
-the normalisation, the recipe and the choice of the best epoch are written out here from their
-descriptions. Augmentation of a batch is `augment.augmented` (test_augment.py) with the lane's keys.
+No lane axis, no scan, no calls of several steps, no checkpoints; the plateau, the normalisation,
+the recipe and the choice of the best epoch are written out here from their descriptions. The order
+of clips is that of grain's own pipeline. Augmentation of a batch is `augment.augmented`
+(test_augment.py) with the lane's keys.
 """
 
 import functools
 import math
 from typing import NamedTuple
 
+import grain
 import jax
 import numpy as np
 import optax
@@ -130,9 +132,8 @@ def train(config, store, split, seed, variant, steps, changed, teacher=None) -> 
     losses -= logits[np.arange(len(clips)), labels[clips]]
     return logits.argmax(1), float((weights[labels[clips]] * losses).mean())
 
-  epochs = -(-steps * config.num_epochs * config.batch_size // len(split.train))
-  stream = np.concatenate(
-    [np.random.default_rng([seed, epoch]).permutation(split.train) for epoch in range(epochs)]
+  batches = (
+    grain.MapDataset.source(split.train).seed(seed).shuffle().repeat().batch(config.batch_size)
   )
   scale, lowest, waited = 1.0, np.inf, 0
   best_score, best_epoch, best = -np.inf, 0, variables
@@ -141,7 +142,7 @@ def train(config, store, split, seed, variant, steps, changed, teacher=None) -> 
     rate_of = lambda step, scale=scale: _rate(config, recipe, step, steps, scale)
     losses = []
     for step in range(epoch * steps, (epoch + 1) * steps):
-      clips = stream[step * config.batch_size : (step + 1) * config.batch_size]
+      clips = batches[step]
       keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
       batch = image_of(np.asarray(changed(keys[0], store.mels[clips]), np.float64))
       classes = np.eye(len(weights), dtype=np.float32)[labels[clips]]

@@ -299,6 +299,14 @@ def test_other_constants_of_the_network_are_another_study(tmp_path, monkeypatch)
     opened(tmp_path)
 
 
+def test_a_study_with_the_order_of_earlier_versions_is_another_one(tmp_path, monkeypatch):
+  with monkeypatch.context() as earlier:
+    earlier.delitem(workdir._CONSTANTS, 'order_of_clips')
+    opened(tmp_path)
+  with pytest.raises(UserError, match='order_of_clips=None, this one has grain index shuffle'):
+    opened(tmp_path)
+
+
 def test_settings_that_decide_no_lane_are_those_of_the_last_command(tmp_path):
   study = opened(tmp_path)
   changed = dataclasses.replace(CONFIG, margin=0.5, lanes_at_once=3)
