@@ -102,6 +102,8 @@ class Runner:
       None if ingredients.noise is None else ingredients.noise.powers,
       None if ingredients.teacher is None else ingredients.teacher.logits,
       resident_bytes=devices.resident_bytes(config),
+      hosts=jax.process_count(),
+      host=jax.process_index(),
     )
     self.call_steps = self._feeder.steps_per_block(
       num_lanes, self.batch_size, min(self.steps, lanes.STEPS_PER_CALL)
