@@ -44,6 +44,14 @@ def define(values: flags.FlagValues) -> None:
     upper_bound=100.0,
     flag_values=values,
   )
+  flags.DEFINE_enum(
+    'mirrors',
+    'reverse',
+    ('reverse', 'slices'),
+    'how the models mirror maps: reverse, by REVERSE_V2; slices, by slices that are joined, for a '
+    'TFLite Micro of before July 2025 and for Ethos-U55 and U65',
+    flag_values=values,
+  )
   flags.DEFINE_bool(
     'int16x8', True, 'also make an int16x8 model, which some operators lack', flag_values=values
   )
@@ -66,6 +74,7 @@ def main(arguments: list[str], values: flags.FlagValues) -> None:
     calibration_clips=values.calibration_clips,
     max_drop=values.max_drop / 100,
     int16x8=values.int16x8,
+    mirrors=values.mirrors,
   )
   print(f'\n{exported.text(content)}\n\n{exported.accepted(content)}\n')
   if surroundings.can_write(study.path):

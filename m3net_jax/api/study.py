@@ -221,6 +221,7 @@ class Study:
     calibration_clips: int = 300,
     max_drop: float = 0.005,
     int16x8: bool = True,
+    mirrors: str = 'reverse',
   ) -> dict[str, Any]:
     """Writes the bundle of a lane for microcontrollers (extra `export`).
 
@@ -231,6 +232,7 @@ class Study:
       max_drop: largest allowed loss of accuracy of an integer model, as a fraction of the
         validation clips.
       int16x8: also make an int16x8 model.
+      mirrors: 'slices' makes mirrors of slices, for runtimes without REVERSE_V2.
 
     Returns:
       The content of export.json.
@@ -252,6 +254,7 @@ class Study:
       calibration_clips=calibration_clips,
       max_drop=max_drop,
       kinds=convert.KINDS if int16x8 else convert.KINDS[:2],
+      mirrors=mirrors,
       card=lambda exported: model_card.text(
         exported, content, robustness.read(self.path), noises, detections.read(self.path)
       ),

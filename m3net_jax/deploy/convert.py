@@ -22,17 +22,24 @@ from m3net_jax.deploy.compact import compact
 from m3net_jax.network.variants import Architecture
 
 KINDS = ('float32', 'int8', 'int16x8')
+MIRRORS = ('reverse', 'slices')
 FIXES = {'int16x8': '; --noint16x8 leaves it out'}  # if a kind cannot be converted or run
 
 
 class Network(NamedTuple):
-  """A network to convert; `variables` are its parameters and batch statistics."""
+  """A network to convert.
+
+  Attributes:
+    variables: its parameters and batch statistics.
+    mirrors: 'reverse', or 'slices' for runtimes without REVERSE_V2.
+  """
 
   variant: str
   architecture: Architecture
   num_classes: int
   input_shape: tuple[int, int, int]
   variables: dict[str, Any]
+  mirrors: str = 'reverse'
 
 
 def convert(
@@ -106,6 +113,7 @@ def _compute(network: Network) -> bytes:
   """
   import jax
 
+  from m3net_jax.deploy import slices
   from m3net_jax.network import models
 
   # The converter recognises grouped convolutions; static switches leave no conditional.
@@ -115,6 +123,9 @@ def _compute(network: Network) -> bytes:
   )[0]
   image = jax.ShapeDtypeStruct((1, *network.input_shape), np.float32)
   try:
+    if network.mirrors == 'slices':
+      computed = slices.without_reverse(logits, image)
+      logits = lambda images: computed(images)[0]
     return bytes(jax.export.export(jax.jit(logits), platforms=('cpu',))(image).serialize())
   except Exception as error:  # of a user's own module
     raise UserError(

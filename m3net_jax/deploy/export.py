@@ -40,6 +40,7 @@ def write(
   calibration_clips: int = 300,
   max_drop: float = 0.005,
   kinds: tuple[str, ...] = convert.KINDS,
+  mirrors: str = 'reverse',
   card: Callable[[dict[str, Any]], str],
 ) -> dict[str, Any]:
   """Converts a lane, checks the files on all its validation clips and writes the bundle.
@@ -52,6 +53,7 @@ def write(
     max_drop: largest allowed loss of accuracy of an integer model, as a fraction of the validation
       clips.
     kinds: of models; float32 and int8 must be among them.
+    mirrors: one of `convert.MIRRORS`.
     card: makes the text of MODEL_CARD.md from the content of export.json.
 
   Returns:
@@ -72,7 +74,7 @@ def write(
   calibration_set = calibration.choose(prepared, split, calibration_clips)
   calibration.check(prepared.mels[calibration_set], lane.scaling)
   images = spec.images(prepared.mels[calibration_set])
-  converted, operator_names = _convert(lane, spec, images, kinds)
+  converted, operator_names = _convert(lane, spec, images, kinds, mirrors)
   with bundle.replacing(out_dir) as folder:
     bundle.write_models(folder, spec, converted)
     mels, labels = prepared.mels[split.validation], prepared.labels[split.validation]
@@ -138,16 +140,20 @@ def write(
 
 
 def _convert(
-  lane: TrainedLane, spec: ModelSpec, images: np.ndarray, kinds: tuple[str, ...]
+  lane: TrainedLane, spec: ModelSpec, images: np.ndarray, kinds: tuple[str, ...], mirrors: str
 ) -> tuple[dict[str, bytes], dict[str, list[str]]]:
   """The .tflite files of a lane and the names of their operators, by kind."""
   variant = lane.name.variant
   network = convert.Network(
-    variant, architecture_of(variant), len(spec.classes), spec.input_shape, lane.variables
+    variant, architecture_of(variant), len(spec.classes), spec.input_shape, lane.variables, mirrors
   )
   converted, names = {}, {}
   for kind, content in convert.convert(network, images, kinds):  # float32 first
     names[kind] = operators.check(content, variant, kind)  # says more than a failure of the next
+    if mirrors == 'slices' and 'REVERSE_V2' in names[kind]:
+      raise UserError(
+        f'--mirrors=slices: variant {variant} reverses a map within a loop: write it without one'
+      )
     converted[kind] = content
   return converted, names
 
