@@ -83,9 +83,8 @@ def joined(
 
   Args:
     cache_dir: for compiled programs (`devices.use_all_cores`).
-    coordinator: address:port of the first process. If it is None, as the others, SLURM, Open MPI or
-      Kubernetes say it, or the variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
-      JAX_PROCESS_ID.
+    coordinator: address:port of the first process. If it is None, as the next two, SLURM, Open MPI
+      or Kubernetes say it.
     num_hosts: number of processes.
     host: position of this one, from 0.
 

@@ -54,7 +54,12 @@ class Study:
   def start(self, *flags, code=('-m', 'm3net_jax.main')):
     return subprocess.Popen(
       [sys.executable, *code, *self._flags, *flags],
-      env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+      env={
+        **os.environ,
+        'PYTHONPATH': str(ROOT),
+        'OMP_NUM_THREADS': '1',
+        'XLA_FLAGS': '--xla_backend_optimization_level=0',  # compiling takes longest
+      },
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,

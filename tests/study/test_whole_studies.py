@@ -146,7 +146,7 @@ def test_progress_counts_every_step_of_every_lane(store, tmp_path, monkeypatch):
 
   monkeypatch.setattr(trainer, 'Progress', Counted)
   monkeypatch.setattr(trainer, 'time', SimpleNamespace(monotonic=lambda: 100.0))
-  for name in ('advance', 'skip'):
+  for name in ('advance', 'go_to'):
     monkeypatch.setattr(Progress, name, lambda self, steps: counted.append(steps))
   monkeypatch.setattr(Progress, 'start', lambda self, label: labels.append(label))
   config = dataclasses.replace(CONFIG, num_epochs=2)
@@ -202,9 +202,9 @@ def test_ctrl_c_within_an_epoch_costs_no_step(store, short, tmp_path, stop, monk
   assert len(calls) == stop
   assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
   assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-  skip = Progress.skip
+  go_to = Progress.go_to
   monkeypatch.setattr(
-    Progress, 'skip', lambda self, steps: [skipped.append(steps), skip(self, steps)]
+    Progress, 'go_to', lambda self, done: [skipped.append(done), go_to(self, done)]
   )
   study, splits, finished = train(store, tmp_path / 'study', SHORT)
   assert_same(outcome(study, splits, finished), short)

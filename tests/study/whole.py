@@ -104,8 +104,8 @@ def stream(monkeypatch, block_bytes):
   passes = []
 
   class Streamed(Feeder):
-    def __init__(self, *arguments):
-      super().__init__(*arguments, resident_bytes=0, block_bytes=block_bytes)
+    def __init__(self, *arguments, **options):
+      super().__init__(*arguments, **{**options, 'resident_bytes': 0, 'block_bytes': block_bytes})
 
     def blocks(self, orders):
       assert not self.resident
