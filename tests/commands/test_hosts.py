@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -89,7 +88,7 @@ def ended(processes, seconds=300):
   return [(*process.communicate(timeout=seconds), process.returncode) for process in processes]
 
 
-def test_a_host_that_is_lost_ends_the_study_which_goes_on_with_one_or_two(tones_dir, tmp_path):
+def test_a_host_that_is_lost_ends_the_study_which_goes_on_to_the_same_end(tones_dir, tmp_path):
   """The lanes are those of one process that keeps the store on its devices, bit for bit."""
   alone = Study(tmp_path, tones_dir, 'alone')
   ((_, errors, status),) = ended([alone.start()])
@@ -113,16 +112,10 @@ def test_a_host_that_is_lost_ends_the_study_which_goes_on_with_one_or_two(tones_
   ]
   assert 'Traceback' not in errors and 'Gloo' not in errors
 
-  shutil.copytree(study.path, tmp_path / 'by_one')
-  by_one = Study(tmp_path, tones_dir, 'by_one')
-  ((_, errors, status),) = ended([by_one.start()])
-  assert status == 0, errors
-  assert 'devices 4, now 2' in errors
-
   (output, errors, status), (other_output, other, other_status) = ended(study.start_hosts(2))
   assert status == other_status == 0, errors + other
   assert 'wrote' in output and not other_output and not other
-  assert study.outcome() == by_one.outcome() == alone.outcome()
+  assert study.outcome() == alone.outcome()
   environments = workdir.read(study.path).environments
   assert [row['devices'] for row in environments] == [4]
 

@@ -59,7 +59,7 @@ def clips(tones, tmp_path_factory):
 @pytest.fixture(scope='module', autouse=True)
 def programs(made_programs):
   """Studies of equal programs share them."""
-  with pytest.MonkeyPatch.context() as patch, optimised(True):
+  with pytest.MonkeyPatch.context() as patch, optimised(False):
     share(made_programs, patch)
     yield
 
