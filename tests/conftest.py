@@ -42,8 +42,6 @@ LONGEST = (
 OPTIMISED = (
   'tests/study/test_whole_studies',
   'tests/study/test_lanes',
-  'tests/study/test_study',
-  'tests/study/test_faults',
   'tests/benchmarks/',
 )
 
