@@ -172,7 +172,7 @@ def test_what_is_left_out_says_so(measured, monkeypatch):
 def test_the_table_fits_a_terminal(measured):
   text = card_table.text({'sections': measured, 'seconds': 1.0, 'minutes': 30.0})
   assert max(map(len, text.splitlines())) <= card_table.WIDTH
-  assert 'bit for bit the same study' in text and 'digits: neither --raw_dir' in text
+  assert 'resume: not here' in text and 'digits: neither --raw_dir' in text
   assert 'failed' not in text
 
 
