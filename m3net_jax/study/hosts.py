@@ -120,7 +120,10 @@ def joined(
       stack.enter_context(contextlib.redirect_stderr(nowhere))
     yield
     leave_together()
-  jax.distributed.shutdown()
+    # The first one has the service that the others take leave of.
+    for watch in _watching if first() else ():
+      watch.wait_for_others()
+    jax.distributed.shutdown()
   stopping.without_cleaning.clear()
 
 
@@ -159,9 +162,13 @@ class _Watch:
 
   def __init__(self, peers: dict[int, socket.socket]):
     self._peers, self._stderr, self.closing = peers, sys.stderr, threading.Event()
-    for host, connection in peers.items():
+    self._listeners = [
+      threading.Thread(target=self._listen, args=each, daemon=True) for each in peers.items()
+    ]
+    for connection in peers.values():
       connection.settimeout(LOST_SECONDS)
-      threading.Thread(target=self._listen, args=(host, connection), daemon=True).start()
+    for listener in self._listeners:
+      listener.start()
     threading.Thread(target=self._beat, daemon=True).start()
 
   def _beat(self) -> None:
@@ -183,6 +190,11 @@ class _Watch:
         self._stderr.flush()
       finally:
         os._exit(1)  # the main thread waits for the host that has left
+
+  def wait_for_others(self) -> None:
+    """Waits until the others have ended their connections."""
+    for listener in self._listeners:
+      listener.join(LOST_SECONDS)
 
   def close(self, *_: object) -> None:
     """Ends the connections: if the study is not finished, all hosts end."""
