@@ -59,7 +59,7 @@ class Host(NamedTuple):
   """What the host takes, measured on one core of the machine of docs/results.md.
 
   Attributes:
-    order: seconds to shuffle the 63,497 training clips of a lane, once a call
+    order: seconds for the order of a lane of 63,497 training clips, once a call
       (`input_pipeline.order_of`).
     fed: clips/s of a store that is streamed from disk (`tests.benchmarks.feeding`).
     checkpoint: seconds of a checkpoint of 14 lanes (`tests.benchmarks.checkpoints`).
@@ -67,7 +67,7 @@ class Host(NamedTuple):
       (`tests.benchmarks.accelerator --tiny`).
   """
 
-  order: float = 0.59e-3
+  order: float = 0.07e-3
   fed: float = 177_000.0
   checkpoint: float = 0.14
   call: float = 0.9e-3
