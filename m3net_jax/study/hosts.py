@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from data_prep.files import one_line
 
 LOST_SECONDS = 30.0  # without a sign of life, a host counts as lost
 _BEAT_SECONDS = 2.0
+_NOTICE_SECONDS = 5.0  # in which the end of a connection is noticed
 _JOIN_SECONDS = 300
 _ALIVE = b'.'
 _watching: list['_Watch'] = []
@@ -118,7 +120,13 @@ def joined(
       nowhere = stack.enter_context(open(os.devnull, 'w'))
       stack.enter_context(contextlib.redirect_stdout(nowhere))
       stack.enter_context(contextlib.redirect_stderr(nowhere))
-    yield
+    try:
+      yield
+    except jax.errors.JaxRuntimeError:
+      # The runtime may have noticed first that a host has left: the thread that watches ends this
+      # process with its line.
+      time.sleep(_NOTICE_SECONDS)
+      raise
     leave_together()
     # The first one has the service that the others take leave of.
     for watch in _watching if first() else ():
