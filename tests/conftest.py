@@ -31,11 +31,14 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.3'
 # The files that take longest begin first, so that no process is left alone with one at the end.
 LONGEST = (
   'tests/study/test_whole',
+  'tests/commands/test_main',
+  'tests/commands/test_hosts',
   'tests/deploy/',
   'tests/examples/',
   'tests/study/',
   'tests/test_api.py',
   'tests/network/',
+  'tests/benchmarks/',
 )
 
 # Lanes alone, among others, resumed and streamed are the same bit for bit as users have them.

@@ -114,6 +114,7 @@ def test_forward_pass_against_numpy(variant, lowering):
   np.testing.assert_allclose(logits, np_forward(variant, variables, x), rtol=2e-3, atol=2e-3)
 
 
+@functools.cache
 def training_step(variant, lowering, precision='float32'):
   """Loss and moving statistics, and the gradient, of a training step."""
   model = M3Net(VARIANTS[variant], 10, lowering, precision)

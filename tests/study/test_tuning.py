@@ -65,6 +65,13 @@ def test_a_device_without_memory_halves_the_lanes_at_once_and_goes_on(tones, tmp
   assert len(checkpoint.numbers(folder)) == 2
 
 
+def test_devices_that_share_the_batches_of_a_study_give_it_to_rounding(tones, tmp_path):
+  config = dataclasses.replace(CONFIG, num_seeds=1, lanes_at_once=1)
+  alone, _ = trained(tones, tmp_path / 'alone', config)
+  shared, _ = trained(tones, tmp_path / 'shared', dataclasses.replace(config, devices_per_lane=2))
+  np.testing.assert_allclose(shared, alone, rtol=1e-3)
+
+
 def test_another_error_of_the_device_is_not_taken_for_memory():
   def use(runner):
     raise jax.errors.JaxRuntimeError('INTERNAL: something else')
