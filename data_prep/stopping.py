@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 5.0
@@ -99,11 +99,12 @@ def leave(number: int) -> None:
   end(f'error: {word}; run the same command again to continue\n', 128 + number)
 
 
-def end(message: str, status: int) -> None:
-  """Writes to standard error and ends the process, whatever its threads do."""
+def end(message: str, status: int, stream: TextIO | None = None) -> None:
+  """Writes to `stream` (default: standard error) and ends the process, whatever its threads do."""
+  stream = stream or sys.stderr
   try:
-    sys.stderr.write(message)
-    sys.stderr.flush()
+    stream.write(message)
+    stream.flush()
   finally:
     os._exit(status)
 

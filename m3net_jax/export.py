@@ -10,6 +10,7 @@ made anew.
 from absl import flags
 
 from data_prep import cli, surroundings
+from m3net_jax.network import options
 
 
 def define(values: flags.FlagValues) -> None:
@@ -47,7 +48,7 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_enum(
     'mirrors',
     'reverse',
-    ('reverse', 'slices'),
+    options.MIRRORS,
     'how the models mirror maps: reverse, by REVERSE_V2; slices, by slices that are joined, for a '
     'TFLite Micro of before July 2025 and for Ethos-U55 and U65',
     flag_values=values,

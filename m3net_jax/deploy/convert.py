@@ -22,7 +22,6 @@ from m3net_jax.deploy.compact import compact
 from m3net_jax.network.variants import Architecture
 
 KINDS = ('float32', 'int8', 'int16x8')
-MIRRORS = ('reverse', 'slices')
 FIXES = {'int16x8': '; --noint16x8 leaves it out'}  # if a kind cannot be converted or run
 
 
@@ -31,7 +30,7 @@ class Network(NamedTuple):
 
   Attributes:
     variables: its parameters and batch statistics.
-    mirrors: 'reverse', or 'slices' for runtimes without REVERSE_V2.
+    mirrors: one of `options.MIRRORS`; 'slices' is for runtimes without REVERSE_V2.
   """
 
   variant: str

@@ -53,7 +53,7 @@ def write(
     max_drop: largest allowed loss of accuracy of an integer model, as a fraction of the validation
       clips.
     kinds: of models; float32 and int8 must be among them.
-    mirrors: one of `convert.MIRRORS`.
+    mirrors: one of `options.MIRRORS`.
     card: makes the text of MODEL_CARD.md from the content of export.json.
 
   Returns:

@@ -1,6 +1,7 @@
 """The values of the network's settings. Imports nothing, so that --help is fast."""
 
 LOWERINGS = ('conv', 'matmul', 'taps', 'shift')  # of the convolutions (`ops`)
+MIRRORS = ('reverse', 'slices')  # of exported models (`deploy.slices`)
 PRECISIONS = ('float32', 'tf32', 'bfloat16')  # of the network in a study (`models.M3Net`)
 CHANNELS = ('magma', 'delta')  # content of three input channels (`image`)
 NORMALISATIONS = ('train', 'clip')  # of the log-Mel (`image`)

@@ -15,8 +15,8 @@ class Config:
   """The settings of a study, named like the flags; those of `Hyper` may differ between lanes.
 
   All except `lowering`, `lanes_at_once`, `devices_per_lane`, `memory_gib` and `margin` decide the
-  lanes. The constants of the
-  plateau have no flag; they are saved too, so that a study does not continue with another rule.
+  lanes. The constants of the plateau have no flag; they are saved too, so that a study does not
+  continue with another rule.
 
   Raises:
     UserError: a value is out of range; the message names the flag, its value and the fix.

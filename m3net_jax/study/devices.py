@@ -1,5 +1,6 @@
 """Setup of the devices that share the lanes of a study, and a record of what computes it."""
 
+import dataclasses
 import os
 import platform
 import sys
@@ -10,6 +11,7 @@ import jax
 
 from data_prep import surroundings, workers
 from data_prep.errors import UserError
+from m3net_jax.network import ops
 from m3net_jax.study import packages
 from m3net_jax.study.config import Config
 from m3net_jax.study.input_pipeline import RESIDENT_BYTES
@@ -29,6 +31,16 @@ class TooLarge(Exception):
   def __init__(self, needed: int, limit: int):
     super().__init__(needed, limit)
     self.needed, self.limit = needed, limit
+
+
+def unmeasured(config: Config) -> Config:
+  """The settings with the lowering, and on a CPU the lanes at once, that need no measurement."""
+  lowering, at_once = config.lowering, config.lanes_at_once
+  if lowering == 'auto':
+    lowering = ops.lowering_for(jax.default_backend())
+  if _on_cpu():
+    at_once = at_once or 1
+  return dataclasses.replace(config, lowering=lowering, lanes_at_once=at_once)
 
 
 def devices_per_lane(config: Config, num_lanes: int, batch_size: int) -> int:

@@ -190,14 +190,13 @@ class _Watch:
       while connection.recv(64):
         pass
     if not self.closing.is_set():
-      try:
-        self._stderr.write(
-          f'error: host {host} has left; run the same command again to continue, on as many hosts '
-          'as there are\n'
-        )
-        self._stderr.flush()
-      finally:
-        os._exit(1)  # the main thread waits for the host that has left
+      # The main thread waits for the host that has left.
+      stopping.end(
+        f'error: host {host} has left; run the same command again to continue, on as many hosts as '
+        'there are\n',
+        1,
+        self._stderr,
+      )
 
   def wait_for_others(self) -> None:
     """Waits until the others have ended their connections."""

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from data_prep.store import Store
-from m3net_jax.network import image, ops
+from m3net_jax.network import image
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import Switches, architecture_of
 from m3net_jax.stats import measures
@@ -44,7 +44,6 @@ class Runner:
     batch_size: clips per step of a lane.
     call_steps: training steps per call of `programs.train_fn`.
     num_devices: devices that share the lanes.
-    devices_per_lane: those of them that share the batches of a lane.
     lanes_at_once: lanes that a device works on together.
 
   Args:
@@ -60,11 +59,12 @@ class Runner:
     ingredients: Ingredients = NONE,
     lanes_at_once: int | None = None,
   ):
+    config = devices.unmeasured(config)
     self._config, self._store, self._splits = config, store, splits
     self.cohort = cohort
     self.batch_size = batch_size(splits, config)
-    self.devices_per_lane = devices.devices_per_lane(config, len(cohort.names), self.batch_size)
-    mesh = mapping.make_mesh(len(cohort.names), self.devices_per_lane)
+    devices_per_lane = devices.devices_per_lane(config, len(cohort.names), self.batch_size)
+    mesh = mapping.make_mesh(len(cohort.names), devices_per_lane)
     num_lanes = mapping.padded(len(cohort.names), mesh)
     self.names = [cohort.names[i % len(cohort.names)] for i in range(num_lanes)]
     self.steps = steps_per_epoch(splits, config)
@@ -78,15 +78,11 @@ class Runner:
       self.steps * config.num_epochs,
       augment.rule_of(config.parts, store.features),
     )
-    on_cpu = jax.default_backend() == 'cpu'
-    at_once = lanes_at_once or config.lanes_at_once or (1 if on_cpu else num_lanes)
+    at_once = lanes_at_once or config.lanes_at_once or num_lanes
     self._mesh = mesh
     self.num_devices = mesh.size
     self.lanes_at_once = min(at_once, num_lanes // mapping.lane_devices(mesh))
-    lowering = config.lowering
-    if lowering == 'auto':
-      lowering = ops.lowering_for(jax.default_backend())
-    model = M3Net(cohort.program, len(store.classes), lowering, config.precision)
+    model = M3Net(cohort.program, len(store.classes), config.lowering, config.precision)
     self.programs = lanes.make_programs(
       model,
       config.input_shape,

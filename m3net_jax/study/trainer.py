@@ -190,6 +190,12 @@ class _Trainer:
       state, losses = self._end_epoch(state, losses.mean(1), start), none
       save(state, losses)  # of the last epoch, no step would follow that saves it
     with stopping.Deferred() as stop:
+      asked = lambda: hosts.any_of(stop.asked is not None)
+
+      def leave() -> None:
+        hosts.leave_together()
+        stop.act()
+
       for number, (block, steps) in enumerate(runner.training_blocks(first_step, self._num_epochs)):
         if number == 0:
           runner.check_memory(state, block)
@@ -198,22 +204,20 @@ class _Trainer:
         losses = np.concatenate([losses, loss], 1)
         self._progress.advance(loss.size)
         stop.begin()  # not before the first call, which compiles and may take long
-        leaving, ends = hosts.any_of(bool(stop.asked)), losses.shape[1] == runner.steps
+        leaving, ends = asked(), losses.shape[1] == runner.steps
         if ends and not leaving:
           state, losses = self._end_epoch(state, losses.mean(1), start), none
-          leaving = hosts.any_of(bool(stop.asked))
+          leaving = asked()
         if ends or leaving or hosts.any_of(time.monotonic() - saved >= self._checkpoint_seconds):
           save(state, losses)
           saved = time.monotonic()
-          leaving = hosts.any_of(bool(stop.asked))
+          leaving = asked()
         if leaving:
-          hosts.leave_together()
-          stop.act()
+          leave()
         if ends:
           self._show(self._position(state)[1] + 1)
-      if hosts.any_of(bool(stop.asked)):
-        hosts.leave_together()
-        stop.act()
+      if asked():
+        leave()
     return state
 
   def _position(self, state: Lane) -> tuple[int, int]:
@@ -287,7 +291,8 @@ class _Trainer:
     score = {'accuracy': accuracy, 'balanced_accuracy': balanced, 'loss': -mean_loss}[self._select]
     state = runner.programs.finish_fn(state, mean_loss, score)
     seconds = round(time.monotonic() - start, 2)
-    status, epoch = mapping.fetch(state.status), self._position(state)[1]
+    status, epochs = mapping.fetch((state.status, state.epoch))
+    epoch = int(epochs[0])
     rows = [
       {
         **self._row(name),

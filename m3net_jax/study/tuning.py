@@ -12,7 +12,7 @@ import jax
 
 from data_prep.errors import UserError
 from data_prep.store import Store
-from m3net_jax.network import cost, ops, options
+from m3net_jax.network import cost, options
 from m3net_jax.study import cohorts, devices, hosts
 from m3net_jax.study.config import Config
 from m3net_jax.study.devices import TooLarge
@@ -127,8 +127,7 @@ def settled(
     backend: of JAX (default: the one that computes).
   """
   if (backend or jax.default_backend()) == 'cpu':
-    lowering = ops.lowering_for('cpu') if config.lowering == 'auto' else config.lowering
-    return dataclasses.replace(config, lowering=lowering, lanes_at_once=config.lanes_at_once or 1)
+    return devices.unmeasured(config)
   if before and before[-1]['device'] == devices.name():
     known = before[-1]
     lowering = known['lowering'] if config.lowering == 'auto' else config.lowering

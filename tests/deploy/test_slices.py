@@ -6,7 +6,7 @@ import pytest
 
 from m3net_jax.deploy import convert, operators, slices
 from m3net_jax.inference import runtimes
-from m3net_jax.network import attentions, models
+from m3net_jax.network import attentions, models, options
 from m3net_jax.network.models import M3Net
 from m3net_jax.network.variants import architecture_of
 
@@ -47,7 +47,7 @@ def test_the_converted_files_answer_alike_in_every_runtime():
   kinds = ('float32', 'int8')
   reverse, sliced = (
     dict(convert.convert_here(network('full', mirrors), images, kinds))
-    for mirrors in convert.MIRRORS
+    for mirrors in options.MIRRORS
   )
   for kind in kinds:
     assert 'REVERSE_V2' in operators.check(reverse[kind], 'full', kind)
